@@ -1,0 +1,26 @@
+"""What the program talks about: frozen dataclasses without input, output or physics."""
+
+from autoparallel.domain.hardware import Hardware, Link
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.model import Model
+from autoparallel.domain.plan import Memory, Metrics, Operation, Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.requirements import Requirements
+from autoparallel.domain.search_space import SearchSpace
+from autoparallel.domain.workload import Lengths, Workload
+
+__all__ = [
+    "Hardware",
+    "Layout",
+    "Lengths",
+    "Link",
+    "Memory",
+    "Metrics",
+    "Model",
+    "Operation",
+    "Plan",
+    "Problem",
+    "Requirements",
+    "SearchSpace",
+    "Workload",
+]

@@ -1,0 +1,73 @@
+"""One kind of GPU and the links between its copies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autoparallel.domain.dtypes import WIDER
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A link of one GPU to others, counted one way.
+
+    ``topology`` is ``"switch"`` (any pair gets the whole bandwidth) or ``"mesh"`` (the bandwidth is
+    the sum over all peers, each pair has its share).
+    """
+
+    bandwidth_gb_per_s: float
+    latency_us: float
+    efficiency: float = 1.0
+    topology: str = "switch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """A GPU, the node it sits in, and what share of its data sheet programs reach.
+
+    Attributes
+    ----------
+    memory_gb : float
+        Physical memory. [1e9 bytes]
+    reserved_gb : float
+        Memory that the driver, the runtime and the engine's own graphs take. [1e9 bytes]
+    peak_tflops : mapping of str to float
+        Dense peak by number format (:class:`~autoparallel.domain.dtypes.Dtype`.compute). [1e12 FLOP/s]
+    compute_efficiency, memory_efficiency : float
+        Share of peak and bandwidth that a large operator reaches. [1]
+    gpus_per_node : int
+        GPUs of one scale-up domain.
+    scale_up, scale_out : Link
+        Links inside a node and between nodes, per GPU.
+    streaming_multiprocessors : int
+        Compute units, 0 where unknown.
+    """
+
+    name: str
+    memory_gb: float
+    memory_bandwidth_gb_per_s: float
+    peak_tflops: Mapping[str, float]
+    gpus_per_node: int
+    scale_up: Link
+    scale_out: Link
+    compute_efficiency: float = 0.6
+    memory_efficiency: float = 0.8
+    reserved_gb: float = 2.0
+    streaming_multiprocessors: int = 0
+    power_w: float | None = None
+    usd_per_gpu_hour: float | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def compute_dtype(self, dtype: str) -> str:
+        """The format in which this GPU multiplies values of ``dtype``.
+
+        Raises
+        ------
+        KeyError
+            The GPU has no peak for the format nor for any wider one.
+        """
+        for candidate in (dtype, *WIDER[dtype]):
+            if candidate in self.peak_tflops:
+                return candidate
+        raise KeyError(dtype)

@@ -1,0 +1,153 @@
+"""A plan: a layout with batch and microbatch, and everything estimated for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autoparallel.domain.layout import Layout
+
+SCHEMA = "autoparallel.plan/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on the fullest GPU. [bytes]
+
+    ``weights_bytes`` leaves out the routed experts, which are ``expert_weights_bytes``.
+    """
+
+    weights_bytes: float
+    expert_weights_bytes: float
+    kv_cache_bytes: float
+    activation_bytes: float
+    buffer_bytes: float
+    reserved_bytes: float
+
+    @property
+    def total_bytes(self) -> float:
+        """Sum of all rows. [bytes]"""
+        return sum(asdict(self).values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """What a plan does. Times in s, throughputs in tokens/ms/GPU, shares between 0 and 1.
+
+    Attributes
+    ----------
+    ttft_s : float
+        From admission to the last sequence's first token, longest prompts, full batch.
+    tpot_s : float
+        Time of a decode step of the whole batch at mean lengths.
+    prefill_s, run_s : float
+        Time of prefill and of prefill plus OSL - 1 decode steps, at mean lengths.
+    prefill_mfu, decode_mfu : float
+        FLOPs of the model over what all GPUs could compute in that time at their data-sheet peak.
+    prefill_bandwidth_utilisation, decode_bandwidth_utilisation : float
+        Bytes that the fullest stage moves over what its memory could move in that time.
+    expert_ranks_per_token : float
+        Share of the expert parallel ranks that one token uses.
+    expert_busy_share : float
+        Share of the experts' time that the mean rank is busy in a decode step, the fullest waiting
+        for nobody.
+    pipeline_bubble_share : float
+        Share of prefill in which the fullest stage waits.
+    """
+
+    ttft_s: float
+    tpot_s: float
+    prefill_s: float
+    run_s: float
+    requests_per_s: float
+    prefill_tokens_per_ms_per_gpu: float
+    decode_tokens_per_ms_per_gpu: float
+    total_tokens_per_ms_per_gpu: float
+    prefill_mfu: float
+    decode_mfu: float
+    prefill_bandwidth_utilisation: float
+    decode_bandwidth_utilisation: float
+    expert_ranks_per_token: float
+    expert_busy_share: float
+    pipeline_bubble_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One operator or collective of one phase, on the GPUs of one stage, for one microbatch.
+
+    Attributes
+    ----------
+    phase : str
+        ``prefill`` or ``decode``, at mean lengths.
+    kind : str
+        ``compute``, or the dimension that a communication belongs to: ``tp``, ``sp``, ``ep``, ``pp``, ``dp``.
+    count : float
+        How often it runs in one microbatch on its way through all stages.
+    time_s, flops, bytes : float
+        Of all ``count`` runs together, per GPU; ``bytes`` are those of the memory, or of the link.
+    bound : str
+        What binds it: ``compute``, ``memory``, ``latency`` or ``link``.
+    """
+
+    name: str
+    phase: str
+    kind: str
+    count: float
+    time_s: float
+    flops: float
+    bytes: float
+    bound: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A layout, batch and microbatch with everything estimated for them.
+
+    Attributes
+    ----------
+    meets : mapping of str to bool
+        Every requirement and capacity, and whether the plan keeps it.
+    operations : tuple of Operation
+        The breakdown of prefill and decode.
+    prefill_stage_s, decode_stage_s : tuple of float
+        Time of one microbatch in each pipeline stage, at mean lengths.
+    """
+
+    layout: Layout
+    batch: int
+    microbatch: int
+    metrics: Metrics
+    memory: Memory
+    meets: Mapping[str, bool]
+    operations: tuple[Operation, ...]
+    prefill_stage_s: tuple[float, ...]
+    decode_stage_s: tuple[float, ...]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the deployment."""
+        return self.layout.gpus
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every requirement is met."""
+        return all(self.meets.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON-compatible data; the schema is ``SCHEMA``, described in docs/schema.md."""
+        return {
+            "schema": SCHEMA,
+            "layout": {**self.layout.to_dict(), "cp": self.layout.cp, "edp": self.layout.edp},
+            "batch": self.batch,
+            "microbatch": self.microbatch,
+            "gpus": self.gpus,
+            "feasible": self.feasible,
+            "meets": dict(self.meets),
+            "metrics": asdict(self.metrics),
+            "memory": {**asdict(self.memory), "total_bytes": self.memory.total_bytes},
+            "operations": [asdict(operation) for operation in self.operations],
+            "prefill_stage_s": list(self.prefill_stage_s),
+            "decode_stage_s": list(self.decode_stage_s),
+        }

@@ -1,0 +1,193 @@
+"""What a search answers: plans, the proof behind them, and what limits them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEARCH_SCHEMA = "autoparallel.search/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A physical limit that no layout beats.
+
+    ``required`` is what the requirements ask of the same quantity, ``None`` where they ask nothing.
+    """
+
+    name: str
+    value: float
+    unit: str
+    sentence: str
+    required: float | None = None
+
+    @property
+    def allows(self) -> bool:
+        """Whether the requirement, if any, is within the limit."""
+        return self.required is None or self.required <= self.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solve:
+    """One call of the constraint solver, for one batch and microbatch.
+
+    ``objective`` and ``bound`` are in the solver's own weighted units; ``gap`` is their relative
+    distance, 0 where the optimum is proven.
+    """
+
+    batch: int
+    microbatch: int
+    status: str
+    objective: float | None
+    bound: float | None
+    gap: float | None
+    layouts_spanned: int
+    wall_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """Why the answer is the best one.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether every batch and microbatch of the domain was solved or ruled out by a bound, and every
+        solve ended with a proof.
+    layouts_spanned : int
+        Layouts, over all batches and microbatches, that the models span.
+    pairs, pairs_visited, pairs_bounded : int
+        Batch and microbatch pairs of the domain; those the tuner visited; of these, those that a bound
+        ruled out without a solve.
+    rounding : float
+        Relative error bound of the solver's integer times.
+    """
+
+    complete: bool
+    statement: str
+    layouts_spanned: int
+    pairs: int
+    pairs_visited: int
+    pairs_bounded: int
+    rounding: float
+    seed: int
+    versions: Mapping[str, str]
+    solves: tuple[Solve, ...]
+    wall_s: float
+
+    def to_dict(self, *, timings: bool = True) -> dict[str, Any]:
+        """The proof as JSON-compatible data, without wall times unless asked for."""
+        data = asdict(self)
+        if not timings:
+            del data["wall_s"]
+            for solve in data["solves"]:
+                del solve["wall_s"]
+        return data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """How much room the best plan leaves under one rule.
+
+    ``slack`` is the share of the limit that is left: 0 binds, 0.5 uses half.
+    """
+
+    rule: str
+    sentence: str
+    limit: float
+    value: float
+    unit: str
+    slack: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A plan that the report shows as a point: no more than its numbers and what it fails."""
+
+    layout: Mapping[str, Any]
+    batch: int
+    microbatch: int
+    gpus: int
+    ttft_s: float
+    total_tokens_per_ms_per_gpu: float
+    memory_gb: float
+    fails: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """The answer to a problem.
+
+    Attributes
+    ----------
+    best, runner_up : Plan
+        The preferred plan and the next one of another layout, batch or microbatch (or ``None``).
+    runner_up_reason : str
+        Why the runner-up lost.
+    front : tuple of Plan
+        The plans that no other dominates, best first.
+    equals : tuple of int
+        For each plan of the front, how many layouts have the same objectives.
+    binding : tuple of Binding
+        The slack of every rule at the best plan, tightest first.
+    limits : tuple of Limit
+        Physical limits.
+    sample : tuple of Candidate
+        Feasible and infeasible plans around the front, for the report.
+    """
+
+    problem: Problem
+    best: Plan
+    runner_up: Plan | None
+    runner_up_reason: str
+    front: tuple[Plan, ...]
+    equals: tuple[int, ...]
+    binding: tuple[Binding, ...]
+    proof: Proof
+    limits: tuple[Limit, ...]
+    sample: tuple[Candidate, ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``search --json`` prints."""
+        return {
+            "schema": SEARCH_SCHEMA,
+            "problem": self.problem.name,
+            "fingerprint": self.problem.fingerprint,
+            "best": self.best.to_dict(),
+            "runner_up": self.runner_up.to_dict() if self.runner_up else None,
+            "runner_up_reason": self.runner_up_reason,
+            "front": [
+                {**plan.to_dict(), "equal_layouts": count}
+                for plan, count in zip(self.front, self.equals, strict=True)
+            ],
+            "binding": [asdict(binding) for binding in self.binding],
+            "proof": self.proof.to_dict(),
+            "limits": [{**asdict(limit), "allows": limit.allows} for limit in self.limits],
+            "warnings": list(self.problem.warnings),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """The front as a table, one plan a row, best first."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {
+                    **plan.layout.to_dict(),
+                    "batch": plan.batch,
+                    "microbatch": plan.microbatch,
+                    "gpus": plan.gpus,
+                    **asdict(plan.metrics),
+                    "memory_gb": plan.memory.total_bytes / 1e9,
+                    "equal_layouts": count,
+                }
+                for plan, count in zip(self.front, self.equals, strict=True)
+            ]
+        )

@@ -1,0 +1,46 @@
+"""Which degrees, batches and microbatches a search looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp")
+SP_KINDS = ("tensor", "ring", "ulysses")
+OBJECTIVES = ("gpus", "throughput", "ttft_s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Candidates of every decision; ``None`` stands for the default candidates.
+
+    Attributes
+    ----------
+    tp, sp, dp, pp, ep, etp : tuple of int or None
+        Candidates of a degree; one value pins it.
+    batch, microbatch : tuple of int or None
+        Candidates of the sequences in service in one instance and in one pipeline slot.
+    replicas : int or None
+        Instances; ``None`` takes as many as the concurrency needs.
+    max_gpus : int
+        Largest deployment that is looked at.
+    even_stages : bool
+        Whether ``pp`` has to divide the layers.
+    prefer : tuple of str
+        Order of ``gpus``, ``throughput``, ``ttft_s`` in which plans are compared; empty for the default.
+    """
+
+    tp: tuple[int, ...] | None = None
+    sp: tuple[int, ...] | None = None
+    sp_kind: tuple[str, ...] = SP_KINDS
+    dp: tuple[int, ...] | None = None
+    pp: tuple[int, ...] | None = None
+    ep: tuple[int, ...] | None = None
+    etp: tuple[int, ...] | None = None
+    batch: tuple[int, ...] | None = None
+    microbatch: tuple[int, ...] | None = None
+    replicas: int | None = None
+    max_gpus: int = 1024
+    even_stages: bool = False
+    trials: int = 64
+    seed: int = 0
+    prefer: tuple[str, ...] = ()
