@@ -135,6 +135,23 @@ class Plan:
         """Whether every requirement is met."""
         return all(self.meets.values())
 
+    def communication(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Bytes sent and time spent by a GPU for one microbatch, by phase and dimension.
+
+        Data parallel ranks exchange nothing but the tokens of their experts, which are ``ep``'s, so
+        ``dp`` is always zero.
+        """
+        totals = {
+            phase: {kind: {"bytes": 0.0, "time_s": 0.0} for kind in ("tp", "sp", "ep", "pp", "dp")}
+            for phase in ("prefill", "decode")
+        }
+        for operation in self.operations:
+            if operation.kind != "compute":
+                row = totals[operation.phase][operation.kind]
+                row["bytes"] += operation.bytes
+                row["time_s"] += operation.time_s
+        return totals
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-compatible data; the schema is ``SCHEMA``, described in docs/schema.md."""
         return {
@@ -147,6 +164,7 @@ class Plan:
             "meets": dict(self.meets),
             "metrics": asdict(self.metrics),
             "memory": {**asdict(self.memory), "total_bytes": self.memory.total_bytes},
+            "communication": self.communication(),
             "operations": [asdict(operation) for operation in self.operations],
             "prefill_stage_s": list(self.prefill_stage_s),
             "decode_stage_s": list(self.decode_stage_s),

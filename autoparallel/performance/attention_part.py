@@ -1,0 +1,207 @@
+"""The attention half of a layer on one GPU: projections, scores and values, their communication."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from autoparallel.performance.collectives import Collective
+from autoparallel.performance.degrees import AttentionDegrees
+from autoparallel.performance.links import group_on_nodes
+from autoparallel.performance.machine import Machine, Phase
+from autoparallel.performance.operators import (
+    OperatorCost,
+    decode_attention,
+    elementwise,
+    gemm,
+    mla_decode,
+    prefill_attention,
+)
+from autoparallel.performance.operators.cost import Quantity
+from autoparallel.performance.terms import COMPUTE, SP, TP, Term
+
+# Passes over the residual stream around one half of a layer: the addition reads two tensors and writes
+# one, the norm reads one and writes one, fused into four passes.
+ELEMENTWISE_PASSES = 4
+# Log-sum-exp of a partial attention output, float32. [bytes]
+LSE_BYTES = 4
+
+
+class AttentionPart:
+    """Costs of attention for a table of attention layouts, whatever the experts do.
+
+    Parameters
+    ----------
+    machine : Machine
+        The problem in the formulas' units.
+    degrees : AttentionDegrees
+        One array a degree.
+    """
+
+    def __init__(self, machine: Machine, degrees: AttentionDegrees) -> None:
+        self.machine, self.degrees = machine, degrees
+        model = machine.model
+        d = degrees
+        self.heads = model.num_attention_heads / d.tp
+        self.kv_heads = np.maximum(model.num_key_value_heads / d.tp, 1.0)
+        self.sequences = d.microbatch / d.dp
+        self.shard = np.where(d.tensor_sp, d.tp, 1.0)
+        self.tp_kind = SP if bool(np.all(d.tensor_sp)) else TP
+
+    @cached_property
+    def tp_group(self) -> Collective:
+        """Collectives of the tensor parallel group."""
+        d, fabric = self.degrees, self.machine.fabric
+        return Collective(group_on_nodes(d.tp, 1.0, d.gpus_per_stage, fabric.gpus_per_node), fabric)
+
+    @cached_property
+    def cp_group(self) -> Collective:
+        """Collectives of the context parallel group."""
+        d, fabric = self.degrees, self.machine.fabric
+        return Collective(group_on_nodes(d.cp, d.tp, d.gpus_per_stage, fabric.gpus_per_node), fabric)
+
+    @cached_property
+    def has_cp(self) -> bool:
+        """Whether any layout of the table is context parallel."""
+        return bool(np.any(np.asarray(self.degrees.cp) > 1))
+
+    def tokens(self, phase: Phase) -> Quantity:
+        """New tokens of a microbatch on one GPU. [tokens]"""
+        if phase.is_decode:
+            return np.ceil(self.sequences / self.degrees.cp)
+        return self.sequences * (phase.new_tokens / self.degrees.cp)
+
+    def stream_bytes(self, phase: Phase) -> Quantity:
+        """The residual stream of a microbatch on one GPU, not split by tensor sequence parallelism. [bytes]"""
+        return self.tokens(phase) * (self.machine.model.hidden_size * self.machine.activation_bytes)
+
+    def layer(self, phase: Phase, layer_type: str) -> list[Term]:
+        """Everything attention does in a layer of ``layer_type``."""
+        core = self._core(phase, self.machine.model.window_of(layer_type))
+        terms = [
+            Term("attention norm and residual", COMPUTE, self.elementwise(phase)),
+            *self._projections(phase),
+            Term("attention", COMPUTE, core),
+            *self._context_parallel(phase, core),
+        ]
+        terms.append(Term("attention all-reduce", self.tp_kind, self.tp_group.all_reduce(self.stream_bytes(phase))))
+        return terms
+
+    def elementwise(self, phase: Phase) -> OperatorCost:
+        """Norm and residual addition of one half of a layer, split by tensor sequence parallelism."""
+        machine = self.machine
+        moved = self.stream_bytes(phase) * ELEMENTWISE_PASSES / self.shard
+        return elementwise(moved, gpu=machine.core_gpu, constants=machine.elementwise_constants)
+
+    def _gemm(self, m: Quantity, k: Quantity, n: Quantity) -> OperatorCost:
+        machine = self.machine
+        return gemm(
+            m,
+            k,
+            n,
+            gpu=machine.attention_gpu,
+            constants=machine.gemm_constants,
+            weight_bytes=machine.attention_weight_bytes,
+            activation_bytes=machine.activation_bytes,
+        )
+
+    def _projections(self, phase: Phase) -> list[Term]:
+        model, tokens, h = self.machine.model, self.tokens(phase), self.machine.model.hidden_size
+        if not model.is_mla:
+            outputs = (self.heads + 2.0 * self.kv_heads) * model.head_dim
+            return [
+                Term("qkv projection", COMPUTE, self._gemm(tokens, h, outputs)),
+                Term("output projection", COMPUTE, self._gemm(tokens, self.heads * model.head_dim, h)),
+            ]
+        query_dim = model.qk_nope_head_dim + model.qk_rope_head_dim
+        down = model.q_lora_rank + model.kv_lora_rank + model.qk_rope_head_dim
+        up_dim = model.qk_nope_head_dim + model.v_head_dim
+        return [
+            Term("latent projections", COMPUTE, self._gemm(tokens, h, down)),
+            Term("query projection", COMPUTE, self._gemm(tokens, model.q_lora_rank or h, self.heads * query_dim)),
+            Term("kv up-projection", COMPUTE, self._gemm(tokens, model.kv_lora_rank, self.heads * up_dim)),
+            Term("output projection", COMPUTE, self._gemm(tokens, self.heads * model.v_head_dim, h)),
+        ]
+
+    def _core(self, phase: Phase, window: float) -> OperatorCost:
+        machine, model, d = self.machine, self.machine.model, self.degrees
+        gpu, bytes_ = machine.core_gpu, {"activation_bytes": machine.activation_bytes, "kv_bytes": machine.kv_bytes}
+        if phase.is_decode:
+            context, constants = phase.context / d.cp, machine.decode_constants
+            if model.is_mla:
+                latent = {"kv_lora_rank": model.kv_lora_rank, "qk_rope_head_dim": model.qk_rope_head_dim}
+                return mla_decode(
+                    self.sequences, context, heads=self.heads, **latent, gpu=gpu, constants=constants, **bytes_
+                )
+            context = np.minimum(phase.context, window) / d.cp
+            dims = {"head_dim": model.head_dim, "v_head_dim": model.head_dim, "window": np.inf}
+            shape = {"heads": self.heads, "kv_heads": self.kv_heads, **dims}
+            return decode_attention(self.sequences, context, **shape, gpu=gpu, constants=constants, **bytes_)
+        # A ring gives every rank its share of the pairs (zigzag order), Ulysses its share of the heads.
+        by_ring = np.where(d.ring, d.cp, 1.0)
+        by_heads = d.cp / by_ring
+        query_dim = model.qk_nope_head_dim + model.qk_rope_head_dim if model.is_mla else model.head_dim
+        return prefill_attention(
+            self.sequences / by_ring,
+            phase.new_tokens,
+            heads=self.heads / by_heads,
+            kv_heads=self.heads / by_heads if model.is_mla else np.maximum(self.kv_heads / by_heads, 1.0),
+            head_dim=query_dim,
+            v_head_dim=model.v_head_dim if model.is_mla else model.head_dim,
+            window=window,
+            gpu=gpu,
+            constants=machine.prefill_constants,
+            **bytes_,
+        )
+
+    def _context_parallel(self, phase: Phase, core: OperatorCost) -> list[Term]:
+        if not self.has_cp:
+            return []
+        if phase.is_decode:
+            return self._gather_and_combine()
+        ring, ulysses = self._ring(phase, core), self._ulysses(phase)
+        chosen = OperatorCost(*(np.where(self.degrees.ring, a, b) for a, b in zip(ring, ulysses, strict=True)))
+        return [Term("context parallel exchange", SP, chosen)]
+
+    def kv_block_bytes(self, phase: Phase) -> Quantity:
+        """Keys and values of a microbatch's new tokens on one GPU, in one layer. [bytes]"""
+        model = self.machine.model
+        if model.is_mla:
+            latent = model.kv_lora_rank + model.qk_rope_head_dim
+            return self.tokens(phase) * (latent * self.machine.kv_bytes)
+        return self.tokens(phase) * self.kv_heads * (2 * model.head_dim * self.machine.kv_bytes)
+
+    def _ring(self, phase: Phase, core: OperatorCost) -> OperatorCost:
+        """KV blocks passed around the ring, hidden behind the attention of the block before."""
+        steps = self.degrees.cp - 1.0
+        block = self.cp_group.ring_step(self.kv_block_bytes(phase))
+        exposed = np.maximum(block.time_s - core.time_s / self.degrees.cp, 0.0)
+        sent, link, latency = block.bytes * steps, block.memory_s * steps, block.latency_s * steps
+        return OperatorCost(exposed * steps, 0.0, sent, 0.0, link, latency)
+
+    def _ulysses(self, phase: Phase) -> OperatorCost:
+        """Queries, keys and values exchanged sequence for heads, and the outputs back."""
+        model, activation = self.machine.model, self.machine.activation_bytes
+        if model.is_mla:
+            inputs = self.heads * (2 * (model.qk_nope_head_dim + model.qk_rope_head_dim) + model.v_head_dim)
+            outputs = self.heads * model.v_head_dim
+        else:
+            copies = np.maximum(self.kv_heads, self.degrees.cp)
+            inputs = (self.heads + 2.0 * copies) * model.head_dim
+            outputs = self.heads * model.head_dim
+        tokens = self.tokens(phase) * activation
+        there, back = self.cp_group.all_to_all(tokens * inputs), self.cp_group.all_to_all(tokens * outputs)
+        return OperatorCost(*(a + b for a, b in zip(there, back, strict=True)))
+
+    def _gather_and_combine(self) -> list[Term]:
+        """Decode with a KV cache split by tokens: every rank needs all queries of its group, and the
+        partial outputs are combined by their log-sum-exp.
+        """
+        model, activation = self.machine.model, self.machine.activation_bytes
+        query_dim = model.kv_lora_rank + model.qk_rope_head_dim if model.is_mla else model.head_dim
+        output_dim = model.kv_lora_rank if model.is_mla else model.head_dim
+        rows = self.sequences * self.heads
+        gather = self.cp_group.all_gather(rows * (query_dim * activation))
+        combine = self.cp_group.all_to_all(rows * (output_dim * activation + LSE_BYTES))
+        return [Term("query all-gather", SP, gather), Term("partial output combine", SP, combine)]

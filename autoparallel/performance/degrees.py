@@ -1,0 +1,110 @@
+"""Many plans at once: one array a degree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.domain.layout import RING, TENSOR, ULYSSES, Layout
+from autoparallel.performance.operators.cost import Quantity
+
+
+class AttentionDegrees(NamedTuple):
+    """How attention is laid out over a stage, and the sequences it works on.
+
+    ``tensor_sp`` and ``ring`` are Booleans: sequence parallel inside the tp group; context parallel
+    by a ring, as against Ulysses.
+    """
+
+    tp: Quantity
+    cp: Quantity
+    dp: Quantity
+    tensor_sp: npt.NDArray[np.bool_] | bool
+    ring: npt.NDArray[np.bool_] | bool
+    microbatch: Quantity
+    batch: Quantity
+
+    @property
+    def gpus_per_stage(self) -> Quantity:
+        """GPUs of a pipeline stage."""
+        return self.tp * self.cp * self.dp
+
+
+class ExpertDegrees(NamedTuple):
+    """How the routed experts are laid out over a stage of ``ep * etp * edp`` GPUs."""
+
+    ep: Quantity
+    etp: Quantity
+    edp: Quantity
+    microbatch: Quantity
+
+    @property
+    def gpus_per_stage(self) -> Quantity:
+        """GPUs of a pipeline stage."""
+        return self.ep * self.etp * self.edp
+
+
+class PlanTable(NamedTuple):
+    """Plans by column: what :func:`~autoparallel.performance.estimate.estimate` takes. All float64 or bool.
+
+    ``sp_kind`` 0 is none, 1 tensor, 2 ring, 3 Ulysses.
+    """
+
+    tp: npt.NDArray[np.float64]
+    sp: npt.NDArray[np.float64]
+    sp_kind: npt.NDArray[np.int8]
+    dp: npt.NDArray[np.float64]
+    pp: npt.NDArray[np.float64]
+    ep: npt.NDArray[np.float64]
+    etp: npt.NDArray[np.float64]
+    replicas: npt.NDArray[np.float64]
+    batch: npt.NDArray[np.float64]
+    microbatch: npt.NDArray[np.float64]
+
+    def rows(self, index: slice | npt.NDArray[np.int64]) -> PlanTable:
+        """Some of the plans."""
+        return PlanTable(*(column[index] for column in self))
+
+    def layout(self, row: int) -> Layout:
+        """The layout of one plan."""
+        kind = SP_KIND_NAMES[int(self.sp_kind[row])]
+        degrees = {name: int(getattr(self, name)[row]) for name in _DEGREES}
+        return Layout(sp_kind=kind, **degrees)
+
+    @classmethod
+    def of(cls, layouts: Sequence[Layout], batch: Sequence[int], microbatch: Sequence[int]) -> PlanTable:
+        """From layouts with their batches and microbatches."""
+        columns = {
+            name: np.array([getattr(layout, name) for layout in layouts], dtype=np.float64)
+            for name in _DEGREES
+        }
+        kinds = [SP_KIND_NAMES.index(layout.sp_kind if layout.sp > 1 else None) for layout in layouts]
+        return cls(
+            sp_kind=np.array(kinds, dtype=np.int8),
+            batch=np.array(batch, dtype=np.float64),
+            microbatch=np.array(microbatch, dtype=np.float64),
+            **columns,
+        )
+
+    def split(self) -> tuple[AttentionDegrees, ExpertDegrees]:
+        """The two halves of the layouts."""
+        context_parallel = self.sp_kind >= SP_KIND_NAMES.index(RING)
+        cp = np.where(context_parallel, self.sp, 1.0)
+        attention = AttentionDegrees(
+            self.tp,
+            cp,
+            self.dp,
+            self.sp_kind == SP_KIND_NAMES.index(TENSOR),
+            self.sp_kind == SP_KIND_NAMES.index(RING),
+            self.microbatch,
+            self.batch,
+        )
+        edp = self.tp * cp * self.dp / (self.ep * self.etp)
+        return attention, ExpertDegrees(self.ep, self.etp, edp, self.microbatch)
+
+
+SP_KIND_NAMES = (None, TENSOR, RING, ULYSSES)
+_DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp", "replicas")

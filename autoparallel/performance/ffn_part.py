@@ -1,0 +1,206 @@
+"""The FFN half of a layer on one GPU: what is laid out like attention, the experts, the token flow.
+
+Two flows bring tokens to experts and back. *Replicated*: where the expert group lies inside the tp
+group (``etp * ep`` divides ``tp``), every rank already has its group's tokens, computes its experts,
+and one all-reduce over tp adds the parts up. *Dispatched*: otherwise every rank sends its own share of
+the tokens, once to each expert rank that needs it, the etp ranks of an expert gather them, and the way
+back is the same; where attention needs its tokens on all tp ranks they are gathered there.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.performance.attention_part import AttentionPart
+from autoparallel.performance.collectives import Collective
+from autoparallel.performance.degrees import ExpertDegrees
+from autoparallel.performance.links import group_on_nodes
+from autoparallel.performance.machine import Machine, Phase
+from autoparallel.performance.operators import OperatorCost, elementwise, experts, gemm
+from autoparallel.performance.operators.cost import Quantity
+from autoparallel.performance.terms import COMPUTE, EP, TP, Term
+
+
+def is_dispatched(tp: Quantity, ep: Quantity, etp: Quantity) -> npt.NDArray[np.bool_]:
+    """Whether tokens have to be sent to their experts: the expert group leaves the tp group."""
+    groups = tp / (ep * etp)
+    return np.asarray(groups != np.floor(groups))
+
+
+class CommonFfn:
+    """What of the FFN is laid out like attention: norms, dense layers, router, shared experts."""
+
+    def __init__(self, attention: AttentionPart) -> None:
+        self.attention, self.machine = attention, attention.machine
+
+    def _ffn(self, phase: Phase, name: str, width: int) -> list[Term]:
+        machine, tokens = self.machine, self.attention.tokens(phase)
+        local, h = width / self.attention.degrees.tp, machine.model.hidden_size
+        args = {
+            "gpu": machine.ffn_gpu,
+            "constants": machine.gemm_constants,
+            "weight_bytes": machine.ffn_weight_bytes,
+            "activation_bytes": machine.activation_bytes,
+        }
+        up = gemm(tokens, h, local * (machine.model.ffn_matrices - 1), **args)
+        down = gemm(tokens, local, h, **args)
+        return [Term(f"{name} up", COMPUTE, up), Term(f"{name} down", COMPUTE, down)]
+
+    def _norm(self, phase: Phase) -> Term:
+        return Term("ffn norm and residual", COMPUTE, self.attention.elementwise(phase))
+
+    def dense_layer(self, phase: Phase) -> list[Term]:
+        """The whole FFN of a dense layer in a model that has experts elsewhere."""
+        terms = [self._norm(phase), *self._ffn(phase, "dense ffn", self.machine.model.intermediate_size)]
+        return [*terms, self.all_reduce(phase)]
+
+    def routed_layer(self, phase: Phase) -> list[Term]:
+        """Norm, router and shared experts of a routed layer, without their communication."""
+        machine, model, attention = self.machine, self.machine.model, self.attention
+        terms = [self._norm(phase)]
+        if model.is_moe:
+            router = gemm(
+                attention.tokens(phase) / attention.shard,
+                model.hidden_size,
+                model.num_experts,
+                gpu=machine.ffn_gpu,
+                constants=machine.gemm_constants,
+                weight_bytes=machine.activation_bytes,
+                activation_bytes=machine.activation_bytes,
+            )
+            terms.append(Term("router", COMPUTE, router))
+        if model.shared_expert_intermediate_size:
+            terms += self._ffn(phase, "shared experts", model.shared_expert_intermediate_size)
+        return terms
+
+    def all_reduce(self, phase: Phase) -> Term:
+        """Add up the parts of an FFN over tp (the replicated flow, and dense layers)."""
+        cost = self.attention.tp_group.all_reduce(self.attention.stream_bytes(phase))
+        return Term("ffn all-reduce", self.attention.tp_kind, cost)
+
+    def gather(self, phase: Phase) -> Term:
+        """Bring combined tokens back to all tp ranks (the dispatched flow).
+
+        Tensor sequence parallelism wants them split as they are. Shared experts, split over tp, have
+        their parts added up as well.
+        """
+        attention = self.attention
+        if self.machine.model.shared_expert_intermediate_size:
+            return self.all_reduce(phase)._replace(name="shared experts all-reduce")
+        gather = attention.tp_group.all_gather(attention.stream_bytes(phase))
+        idle = attention.degrees.tensor_sp
+        cost = OperatorCost(*(np.where(idle, 0.0, value) for value in gather))
+        return Term("token all-gather", attention.tp_kind, cost)
+
+
+class ExpertPart:
+    """Costs of the routed experts for a table of expert layouts, whatever attention does."""
+
+    def __init__(self, machine: Machine, degrees: ExpertDegrees) -> None:
+        self.machine, self.degrees = machine, degrees
+        imbalance = machine.workload.expert_imbalance
+        self.imbalance = 1.0 if imbalance == 1.0 else np.where(degrees.ep > 1, imbalance, 1.0)
+
+    def group_tokens(self, phase: Phase) -> Quantity:
+        """Tokens of a microbatch that one expert group computes. [tokens]"""
+        return np.maximum(self.degrees.microbatch * phase.new_tokens / self.degrees.edp, 1.0)
+
+    @cached_property
+    def rank_hit(self) -> Quantity:
+        """Probability that a token needs a given expert rank: its k experts are drawn without repetition."""
+        model = self.machine.model
+        elsewhere = model.routed_experts - model.routed_experts / self.degrees.ep
+        missed: Quantity = 1.0
+        for drawn in range(model.routed_experts_per_tok):
+            missed = missed * np.maximum(elsewhere - drawn, 0.0) / (model.routed_experts - drawn)
+        return 1.0 - missed
+
+    def pairs(self, phase: Phase) -> Quantity:
+        """Token-expert pairs of the fullest rank. [1]"""
+        share = self.machine.model.routed_experts_per_tok * self.imbalance
+        return self.group_tokens(phase) * share / self.degrees.ep
+
+    def received_bytes(self, phase: Phase) -> Quantity:
+        """Tokens that the ranks of one expert shard receive, each once. [bytes]"""
+        hit = np.minimum(self.rank_hit * self.imbalance, 1.0)
+        token = self.machine.model.hidden_size * self.machine.activation_bytes
+        return self.group_tokens(phase) * hit * token
+
+    def sent_bytes(self, phase: Phase) -> Quantity:
+        """Copies of its own tokens that a rank sends, one for every expert rank that needs them. [bytes]"""
+        own = np.maximum(self.degrees.microbatch * phase.new_tokens / self.degrees.gpus_per_stage, 1.0)
+        token = self.machine.model.hidden_size * self.machine.activation_bytes
+        return own * (self.degrees.ep * self.rank_hit * token)
+
+    def compute(self, phase: Phase) -> list[Term]:
+        """The experts themselves."""
+        machine, model = self.machine, self.machine.model
+        cost = experts(
+            self.group_tokens(phase),
+            hidden_size=model.hidden_size,
+            moe_intermediate_size=model.routed_width,
+            num_experts=model.routed_experts,
+            num_experts_per_tok=model.routed_experts_per_tok,
+            etp=self.degrees.etp,
+            ep=self.degrees.ep,
+            imbalance=self.imbalance,
+            gpu=machine.expert_gpu,
+            constants=machine.expert_constants,
+            weight_bytes=machine.expert_weight_bytes,
+            activation_bytes=machine.activation_bytes,
+            ffn_matrices=model.ffn_matrices,
+            weight_scale=machine.scale,
+        )
+        return [Term("experts" if model.is_moe else "ffn", COMPUTE, cost)]
+
+    @cached_property
+    def _ep_group(self) -> Collective:
+        d, fabric = self.degrees, self.machine.fabric
+        return Collective(group_on_nodes(d.ep, d.etp, d.gpus_per_stage, fabric.gpus_per_node), fabric)
+
+    @cached_property
+    def _etp_group(self) -> Collective:
+        d, fabric = self.degrees, self.machine.fabric
+        return Collective(group_on_nodes(d.etp, 1.0, d.gpus_per_stage, fabric.gpus_per_node), fabric)
+
+    def dispatch(self, phase: Phase) -> list[Term]:
+        """Tokens to the experts and back (the dispatched flow)."""
+        sent, received = self.sent_bytes(phase), self.received_bytes(phase)
+        there, gather = self._ep_group.all_to_all(sent), self._etp_group.all_gather(received)
+        return [
+            Term("expert dispatch", EP, there),
+            Term("expert shard all-gather", TP, gather),
+            Term("expert shard reduce-scatter", TP, gather),
+            Term("expert combine", EP, there),
+        ]
+
+
+def vocabulary_terms(attention: AttentionPart, phase: Phase) -> tuple[list[Term], list[Term]]:
+    """Embedding of the first stage and head of the last, both split over tp.
+
+    The head computes one row a sequence: after prefill only the last token is sampled from.
+    """
+    machine, model = attention.machine, attention.machine.model
+    if not model.vocab_size:
+        return [], []
+    stream = attention.stream_bytes(phase)
+    lookup = elementwise(2.0 * stream, gpu=machine.core_gpu, constants=machine.elementwise_constants)
+    embedding = [
+        Term("embedding", COMPUTE, lookup),
+        Term("embedding all-reduce", attention.tp_kind, attention.tp_group.all_reduce(stream)),
+    ]
+    rows = np.ceil(attention.sequences / attention.degrees.cp)
+    head = gemm(
+        rows,
+        model.hidden_size,
+        model.vocab_size / attention.degrees.tp,
+        gpu=machine.head_gpu,
+        constants=machine.gemm_constants,
+        weight_bytes=machine.embedding_bytes,
+        activation_bytes=machine.activation_bytes,
+    )
+    logits = attention.tp_group.all_gather(rows * (model.vocab_size * machine.activation_bytes))
+    return embedding, [Term("head", COMPUTE, head), Term("logits all-gather", TP, logits)]

@@ -1,0 +1,85 @@
+"""Groups of ranks on nodes, and the links they communicate over."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from autoparallel.domain.hardware import Link
+from autoparallel.performance.operators.cost import Quantity
+
+
+class LinkRate(NamedTuple):
+    """What one GPU sends over a link, one way: share of the data sheet reached already counted in."""
+
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    peers: int = 0  # of a mesh: links that the bandwidth is the sum of; 0 for a switch
+
+
+class Fabric(NamedTuple):
+    """The links of a GPU inside its node (``up``) and between nodes (``out``)."""
+
+    up: LinkRate
+    out: LinkRate
+    gpus_per_node: int
+
+    @classmethod
+    def of(cls, scale_up: Link, scale_out: Link, gpus_per_node: int) -> Fabric:
+        """From the hardware's own words and units."""
+        peers = gpus_per_node - 1 if scale_up.topology == "mesh" else 0
+        return cls(_rate(scale_up, peers), _rate(scale_out, 0), gpus_per_node)
+
+
+def _rate(link: Link, peers: int) -> LinkRate:
+    return LinkRate(link.bandwidth_gb_per_s * 1e9 * link.efficiency, link.latency_us * 1e-6, peers)
+
+
+class Group(NamedTuple):
+    """Ranks that communicate: ``local`` of them inside a node, on ``nodes`` nodes."""
+
+    local: Quantity
+    nodes: Quantity
+
+
+def group_on_nodes(
+    ranks: Quantity, stride: Quantity, gpus_per_stage: Quantity, gpus_per_node: int
+) -> Group:
+    """How a group of ``ranks``, each ``stride`` apart, lies on the nodes of its pipeline stage.
+
+    Parameters
+    ----------
+    ranks, stride : array_like
+        Size of the group, and distance of its ranks in the order of the stage's GPUs. [1]
+    gpus_per_stage : array_like
+        GPUs of the stage; one that fits into a node never straddles two. [1]
+
+    Notes
+    -----
+    Blocks of ``ranks * stride`` GPUs follow each other; where they do not fit evenly into nodes, the
+    worst-placed group counts.
+    """
+    block = ranks * stride
+    blocks_per_node = gpus_per_node / block
+    fits = (gpus_per_stage <= gpus_per_node) | (blocks_per_node == np.floor(blocks_per_node))
+    reach = np.clip(np.floor(gpus_per_node / stride), 1.0, ranks)
+    nodes = np.where(fits, 1.0, np.maximum(np.ceil(ranks / reach), 2.0))
+    nodes = np.minimum(nodes, ranks)
+    return Group(np.ceil(ranks / nodes), nodes)
+
+
+class Hops(NamedTuple):
+    """Pipeline hops of an instance: how many stay inside a node and how many cross."""
+
+    inside: Quantity
+    across: Quantity
+
+
+def pipeline_hops(pp: Quantity, gpus_per_stage: Quantity, gpus_per_node: int) -> Hops:
+    """Hops between neighbouring stages, each node holding as many whole stages as fit into it."""
+    stages_per_node = np.floor(gpus_per_node / gpus_per_stage)
+    across = np.where(
+        stages_per_node > 0, np.floor((pp - 1) / np.maximum(stages_per_node, 1.0)), pp - 1
+    )
+    return Hops(pp - 1 - across, across)

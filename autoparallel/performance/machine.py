@@ -1,0 +1,112 @@
+"""A problem's model and hardware in the units that the formulas use."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+from autoparallel.domain.dtypes import DTYPES
+from autoparallel.domain.problem import Problem
+from autoparallel.performance.architecture import expert_scale
+from autoparallel.performance.links import Fabric
+from autoparallel.performance.operators import (
+    AttentionConstants,
+    ElementwiseConstants,
+    ExpertConstants,
+    GemmConstants,
+)
+from autoparallel.performance.operators.cost import Gpu, Roofline
+
+
+class Phase(NamedTuple):
+    """One pass through the model.
+
+    ``new_tokens`` are computed for every sequence; a decode step has one, against ``context`` cached
+    tokens.
+    """
+
+    name: str
+    new_tokens: float
+    context: float
+    is_decode: bool
+
+
+class Machine:
+    """What the operators need of a problem: peaks, constants, bytes per value, links, phases."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.model, self.hardware, self.workload = problem.model, problem.hardware, problem.workload
+        hardware = problem.hardware
+        constants = Roofline(0.0, hardware.compute_efficiency, hardware.memory_efficiency)
+        self.gemm_constants: GemmConstants = constants
+        self.prefill_constants: AttentionConstants = constants
+        self.decode_constants: AttentionConstants = constants
+        self.expert_constants: ExpertConstants = constants
+        self.elementwise_constants: ElementwiseConstants = constants
+        self.fabric = Fabric.of(hardware.scale_up, hardware.scale_out, hardware.gpus_per_node)
+        self.scale = expert_scale(problem.model)
+        self.activation_bytes = DTYPES[self.model.activation_dtype].bytes
+        self.kv_bytes = DTYPES[self.model.kv_cache_dtype].bytes
+        self.attention_weight_bytes = DTYPES[self.model.attention_weights_dtype].bytes
+        self.ffn_weight_bytes = DTYPES[self.model.weights_dtype].bytes
+        routed_dtype = self.model.expert_weights_dtype if self.model.is_moe else self.model.weights_dtype
+        self.expert_weight_bytes = DTYPES[routed_dtype].bytes
+        self.embedding_bytes = DTYPES[self.model.embedding_dtype].bytes
+
+    def gpu(self, dtype: str) -> Gpu:
+        """The data sheet for operators whose weights have this format."""
+        hardware = self.hardware
+        compute = hardware.compute_dtype(DTYPES[dtype].compute)
+        return Gpu(
+            hardware.peak_tflops[compute] * 1e12,
+            hardware.memory_bandwidth_gb_per_s * 1e9,
+            hardware.streaming_multiprocessors,
+        )
+
+    @cached_property
+    def attention_gpu(self) -> Gpu:
+        """The data sheet for the attention projections."""
+        return self.gpu(self.model.attention_weights_dtype)
+
+    @cached_property
+    def core_gpu(self) -> Gpu:
+        """The data sheet for scores and values, which are computed in the activations' format."""
+        return self.gpu(self.model.activation_dtype)
+
+    @cached_property
+    def ffn_gpu(self) -> Gpu:
+        """The data sheet for dense FFNs, shared experts and the router."""
+        return self.gpu(self.model.weights_dtype)
+
+    @cached_property
+    def expert_gpu(self) -> Gpu:
+        """The data sheet for the routed experts."""
+        return self.gpu(self.model.expert_weights_dtype if self.model.is_moe else self.model.weights_dtype)
+
+    @cached_property
+    def head_gpu(self) -> Gpu:
+        """The data sheet for the projection to the vocabulary."""
+        return self.gpu(self.model.embedding_dtype)
+
+    @cached_property
+    def longest_prefill(self) -> Phase:
+        """Prefill of the workload's longest prompts, which TTFT is checked for."""
+        return Phase("longest_prefill", float(self.workload.prompt_tokens.max), 0.0, False)
+
+    @cached_property
+    def prefill(self) -> Phase:
+        """Prefill at the mean prompt length."""
+        return Phase("prefill", self.workload.prompt_tokens.mean, 0.0, False)
+
+    @cached_property
+    def decode(self) -> Phase:
+        """A decode step at the mean context: ISL + OSL / 2."""
+        workload = self.workload
+        context = workload.prompt_tokens.mean + workload.output_tokens.mean / 2
+        return Phase("decode", 1.0, context, True)
+
+    @property
+    def longest_sequence(self) -> float:
+        """Longest ISL + OSL. [tokens]"""
+        return float(self.workload.prompt_tokens.max + self.workload.output_tokens.max)
