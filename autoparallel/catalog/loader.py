@@ -1,0 +1,68 @@
+"""Reads the catalog's files."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from typing import Any
+
+from autoparallel.catalog.spelling import did_you_mean
+from autoparallel.errors import Fault, ProblemError
+
+# Keys of an entry that are about the entry; the others are fields of [hardware] or [model].
+ABOUT = ("source", "licence")
+
+
+def gpu_names() -> tuple[str, ...]:
+    """Return the names of the catalog's GPUs, sorted."""
+    return _names("gpus")
+
+
+def model_names() -> tuple[str, ...]:
+    """Return the names of the catalog's models, sorted."""
+    return _names("models")
+
+
+def load_gpu(name: str) -> dict[str, Any]:
+    """Read a GPU of the catalog.
+
+    Returns
+    -------
+    dict
+        The fields of a problem file's ``[hardware]``, with ``sources``: a sentence for each number.
+
+    Raises
+    ------
+    ProblemError
+        The catalog has no such GPU; the message proposes the closest name.
+    """
+    return _load("gpus", name, "GPU")
+
+
+def load_model(name: str) -> dict[str, Any]:
+    """Read a model of the catalog.
+
+    Returns
+    -------
+    dict
+        The fields of a problem file's ``[model]``, and ``source`` and ``licence`` of the entry.
+
+    Raises
+    ------
+    ProblemError
+        The catalog has no such model; the message proposes the closest name.
+    """
+    return _load("models", name, "model")
+
+
+def _names(kind: str) -> tuple[str, ...]:
+    folder = resources.files("autoparallel.catalog") / kind
+    return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def _load(kind: str, name: str, noun: str) -> dict[str, Any]:
+    names = _names(kind)
+    if name not in names:
+        raise ProblemError([Fault(f'the catalog has no {noun} "{name}"; {did_you_mean(name, names)}')])
+    entry = resources.files("autoparallel.catalog") / kind / f"{name}.toml"
+    return {"name": name, **tomllib.loads(entry.read_text(encoding="utf-8"))}

@@ -1,0 +1,66 @@
+"""Says which defaults of a problem matter to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from autoparallel.domain.problem import Problem
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+
+def default_warnings(problem: Problem, given: Sections) -> Iterator[str]:
+    """Yield a sentence for every default that a user should know of.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem as it was resolved.
+    given : mapping
+        The keys that the file, a catalog entry or an override gave, by section.
+    """
+    yield from _model_warnings(problem, given["model"])
+    yield from _hardware_warnings(problem, given["hardware"])
+    yield from _workload_warnings(problem, given["workload"], given["search"])
+
+
+def _model_warnings(problem: Problem, given: Mapping[str, Any]) -> Iterator[str]:
+    if "vocab_size" not in given:
+        yield "model.vocab_size is not given: embedding and output head are not counted."
+    if "weights_dtype" not in given:
+        yield "model.weights_dtype is not given: bfloat16 is assumed."
+    if problem.model.declared_parameters is not None and "parameter_basis" not in given:
+        yield (
+            "model.declared_parameters is given without parameter_basis: the architecture is counted "
+            'and the declared number only compared; parameter_basis = "declared" uses it.'
+        )
+
+
+def _hardware_warnings(problem: Problem, given: Mapping[str, Any]) -> Iterator[str]:
+    hardware = problem.hardware
+    if "reserved_gb" not in given:
+        yield f"hardware.reserved_gb is not given: {hardware.reserved_gb:g} GB of each GPU are set aside."
+    for key in ("compute_efficiency", "memory_efficiency"):
+        if key not in given:
+            yield f"hardware.{key} is not given: {getattr(hardware, key):.0%} of the data sheet is assumed."
+    for link in ("scale_up", "scale_out"):
+        if "efficiency" not in given.get(link, {}):
+            yield f"hardware.{link}.efficiency is not given: the link is assumed to reach all its bandwidth."
+
+
+def _workload_warnings(
+    problem: Problem, given: Mapping[str, Any], search: Mapping[str, Any]
+) -> Iterator[str]:
+    workload = problem.workload
+    if "output_tokens" not in given:
+        yield f"workload.output_tokens is not given: {workload.output_tokens.max} tokens are assumed."
+    if problem.model.is_moe and "expert_imbalance" not in given:
+        yield "workload.expert_imbalance is not given: tokens are assumed to spread evenly over the experts."
+    if workload.concurrency is None and "batch" not in search and problem.search.batch:
+        yield (
+            "workload.concurrency is not given: batches are the powers of two up to "
+            f"{max(problem.search.batch)}; search.batch names others."
+        )
+    if problem.requirements.is_empty:
+        yield "no requirements are given: the answer is the front, its first plan only a preference."

@@ -1,0 +1,26 @@
+"""A hash of what a problem says, however it is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from autoparallel.domain.problem import Problem
+
+
+def fingerprint(problem: Problem) -> str:
+    """Return the SHA-256 of the problem's canonical JSON, as 64 hexadecimal digits.
+
+    File name, comments, order of keys, warnings and sources do not count; everything that can change
+    an answer does.
+    """
+    content = {
+        "model": asdict(problem.model),
+        "hardware": {key: value for key, value in asdict(problem.hardware).items() if key != "sources"},
+        "workload": asdict(problem.workload),
+        "requirements": asdict(problem.requirements),
+        "search": asdict(problem.search),
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,58 @@
+"""Builds the hardware from its table."""
+
+from __future__ import annotations
+
+from autoparallel.domain.hardware import Hardware, Link
+from autoparallel.problem_file.faults import Faults
+from autoparallel.problem_file.schema import HardwareSection, LinkSection
+
+REQUIRED = (
+    "memory_gb",
+    "memory_bandwidth_gb_per_s",
+    "peak_tflops",
+    "gpus_per_node",
+    "scale_up",
+    "scale_out",
+)
+
+
+def build_hardware(section: HardwareSection, bad: frozenset[str], faults: Faults) -> Hardware | None:
+    """Build the hardware, or note why it cannot be and return ``None``."""
+    before = len(faults.found)
+    missing = [key for key in REQUIRED if getattr(section, key) is None and key not in bad]
+    for key in missing:
+        faults.add(("hardware", key), "is missing; give it, or name a GPU of the catalog: gpu = ...")
+    if section.name is None and section.gpu is None and not bad & {"name", "gpu"}:
+        faults.add(("hardware", "name"), "is missing: name the card, or take one of the catalog: gpu = ...")
+    if section.memory_gb is not None and (section.reserved_gb or 0) >= section.memory_gb:
+        faults.add(
+            ("hardware", "reserved_gb"),
+            f"{section.reserved_gb:g} GB reserved leave nothing of {section.memory_gb:g} GB",
+        )
+    if bad or len(faults.found) > before:
+        return None
+    return _hardware(section)
+
+
+def _hardware(section: HardwareSection) -> Hardware:
+    optional = ("compute_efficiency", "memory_efficiency", "reserved_gb", "streaming_multiprocessors")
+    given = {key: getattr(section, key) for key in optional if getattr(section, key) is not None}
+    return Hardware(
+        name=section.name or section.gpu or "gpu",
+        memory_gb=section.memory_gb or 0.0,
+        memory_bandwidth_gb_per_s=section.memory_bandwidth_gb_per_s or 0.0,
+        peak_tflops=dict(sorted((section.peak_tflops or {}).items())),
+        gpus_per_node=section.gpus_per_node or 1,
+        scale_up=_link(section.scale_up),
+        scale_out=_link(section.scale_out),
+        power_w=section.power_w,
+        usd_per_gpu_hour=section.usd_per_gpu_hour,
+        sources=dict(section.sources or {}),
+        **given,
+    )
+
+
+def _link(section: LinkSection | None) -> Link:
+    if section is None:
+        raise ValueError("checked before: links are there")
+    return Link(**section.model_dump(exclude_none=True))

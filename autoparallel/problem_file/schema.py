@@ -1,0 +1,193 @@
+"""The form of a problem file.
+
+Nearly every field is optional here, since a catalog entry, a ``config.json`` or a default may give it;
+the builders of each section say what is missing. A field that is absent is ``None``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from autoparallel.domain.model import CHUNKED, DENSE, FULL, SLIDING, SPARSE
+from autoparallel.domain.requirements import PHASES
+from autoparallel.domain.search_space import OBJECTIVES, SP_KINDS
+from autoparallel.domain.workload import STATIC
+from autoparallel.problem_file import fields
+
+COMPUTE_FORMATS = ("float32", "float16", "bfloat16", "fp8", "int8", "int4", "fp4")
+LENGTH_KINDS = ("fixed", "uniform")
+BASES = ("derived", "declared")
+TOPOLOGIES = ("switch", "mesh")
+
+
+class Section(BaseModel):
+    """What all tables have in common: no conversions, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class ModelSection(Section):
+    """A transformer decoder, in the field names of Hugging Face's config.json."""
+
+    name: fields.Name | None = Field(None, description="A name of your own, or a model of the catalog.")
+    config: fields.Name | None = Field(None, description="Path of a config.json, relative to this file.")
+    num_hidden_layers: fields.Layers | None = None
+    hidden_size: fields.Width | None = None
+    num_attention_heads: fields.Heads | None = None
+    num_key_value_heads: fields.Heads | None = Field(None, description="Default: num_attention_heads.")
+    head_dim: fields.Width | None = Field(None, description="Default: hidden_size / num_attention_heads.")
+    layer_types: list[Annotated[str, fields.OneOf((FULL, SLIDING, CHUNKED))]] | None = None
+    sliding_window: fields.Tokens | None = None
+    attention_bias: bool | None = None
+    q_lora_rank: fields.OptionalWidth | None = None
+    kv_lora_rank: fields.OptionalWidth | None = None
+    qk_nope_head_dim: fields.OptionalWidth | None = None
+    qk_rope_head_dim: fields.OptionalWidth | None = None
+    v_head_dim: fields.OptionalWidth | None = None
+    intermediate_size: fields.OptionalWidth | None = Field(None, description="FFN width of a dense layer.")
+    ffn_matrices: Annotated[int, Field(ge=2, le=3)] | None = Field(None, description="3 if gated, else 2.")
+    num_experts: fields.Experts | None = Field(None, description="Routed experts of a layer; 0: dense model.")
+    num_experts_per_tok: fields.Experts | None = None
+    moe_intermediate_size: fields.OptionalWidth | None = Field(None, description="Width of an expert.")
+    n_shared_experts: fields.Experts | None = None
+    shared_expert_intermediate_size: fields.OptionalWidth | None = None
+    first_k_dense_replace: fields.LayerCount | None = Field(None, description="Dense layers at the start.")
+    moe_layer_freq: fields.Layers | None = Field(None, description="Every how many layers has experts.")
+    mlp_only_layers: list[fields.LayerCount] | None = Field(
+        None, description="Layers without experts, from 0."
+    )
+    mlp_layer_types: list[Annotated[str, fields.OneOf((DENSE, SPARSE))]] | None = None
+    vocab_size: fields.Vocabulary | None = None
+    tie_word_embeddings: bool | None = None
+    weights_dtype: fields.DtypeName | None = None
+    expert_weights_dtype: fields.DtypeName | None = None
+    attention_weights_dtype: fields.DtypeName | None = None
+    embedding_dtype: fields.DtypeName | None = None
+    kv_cache_dtype: fields.DtypeName | None = None
+    activation_dtype: fields.DtypeName | None = None
+    declared_parameters: fields.Parameters | None = None
+    parameter_basis: Annotated[str, fields.OneOf(BASES)] | None = None
+
+
+class LinkSection(Section):
+    """A link of one GPU, counted one way."""
+
+    bandwidth_gb_per_s: fields.Rate
+    latency_us: fields.Microseconds
+    efficiency: fields.Share | None = None
+    topology: Annotated[str, fields.OneOf(TOPOLOGIES)] | None = None
+
+
+class HardwareSection(Section):
+    """A GPU and the links between its copies; 1 GB = 1e9 bytes."""
+
+    gpu: fields.Name | None = Field(None, description="A GPU of the catalog; other fields override it.")
+    name: fields.Name | None = None
+    memory_gb: fields.Gigabytes | None = Field(None, description="Physical memory.")
+    memory_bandwidth_gb_per_s: fields.Rate | None = None
+    memory_efficiency: fields.Share | None = None
+    peak_tflops: dict[Annotated[str, fields.OneOf(COMPUTE_FORMATS)], fields.Rate] | None = Field(
+        None, min_length=1, description="Dense peak by number format."
+    )
+    compute_efficiency: fields.Share | None = None
+    gpus_per_node: fields.Gpus | None = Field(None, description="GPUs of one scale-up domain.")
+    scale_up: LinkSection | None = None
+    scale_out: LinkSection | None = None
+    reserved_gb: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    streaming_multiprocessors: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    power_w: fields.Rate | None = None
+    usd_per_gpu_hour: fields.Rate | None = None
+    sources: dict[str, str] | None = None
+
+
+class LengthsSection(Section):
+    """Token counts: fixed (tokens) or uniform between min and max."""
+
+    kind: Annotated[str, fields.OneOf(LENGTH_KINDS)]
+    tokens: fields.Tokens | None = None
+    min: fields.Tokens | None = None
+    max: fields.Tokens | None = None
+
+
+def _length_table(value: Any) -> Any:
+    """Take a plain number of tokens for a fixed length."""
+    return value if isinstance(value, dict) else {"kind": "fixed", "tokens": value}
+
+
+LengthsField = Annotated[
+    LengthsSection, BeforeValidator(_length_table, json_schema_input_type=int | LengthsSection)
+]
+
+
+class WorkloadSection(Section):
+    """Requests and how they arrive."""
+
+    mode: Annotated[str, fields.OneOf((STATIC,))] = STATIC
+    concurrency: fields.Sequences | None = Field(None, description="Sequences in service at once.")
+    prompt_tokens: LengthsField | None = None
+    output_tokens: LengthsField | None = None
+    expert_imbalance: fields.Imbalance | None = Field(None, description="Fullest expert rank over the mean.")
+
+
+class RequirementsSection(Section):
+    """What a plan has to reach; all optional."""
+
+    ttft_s: fields.Seconds | None = None
+    tpot_s: fields.Seconds | None = None
+    throughput_tokens_per_ms_per_gpu: fields.Rate | None = None
+    throughput_phase: Annotated[str, fields.OneOf(PHASES)] = "total"
+    max_gpus: fields.Gpus | None = None
+
+
+class SearchSection(Section):
+    """Candidates of every decision; a single value pins it."""
+
+    tp: fields.Degrees | None = None
+    sp: fields.Degrees | None = None
+    sp_kind: (
+        Annotated[
+            list[Annotated[str, fields.OneOf(SP_KINDS)]],
+            Field(min_length=1),
+            BeforeValidator(fields.listed, json_schema_input_type=str | list[str]),
+        ]
+        | None
+    ) = None
+    dp: fields.Degrees | None = None
+    pp: fields.Degrees | None = None
+    ep: fields.Degrees | None = None
+    etp: fields.Degrees | None = None
+    batch: fields.Batches | None = None
+    microbatch: fields.Batches | None = None
+    replicas: fields.Gpus | None = None
+    max_gpus: fields.Gpus | None = None
+    even_stages: bool = False
+    trials: Annotated[int, Field(gt=0, le=1_000_000)] = 64
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    prefer: (
+        Annotated[
+            list[Annotated[str, fields.OneOf(OBJECTIVES)]],
+            BeforeValidator(fields.listed, json_schema_input_type=str | list[str]),
+        ]
+        | None
+    ) = None
+
+
+class ProblemFile(Section):
+    """A problem of autoparallel: which model, on which hardware, for what."""
+
+    model: ModelSection
+    hardware: HardwareSection
+    workload: WorkloadSection
+    requirements: RequirementsSection = RequirementsSection()
+    search: SearchSection = SearchSection()
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "model": ModelSection,
+    "hardware": HardwareSection,
+    "workload": WorkloadSection,
+    "requirements": RequirementsSection,
+    "search": SearchSection,
+}

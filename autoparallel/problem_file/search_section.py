@@ -1,0 +1,53 @@
+"""Builds the search space, and refuses candidates of which none can work."""
+
+from __future__ import annotations
+
+from autoparallel.domain.search_space import DEGREES, OBJECTIVES, SearchSpace
+from autoparallel.problem_file.faults import Faults
+from autoparallel.problem_file.schema import SearchSection
+
+# Without a concurrency nothing else bounds the batch.
+DEFAULT_BATCHES = tuple(2**power for power in range(9))
+
+
+def build_search(section: SearchSection, concurrency: int | None, faults: Faults) -> SearchSpace:
+    """Build the search space and check what batch and microbatch alone can contradict."""
+    given = section.model_dump(exclude_none=True)
+    for key in (*DEGREES, "batch", "microbatch"):
+        if key in given:
+            given[key] = tuple(sorted(set(given[key])))
+    if "sp_kind" in given:
+        given["sp_kind"] = tuple(dict.fromkeys(given["sp_kind"]))
+    if "prefer" in given:
+        # Named objectives first, the others after them, so that every tie is broken.
+        given["prefer"] = tuple(dict.fromkeys((*given["prefer"], *OBJECTIVES)))
+    if concurrency is None and "batch" not in given:
+        given["batch"] = DEFAULT_BATCHES
+    space = SearchSpace(**given)
+    _check_batches(space, concurrency, faults)
+    return space
+
+
+def _check_batches(space: SearchSpace, concurrency: int | None, faults: Faults) -> None:
+    batches = space.batch
+    if batches and concurrency is not None and min(batches) > concurrency:
+        faults.add(
+            ("search", "batch"),
+            f"no listed batch is within the concurrency of {concurrency}; add one of at most {concurrency}",
+        )
+    microbatches = space.microbatch
+    if not microbatches:
+        return
+    if batches and not any(batch % micro == 0 for batch in batches for micro in microbatches):
+        faults.add(("search", "microbatch"), f"no listed value divides a batch of {_words(batches)}")
+    elif not batches and concurrency is not None and min(microbatches) > concurrency:
+        faults.add(("search", "microbatch"), f"no listed value is within the concurrency of {concurrency}")
+    if space.dp and not any(micro % dp == 0 for micro in microbatches for dp in space.dp):
+        faults.add(
+            ("search", "dp"),
+            f"{_words(space.dp)} ranks do not divide a microbatch of {_words(microbatches)}",
+        )
+
+
+def _words(values: tuple[int, ...]) -> str:
+    return " or ".join(str(value) for value in values)
