@@ -64,7 +64,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         file = file / "config.json"
     config = _read_json(file)
     faults: list[Fault] = []
-    fields = {key: config[key] for key in _SAME if config.get(key) is not None}
+    fields = {key: config[key] for key in _SAME if config.get(key) not in (None, [])}
     fields["name"] = file.resolve().parent.name if file.stem == "config" else file.stem
     fields |= _defaults(config) | _experts(config) | _window(config)
     fields |= _weights(config, faults, str(file))

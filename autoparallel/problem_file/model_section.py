@@ -170,6 +170,7 @@ def _model(section: ModelSection) -> Model:
     weights = section.weights_dtype or "bfloat16"
     activation = section.activation_dtype or activation_dtype_for(weights)
     is_moe = bool(section.num_experts)
+    kinds = ffn_kinds(section, layers)
     return Model(
         name=section.name or "model",
         num_hidden_layers=layers,
@@ -178,7 +179,7 @@ def _model(section: ModelSection) -> Model:
         num_key_value_heads=section.num_key_value_heads or heads,
         head_dim=section.head_dim or section.v_head_dim or hidden // heads,
         layer_types=_attention_kinds(section, layers),
-        mlp_layer_types=ffn_kinds(section, layers),
+        mlp_layer_types=kinds,
         vocab_size=section.vocab_size or 0,
         tie_word_embeddings=bool(section.tie_word_embeddings),
         attention_bias=bool(section.attention_bias),
@@ -188,7 +189,8 @@ def _model(section: ModelSection) -> Model:
         qk_nope_head_dim=section.qk_nope_head_dim or 0,
         qk_rope_head_dim=section.qk_rope_head_dim or 0,
         v_head_dim=section.v_head_dim or 0,
-        intermediate_size=section.intermediate_size or 0,
+        # Configurations give the width of dense layers also where there are none (Qwen3-MoE).
+        intermediate_size=section.intermediate_size or 0 if DENSE in kinds else 0,
         ffn_matrices=section.ffn_matrices or 3,
         num_experts=section.num_experts or 0,
         num_experts_per_tok=section.num_experts_per_tok or 0 if is_moe else 0,
