@@ -1,0 +1,1 @@
+"""What people read of a result: wording, rows, and the page with its figures."""

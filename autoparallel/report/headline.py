@@ -1,0 +1,35 @@
+"""The answer in one sentence and a few numbers."""
+
+from __future__ import annotations
+
+from autoparallel.domain.result import SearchResult
+from autoparallel.report.wording import count, number, percent, printable, seconds
+
+
+def headline(result: SearchResult) -> str:
+    """The answer in one sentence, plain text.
+
+    Examples: "2 GPUs serve moe10b: first token within 7.41 s, 64.2 tokens/ms per GPU."
+    """
+    best = result.best
+    verb = "serves" if best.gpus == 1 else "serve"
+    return (
+        f"{count(best.gpus, 'GPU')} {verb} {printable(result.problem.model.name)}: "
+        f"first token within {seconds(best.metrics.ttft_s)}, "
+        f"{number(best.metrics.total_tokens_per_ms_per_gpu)} tokens/ms per GPU."
+    )
+
+
+def tiles(result: SearchResult) -> tuple[tuple[str, str, str], ...]:
+    """The numbers under the headline: label, value, and a word on it."""
+    best, metrics = result.best, result.best.metrics
+    cap = result.problem.hardware.memory_gb
+    used = best.memory.total_bytes / 1e9
+    return (
+        ("GPUs", f"{best.gpus:,}", f"{count(best.layout.replicas, 'replica')} of {best.layout.gpus_per_instance}"),
+        ("TTFT", seconds(metrics.ttft_s), "longest prompts, full batch"),
+        ("TPOT", seconds(metrics.tpot_s), "mean lengths"),
+        ("Throughput", number(metrics.total_tokens_per_ms_per_gpu), "tokens/ms/GPU, total"),
+        ("Memory", f"{number(used)} GB", f"of {number(cap)} GB, {percent(used / cap)}"),
+        ("Requests", f"{number(metrics.requests_per_s)}/s", "whole deployment"),
+    )

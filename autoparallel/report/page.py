@@ -1,0 +1,94 @@
+"""The report: one HTML file that needs nothing else, no network, no server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+from autoparallel.domain.result import SearchResult
+from autoparallel.report.figures import memory, operators, pareto, rank_map, timeline
+from autoparallel.report.figures.drawing import Drawing
+from autoparallel.report.headline import headline, tiles
+from autoparallel.report.requirement_rows import requirement_rows
+from autoparallel.report.shown_plans import shown_plans
+from autoparallel.report.wording import brief, count, gigabytes, number, percent, quantity, rule_label, seconds
+
+FIGURES: tuple[Callable[[SearchResult], Drawing], ...] = (
+    pareto.draw,
+    memory.draw,
+    operators.draw_prefill,
+    operators.draw_decode,
+    timeline.draw_prefill,
+    timeline.draw_decode,
+    rank_map.draw,
+)
+
+
+def render_report(result: SearchResult) -> str:
+    """The report of a search as one HTML document.
+
+    Every text of the problem is escaped, and the page's content security policy lets no script run
+    but its own two.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    pages = Environment(
+        loader=PackageLoader("autoparallel.report", "template"), autoescape=True, undefined=StrictUndefined
+    )
+    pages.filters.update(
+        brief=brief, count=count, gigabytes=gigabytes, number=number, percent=percent, quantity=quantity,
+        rule_label=rule_label, seconds=seconds,
+    )  # fmt: skip
+    drawings = {drawing.name: drawing for drawing in (draw(result) for draw in FIGURES)}
+    scripts = {"plotly": get_plotlyjs(), "page": _template_text("page.js")}
+    return pages.get_template("page.html").render(
+        result=result,
+        problem=result.problem,
+        best=result.best,
+        headline=headline(result),
+        tiles=tiles(result),
+        requirements=requirement_rows(result.problem, result.best),
+        drawings=drawings,
+        data=script_json(_data(result, drawings)),
+        style=_template_text("page.css"),
+        scripts=scripts,
+        hashes=[_script_hash(script) for script in scripts.values()],
+    )
+
+
+def _template_text(name: str) -> str:
+    return (resources.files("autoparallel.report") / "template" / name).read_text(encoding="utf-8")
+
+
+def _script_hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _data(result: SearchResult, drawings: dict[str, Drawing]) -> dict[str, Any]:
+    """What the page's script reads: the figures, and the card of every plan shown."""
+    figures = {name: json.loads(drawing.plot.to_json()) for name, drawing in drawings.items()}
+    plans = [
+        {"title": shown.title, "group": shown.group, "fails": shown.fails, "rows": shown.rows}
+        for shown in shown_plans(result)
+    ]
+    return {"figures": figures, "plans": plans}
+
+
+def script_json(data: Any) -> str:
+    r"""JSON that cannot end the script element it stands in.
+
+    Examples
+    --------
+    >>> script_json("</script><!--")
+    '"\\u003c/script\\u003e\\u003c!--"'
+    """
+    escaped = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for mark in "<>&":
+        escaped = escaped.replace(mark, f"\\u{ord(mark):04x}")
+    return escaped

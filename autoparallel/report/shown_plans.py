@@ -1,0 +1,123 @@
+"""The plans that the report shows as points: the front, then others around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.result import Candidate, SearchResult
+from autoparallel.report.wording import brief, gigabytes, number, percent, rule_label, seconds
+
+# More points than this make a drawing slow and no clearer.
+MOST_OTHERS = 1500
+
+BEST, FRONT, FEASIBLE, INFEASIBLE = "best", "front", "feasible", "infeasible"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownPlan:
+    """One point: its numbers, its group and the rows that describe it to people."""
+
+    group: str
+    layout: Mapping[str, Any]
+    batch: int
+    microbatch: int
+    gpus: int
+    ttft_s: float
+    total_tokens_per_ms_per_gpu: float
+    memory_gb: float
+    fails: tuple[str, ...]
+    rows: tuple[tuple[str, str], ...]
+
+    @property
+    def title(self) -> str:
+        """The layout in few words."""
+        return brief(self.layout)
+
+
+def shown_plans(result: SearchResult) -> tuple[ShownPlan, ...]:
+    """The plans of the front in its order, then at most ``MOST_OTHERS`` others, feasible ones first."""
+    front = [_of_plan(plan, BEST if plan == result.best else FRONT) for plan in result.front]
+    known = {_key(shown) for shown in front}
+    others = [shown for shown in map(_of_candidate, result.sample) if _key(shown) not in known]
+    others.sort(key=lambda shown: shown.group == INFEASIBLE)
+    feasible = sum(shown.group == FEASIBLE for shown in others)
+    kept = _thinned(others[:feasible], MOST_OTHERS)
+    return (*front, *kept, *_thinned(others[feasible:], MOST_OTHERS - len(kept)))
+
+
+def _thinned(shown: list[ShownPlan], most: int) -> list[ShownPlan]:
+    if len(shown) <= most:
+        return shown
+    return [shown[index * len(shown) // most] for index in range(most)]
+
+
+def _key(shown: ShownPlan) -> tuple[object, ...]:
+    return (*sorted((name, str(value)) for name, value in shown.layout.items()), shown.batch, shown.microbatch)
+
+
+def _of_plan(plan: Plan, group: str) -> ShownPlan:
+    return ShownPlan(
+        group=group,
+        layout=plan.layout.to_dict(),
+        batch=plan.batch,
+        microbatch=plan.microbatch,
+        gpus=plan.gpus,
+        ttft_s=plan.metrics.ttft_s,
+        total_tokens_per_ms_per_gpu=plan.metrics.total_tokens_per_ms_per_gpu,
+        memory_gb=plan.memory.total_bytes / 1e9,
+        fails=tuple(rule_label(name) for name, met in plan.meets.items() if not met),
+        rows=plan_rows(plan),
+    )
+
+
+def _of_candidate(candidate: Candidate) -> ShownPlan:
+    layout = {name: value for name, value in candidate.layout.items() if name not in ("cp", "edp")}
+    throughput = number(candidate.total_tokens_per_ms_per_gpu)
+    return ShownPlan(
+        group=INFEASIBLE if candidate.fails else FEASIBLE,
+        layout=layout,
+        batch=candidate.batch,
+        microbatch=candidate.microbatch,
+        gpus=candidate.gpus,
+        ttft_s=candidate.ttft_s,
+        total_tokens_per_ms_per_gpu=candidate.total_tokens_per_ms_per_gpu,
+        memory_gb=candidate.memory_gb,
+        fails=tuple(rule_label(name) for name in candidate.fails),
+        rows=(
+            ("GPUs", f"{candidate.gpus:,}"),
+            ("Batch", f"{candidate.batch:,}"),
+            ("Microbatch", f"{candidate.microbatch:,}"),
+            ("Memory", gigabytes(candidate.memory_gb * 1e9)),
+            ("TTFT", seconds(candidate.ttft_s)),
+            ("Throughput, total", f"{throughput} tokens/ms/GPU"),
+        ),
+    )
+
+
+def plan_rows(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """What there is to say of a plan, label and value."""
+    metrics = plan.metrics
+    return (
+        ("GPUs", f"{plan.gpus:,}"),
+        ("Batch", f"{plan.batch:,}"),
+        ("Microbatch", f"{plan.microbatch:,}"),
+        ("Memory", gigabytes(plan.memory.total_bytes)),
+        ("TTFT", seconds(metrics.ttft_s)),
+        ("TPOT", seconds(metrics.tpot_s)),
+        ("Throughput, total", f"{number(metrics.total_tokens_per_ms_per_gpu)} tokens/ms/GPU"),
+        ("… prefill", f"{number(metrics.prefill_tokens_per_ms_per_gpu)} tokens/ms/GPU"),
+        ("… decode", f"{number(metrics.decode_tokens_per_ms_per_gpu)} tokens/ms/GPU"),
+        ("Requests", f"{number(metrics.requests_per_s)} per s"),
+        ("MFU, prefill / decode", f"{percent(metrics.prefill_mfu)} / {percent(metrics.decode_mfu)}"),
+        (
+            "Bandwidth used, prefill / decode",
+            f"{percent(metrics.prefill_bandwidth_utilisation)} / "
+            f"{percent(metrics.decode_bandwidth_utilisation)}",
+        ),
+        ("Expert ranks one token uses", percent(metrics.expert_ranks_per_token)),
+        ("Expert ranks busy in a batch", percent(metrics.expert_busy_share)),
+        ("Pipeline bubble", percent(metrics.pipeline_bubble_share)),
+    )

@@ -1,0 +1,156 @@
+"""Numbers, layouts and rules as people read them, in the terminal and in the report."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from autoparallel.domain.layout import Layout
+
+NONE = "–"
+
+RULE_LABELS = {
+    "memory": "Memory of the fullest GPU",
+    "ttft_s": "Time to first token",
+    "tpot_s": "Time per output token",
+    "throughput_tokens_per_ms_per_gpu": "Throughput per GPU",
+    "concurrency": "Sequences in service",
+    "max_gpus": "GPUs of the deployment",
+}
+_ALIASES = {
+    "ttft": "ttft_s",
+    "tpot": "tpot_s",
+    "throughput": "throughput_tokens_per_ms_per_gpu",
+    "gpus": "max_gpus",
+    "gpu_budget": "max_gpus",
+}
+
+
+def rule_label(name: str) -> str:
+    """A rule's or requirement's name as people say it.
+
+    Examples
+    --------
+    >>> rule_label("ttft"), rule_label("kv_heads")
+    ('Time to first token', 'Kv heads')
+    """
+    label = RULE_LABELS.get(_ALIASES.get(name, name))
+    return label or printable(name).replace("_", " ").capitalize()
+
+
+def printable(text: str) -> str:
+    """A text that cannot steer a terminal: control and direction marks become visible.
+
+    Examples
+    --------
+    >>> printable("a" + chr(27) + "[31m")
+    'a\\\\x1b[31m'
+    """
+    return "".join(
+        mark if unicodedata.category(mark)[0] != "C" else mark.encode("unicode_escape").decode("ascii")
+        for mark in text
+    )
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to a few significant digits, never in exponents up to 1e9.
+
+    Examples
+    --------
+    >>> number(64.249), number(0.07131), number(12345.6), number(128.0)
+    ('64.2', '0.0713', '12,346', '128')
+    """
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == 0:
+        return "0"
+    magnitude = math.floor(math.log10(abs(value)))
+    if not -5 < magnitude < 9:  # noqa: PLR2004
+        return f"{value:.{digits - 1}e}"
+    if value == int(value):
+        return f"{int(value):,}"
+    return f"{value:,.{max(digits - 1 - magnitude, 0)}f}"
+
+
+def seconds(value: float | None) -> str:
+    """A time with the unit that suits it.
+
+    Examples
+    --------
+    >>> seconds(7.4123), seconds(0.0123), seconds(4.5e-6), seconds(600.0)
+    ('7.41 s', '12.3 ms', '4.50 µs', '600 s')
+    """
+    if value is None or not math.isfinite(value):
+        return NONE
+    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if abs(value) >= scale:
+            return f"{number(value / scale)} {unit}"
+    return f"{number(value / 1e-6)} µs"
+
+
+def gigabytes(value: float | None) -> str:
+    """Bytes in GB of 1e9 bytes.
+
+    Examples
+    --------
+    >>> gigabytes(32.1e9)
+    '32.1 GB'
+    """
+    return NONE if value is None else f"{number(value / 1e9)} GB"
+
+
+def percent(share: float | None) -> str:
+    """A share between 0 and 1 in percent.
+
+    Examples
+    --------
+    >>> percent(0.256), percent(0.004), percent(0.0)
+    ('26 %', '0.4 %', '0 %')
+    """
+    if share is None or not math.isfinite(share):
+        return NONE
+    return f"{share * 100:.1f} %" if 0 < abs(share) < 0.0095 else f"{share * 100:.0f} %"  # noqa: PLR2004
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A value with its unit; seconds and bytes get the unit that suits them."""
+    if unit == "s":
+        return seconds(value)
+    if unit in ("B", "bytes"):
+        return gigabytes(value)
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{number(value)} {unit}".strip()
+
+
+def count(amount: int, noun: str) -> str:
+    """An amount and its noun.
+
+    Examples
+    --------
+    >>> count(1, "GPU"), count(2000, "layout")
+    ('1 GPU', '2,000 layouts')
+    """
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def brief(layout: Layout | Mapping[str, Any]) -> str:
+    """The degrees above 1; what is not named is 1.
+
+    Examples
+    --------
+    >>> brief(Layout(dp=2, ep=2)), brief(Layout())
+    ('dp=2 ep=2', 'one GPU')
+    >>> brief(Layout(tp=2, sp=2, sp_kind="tensor", etp=2))
+    'tp=2 sp=2(tensor) etp=2'
+    """
+    degrees = layout.to_dict() if isinstance(layout, Layout) else dict(layout)
+    parts = []
+    for name in ("tp", "sp", "dp", "pp", "ep", "etp", "replicas"):
+        degree = degrees.get(name, 1)
+        if degree > 1:
+            kind = f"({degrees.get('sp_kind')})" if name == "sp" else ""
+            parts.append(f"{name}={degree}{kind}")
+    return " ".join(parts) or "one GPU"

@@ -1,0 +1,186 @@
+"""The folder that a search leaves: plan.json, front.csv, proof.json and report.html.
+
+A folder is written whole or not at all: its files are made in a hidden folder beside or inside it and
+renamed into place at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.plan import SCHEMA, Memory, Metrics, Operation, Plan
+from autoparallel.domain.result import SearchResult
+from autoparallel.errors import Fault, OutputError, ProblemError
+
+PROOF_SCHEMA = "autoparallel.proof/1"
+PLAN_FILE = "plan.json"
+
+
+def json_text(document: Any) -> str:
+    """A document as JSON text that every parser takes: a number that is not finite becomes null."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def plan_document(result: SearchResult) -> dict[str, Any]:
+    """What plan.json holds: the best plan and why it is that; the same for the same seed, no timings."""
+    answer = result.to_dict()
+    kept = ("problem", "fingerprint", "runner_up", "runner_up_reason", "binding", "limits", "warnings")
+    return {
+        **answer["best"],
+        **{key: answer[key] for key in kept},
+        "seed": result.proof.seed,
+        "versions": dict(result.proof.versions),
+    }
+
+
+def result_files(result: SearchResult) -> dict[str, str]:
+    """Name and text of every data file of a result; the report is added by who draws it."""
+    proof = {"schema": PROOF_SCHEMA, "problem": result.problem.name, "fingerprint": result.problem.fingerprint}
+    return {
+        "front.csv": result.to_frame().to_csv(index=False, lineterminator="\n"),
+        "proof.json": json_text({**proof, **result.proof.to_dict()}),
+        PLAN_FILE: json_text(plan_document(result)),
+    }
+
+
+@dataclass
+class Staging:
+    """Files on their way into a results folder."""
+
+    target: Path
+    folder: Path
+    names: list[str] = field(default_factory=list)
+
+    def write(self, files: Mapping[str, str]) -> None:
+        """Write files under their names into the staging folder.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or the folder cannot be written any more.
+        """
+        for name, text in files.items():
+            try:
+                (self.folder / name).write_text(text, encoding="utf-8", newline="\n")
+            except OSError as error:
+                raise _cannot_write(self.folder / name, error) from error
+            self.names.append(name)
+
+    def publish(self) -> None:
+        """Rename what was written into place; the plan comes last, so that it never runs ahead."""
+        if self.folder.parent == self.target:
+            for name in self.names:
+                (self.folder / name).replace(self.target / name)
+        else:
+            self.folder.rename(self.target)
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Staging]:
+    """Open a results folder for writing before the work starts; publish it where the work succeeds.
+
+    Parameters
+    ----------
+    target : Path
+        The results folder. Where it exists, its other files stay.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written.
+    """
+    target = Path(target)
+    beside = target if target.exists() else target.parent
+    stage = Staging(target, beside / f".{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        made = _make_parents(beside)
+        stage.folder.mkdir()
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        yield stage
+        try:
+            stage.publish()
+        except OSError as error:
+            raise _cannot_write(target, error) from error
+    finally:
+        shutil.rmtree(stage.folder, ignore_errors=True)
+        _remove_empty(made)
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    """Make a folder and what is missing above it; the ones made, deepest first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"cannot write {path}: {reason}; choose another folder with --out")
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a results folder or of a plan.json.
+
+    Raises
+    ------
+    ProblemError
+        There is no such file, or it is no plan of this schema.
+    """
+    file = Path(path) / PLAN_FILE if Path(path).is_dir() else Path(path)
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProblemError([Fault(f"cannot read it: {error.strerror or error}", file=str(file))]) from error
+    except UnicodeDecodeError as error:
+        raise ProblemError([Fault("is not UTF-8 text, so it is no plan.json", file=str(file))]) from error
+    except json.JSONDecodeError as error:
+        raise ProblemError([Fault(f"is no JSON: {error.msg}", file=str(file), line=error.lineno)]) from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ProblemError([Fault(f"is no plan: its schema is not {SCHEMA!r}", file=str(file), key="schema")])
+    try:
+        return _plan(data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ProblemError([Fault(f"is no whole plan: {error}", file=str(file))]) from error
+
+
+def _plan(data: dict[str, Any]) -> Plan:
+    layout = {name.name: data["layout"][name.name] for name in fields(Layout)}
+    memory = {name.name: data["memory"][name.name] for name in fields(Memory)}
+    return Plan(
+        layout=Layout(**layout),
+        batch=data["batch"],
+        microbatch=data["microbatch"],
+        metrics=Metrics(**data["metrics"]),
+        memory=Memory(**memory),
+        meets=dict(data["meets"]),
+        operations=tuple(Operation(**operation) for operation in data["operations"]),
+        prefill_stage_s=tuple(data["prefill_stage_s"]),
+        decode_stage_s=tuple(data["decode_stage_s"]),
+    )
