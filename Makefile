@@ -1,0 +1,62 @@
+# Everything here makes its own virtual environment in .venv; `make help` lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help search test lint types pytest bench chromium clean
+
+VENV := .venv
+PROBLEM ?= problems/moe10b.toml
+NAME = $(basename $(notdir $(PROBLEM)))
+VERSION_CHECK := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3; do \
+	$$python -c '$(VERSION_CHECK)' 2>/dev/null && echo $$python && break; done)
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+search: $(VENV)/.installed ## search PROBLEM (default problems/moe10b.toml) and write results/
+	$(VENV)/bin/autoparallel search $(PROBLEM) --out results/$(NAME)
+	@echo "The report is results/$(NAME)/report.html: open it in a browser."
+
+test: lint types pytest ## check style, types and behaviour
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(VENV)/bin/mypy
+
+pytest: $(VENV)/.installed-dev chromium
+	$(VENV)/bin/pytest
+
+bench: $(VENV)/.installed-dev ## measure the figures of the README
+	$(VENV)/bin/pytest benchmarks --benchmark-only -o addopts="--import-mode=importlib"
+
+# The report's tests draw it in a browser; without one they are skipped and say so.
+chromium:
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; fi; \
+	root=; if [ "$$(id -u)" != 0 ]; then root="sudo -n"; fi; \
+	if command -v apt-get >/dev/null && $$root apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq --no-install-recommends chromium; then exit 0; fi; \
+	echo "No chromium, and it cannot be installed here: the tests of the drawn report are skipped." >&2; \
+	echo "On Debian: apt-get install chromium" >&2
+
+clean: ## remove the virtual environment and all caches, keep results
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Python 3.11 or newer is needed. On Debian: apt-get install python3 python3-venv" >&2; exit 1; fi
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
