@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autoparallel.domain.result import SearchResult
-from autoparallel.report.wording import count, number, percent, printable, seconds
+from autoparallel.report.wording import count, given, number, percent, printable, seconds
 
 
 def headline(result: SearchResult) -> str:
@@ -30,6 +30,6 @@ def tiles(result: SearchResult) -> tuple[tuple[str, str, str], ...]:
         ("TTFT", seconds(metrics.ttft_s), "longest prompts, full batch"),
         ("TPOT", seconds(metrics.tpot_s), "mean lengths"),
         ("Throughput", number(metrics.total_tokens_per_ms_per_gpu), "tokens/ms/GPU, total"),
-        ("Memory", f"{number(used)} GB", f"of {number(cap)} GB, {percent(used / cap)}"),
+        ("Memory", f"{number(used)} GB", f"of {given(cap, 'GB')}, {percent(used / cap)}"),
         ("Requests", f"{number(metrics.requests_per_s)}/s", "whole deployment"),
     )

@@ -15,7 +15,7 @@ from autoparallel.report.figures.drawing import Drawing
 from autoparallel.report.headline import headline, tiles
 from autoparallel.report.requirement_rows import requirement_rows
 from autoparallel.report.shown_plans import shown_plans
-from autoparallel.report.wording import brief, count, gigabytes, number, percent, quantity, rule_label, seconds
+from autoparallel.report.wording import brief, count, given, gigabytes, number, percent, quantity, rule_label, seconds
 
 FIGURES: tuple[Callable[[SearchResult], Drawing], ...] = (
     pareto.draw,
@@ -41,7 +41,7 @@ def render_report(result: SearchResult) -> str:
         loader=PackageLoader("autoparallel.report", "template"), autoescape=True, undefined=StrictUndefined
     )
     pages.filters.update(
-        brief=brief, count=count, gigabytes=gigabytes, number=number, percent=percent, quantity=quantity,
+        brief=brief, count=count, given=given, gigabytes=gigabytes, number=number, percent=percent, quantity=quantity,
         rule_label=rule_label, seconds=seconds,
     )  # fmt: skip
     drawings = {drawing.name: drawing for drawing in (draw(result) for draw in FIGURES)}

@@ -58,10 +58,10 @@ def _row(problem: Problem, plan: Plan, name: str, met: bool) -> RequirementRow:
         "concurrency": (
             problem.workload.concurrency,
             plan.batch * plan.layout.replicas,
-            "sequences",
+            "",
             False,
         ),
-        "max_gpus": (problem.max_gpus, plan.gpus, "GPUs", True),
+        "max_gpus": (problem.max_gpus, plan.gpus, "", True),
     }
     limit, value, unit, at_most = numbers.get(name, (None, None, "", True))
     label = rule_label(name) + (f" ({phase})" if name.startswith("throughput") else "")

@@ -75,7 +75,6 @@ def _of_plan(plan: Plan, group: str) -> ShownPlan:
 
 def _of_candidate(candidate: Candidate) -> ShownPlan:
     layout = {name: value for name, value in candidate.layout.items() if name not in ("cp", "edp")}
-    throughput = number(candidate.total_tokens_per_ms_per_gpu)
     return ShownPlan(
         group=INFEASIBLE if candidate.fails else FEASIBLE,
         layout=layout,
@@ -92,7 +91,7 @@ def _of_candidate(candidate: Candidate) -> ShownPlan:
             ("Microbatch", f"{candidate.microbatch:,}"),
             ("Memory", gigabytes(candidate.memory_gb * 1e9)),
             ("TTFT", seconds(candidate.ttft_s)),
-            ("Throughput, total", f"{throughput} tokens/ms/GPU"),
+            ("Tokens/ms/GPU, total", number(candidate.total_tokens_per_ms_per_gpu)),
         ),
     )
 
@@ -107,9 +106,9 @@ def plan_rows(plan: Plan) -> tuple[tuple[str, str], ...]:
         ("Memory", gigabytes(plan.memory.total_bytes)),
         ("TTFT", seconds(metrics.ttft_s)),
         ("TPOT", seconds(metrics.tpot_s)),
-        ("Throughput, total", f"{number(metrics.total_tokens_per_ms_per_gpu)} tokens/ms/GPU"),
-        ("… prefill", f"{number(metrics.prefill_tokens_per_ms_per_gpu)} tokens/ms/GPU"),
-        ("… decode", f"{number(metrics.decode_tokens_per_ms_per_gpu)} tokens/ms/GPU"),
+        ("Tokens/ms/GPU, total", number(metrics.total_tokens_per_ms_per_gpu)),
+        ("… prefill", number(metrics.prefill_tokens_per_ms_per_gpu)),
+        ("… decode", number(metrics.decode_tokens_per_ms_per_gpu)),
         ("Requests", f"{number(metrics.requests_per_s)} per s"),
         ("MFU, prefill / decode", f"{percent(metrics.prefill_mfu)} / {percent(metrics.decode_mfu)}"),
         (

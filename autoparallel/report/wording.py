@@ -59,18 +59,16 @@ def number(value: float | None, digits: int = 3) -> str:
 
     Examples
     --------
-    >>> number(64.249), number(0.07131), number(12345.6), number(128.0)
-    ('64.2', '0.0713', '12,346', '128')
+    >>> number(64.249), number(7.0), number(0.07131), number(12345.6), number(128)
+    ('64.2', '7.00', '0.0713', '12,346', '128')
     """
     if value is None or not math.isfinite(value):
         return NONE
-    if value == 0:
-        return "0"
+    if value == 0 or isinstance(value, int):
+        return f"{int(value):,}"
     magnitude = math.floor(math.log10(abs(value)))
     if not -5 < magnitude < 9:  # noqa: PLR2004
         return f"{value:.{digits - 1}e}"
-    if value == int(value):
-        return f"{int(value):,}"
     return f"{value:,.{max(digits - 1 - magnitude, 0)}f}"
 
 
@@ -79,15 +77,15 @@ def seconds(value: float | None) -> str:
 
     Examples
     --------
-    >>> seconds(7.4123), seconds(0.0123), seconds(4.5e-6), seconds(600.0)
-    ('7.41 s', '12.3 ms', '4.50 µs', '600 s')
+    >>> seconds(7.4123), seconds(0.0123), seconds(4.5e-6), seconds(0.0)
+    ('7.41 s', '12.3 ms', '4.50 µs', '0 s')
     """
     if value is None or not math.isfinite(value):
         return NONE
     for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if abs(value) >= scale:
             return f"{number(value / scale)} {unit}"
-    return f"{number(value / 1e-6)} µs"
+    return f"{number(value / 1e-6)} µs" if value else "0 s"
 
 
 def gigabytes(value: float | None) -> str:
@@ -123,6 +121,17 @@ def quantity(value: float | None, unit: str) -> str:
     if value is None or not math.isfinite(value):
         return NONE
     return f"{number(value)} {unit}".strip()
+
+
+def given(value: float | None, unit: str = "") -> str:
+    """A number as somebody wrote it, with its unit.
+
+    Examples
+    --------
+    >>> given(10.0, "s"), given(0.05, "s"), given(15.0)
+    ('10 s', '0.05 s', '15')
+    """
+    return NONE if value is None else f"{value:,.10g} {unit}".strip()
 
 
 def count(amount: int, noun: str) -> str:

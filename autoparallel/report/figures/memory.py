@@ -20,7 +20,7 @@ from autoparallel.report.figures.drawing import (
     base_layout,
     figure,
 )
-from autoparallel.report.wording import number, percent
+from autoparallel.report.wording import given, number, percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -94,9 +94,13 @@ def _summary(info: MemoryInfo) -> str:
     used, cap = info.totals_gb[0], info.cap_gb
     fullest = max(info.segments, key=lambda segment: segment.gb[0])
     return (
-        f"{number(used)} of {number(cap)} GB ({percent(used / cap)}), most of it {fullest.label.lower()} "
+        f"{number(used)} of {given(cap, 'GB')} ({percent(used / cap)}), most of it {_in_sentence(fullest.label)} "
         f"({number(fullest.gb[0])} GB); {number(cap - used)} GB stay free."
     )
+
+
+def _in_sentence(label: str) -> str:
+    return label if label[1].isupper() else label.lower()
 
 
 def _get_plot(info: MemoryInfo) -> go.Figure:
@@ -110,7 +114,7 @@ def _get_plot(info: MemoryInfo) -> go.Figure:
         shapes=[{"type": "line", **cap, "line": {"color": VERMILLION, "width": 2}}],
         annotations=[
             {
-                "x": info.cap_gb, "y": 1, "yref": "paper", "text": f"{number(info.cap_gb)} GB",
+                "x": info.cap_gb, "y": 1, "yref": "paper", "text": given(info.cap_gb, "GB"),
                 "showarrow": False, "yanchor": "bottom", "xanchor": "right",
                 "font": {"color": VERMILLION, "size": 12},
             }

@@ -132,6 +132,7 @@ def _trace(info: OperatorsInfo, bound: str, scale: float, unit: str) -> dict[str
         "textposition": "auto",
         "textangle": 0,
         "cliponaxis": False,
+        "insidetextfont": {"color": "white" if bound == "compute" else "#1b1b1b"},
         "hovertext": [f"{text(bar.label)}<br>{seconds(bar.time_s)}, bound by {bound}" for bar in bars],
         "hoverinfo": "text",
         "marker": {"color": BOUND_COLOURS[bound]},

@@ -11,6 +11,7 @@ from autoparallel.domain.result import SearchResult
 from autoparallel.report.figures.drawing import (
     BLUE,
     GREEN,
+    ORANGE,
     SKY,
     VERMILLION,
     Drawing,
@@ -20,16 +21,16 @@ from autoparallel.report.figures.drawing import (
     text,
 )
 from autoparallel.report.shown_plans import BEST, FEASIBLE, FRONT, INFEASIBLE, ShownPlan, shown_plans
-from autoparallel.report.wording import count, number, seconds
+from autoparallel.report.wording import count, given, number, seconds
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _MARKERS = {
-    INFEASIBLE: ("x-thin", VERMILLION, "misses a requirement"),
-    FEASIBLE: ("circle-open", SKY, "meets all, dominated"),
+    INFEASIBLE: ("x-thin", VERMILLION, "infeasible"),
+    FEASIBLE: ("circle-open", SKY, "feasible, dominated"),
     FRONT: ("circle", BLUE, "front"),
-    BEST: ("star", GREEN, "best"),
+    BEST: ("star", ORANGE, "best"),
 }
 
 
@@ -135,13 +136,14 @@ def _marker_size(gpus: int) -> float:
 def _get_plot(info: ParetoInfo) -> go.Figure:
     x_range, y_range = _ranges(info)
     traces = [*_path_traces(info), *(_trace(info, group) for group in _MARKERS)]
+    ticks = _log_ticks(*x_range)
     layout = base_layout(
-        480,
+        560,
         shapes=_shapes(info),
         annotations=_annotations(info),
         hovermode="closest",
         margin={"l": 8, "r": 12, "t": 40, "b": 8},
-        xaxis=axis("Time to first token, s (log)", type="log", range=x_range, dtick="D2", fixedrange=False),
+        xaxis=axis("Time to first token, s (log)", type="log", range=x_range, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], fixedrange=False),
         yaxis=axis("Total tokens / ms / GPU", range=y_range, fixedrange=False),
     )
     layout["legend"]["itemsizing"] = "constant"
@@ -154,6 +156,13 @@ def _ranges(info: ParetoInfo) -> tuple[list[float], list[float]]:
     logs = [math.log10(time) for time in times if time > 0]
     margin = max(0.05 * (max(logs) - min(logs)), 0.1)
     return [min(logs) - margin, max(logs) + margin], [0, 1.08 * max(rates)]
+
+
+def _log_ticks(first: float, last: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten between two exponents."""
+    powers = range(math.floor(first), math.ceil(last) + 1)
+    ticks = [float(f"{lead}e{power}") for power in powers for lead in (1, 2, 5)]
+    return [tick for tick in ticks if 10**first <= tick <= 10**last]
 
 
 def _trace(info: ParetoInfo, group: str) -> dict[str, Any]:
@@ -208,7 +217,7 @@ def _shapes(info: ParetoInfo) -> list[dict[str, Any]]:
         shapes.append({"type": "line", "x0": limit_x, "x1": limit_x, "y0": 0, "y1": 1, "yref": "paper"})
     if info.throughput_limit is not None:
         shapes.append({"type": "line", "y0": limit_y, "y1": limit_y, "x0": 0, "x1": 1, "xref": "paper"})
-    lines = [{**shape, "line": dashed, "layer": "below"} for shape in shapes]
+    lines = [{**shape, "line": dashed} for shape in shapes]
     if not lines:
         return []
     field = {"type": "rect", "x0": 10 ** (left - 3), "x1": limit_x, "y0": limit_y, "y1": 10 * top}
@@ -220,10 +229,10 @@ def _annotations(info: ParetoInfo) -> list[dict[str, Any]]:
     notes: list[dict[str, Any]] = []
     if info.ttft_limit_s is not None:
         x = math.log10(info.ttft_limit_s)
-        label = f"TTFT ≤ {seconds(info.ttft_limit_s)}"
+        label = f"TTFT ≤ {given(info.ttft_limit_s, 's')}"
         notes.append({"x": x, "y": 0, "yref": "paper", "text": label, "xanchor": "right", "yanchor": "bottom"})
     if info.throughput_limit is not None:
-        label = f"≥ {number(info.throughput_limit)} tokens/ms/GPU"
+        label = f"≥ {given(info.throughput_limit)} tokens/ms/GPU"
         notes.append({
             "x": 0, "xref": "paper", "y": info.throughput_limit, "text": label,
             "xanchor": "left", "yanchor": "bottom",

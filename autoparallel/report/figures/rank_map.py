@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autoparallel.domain.layout import Layout
 from autoparallel.domain.rank_map import RankedGpu, RankMap, rank_map
 from autoparallel.domain.result import SearchResult
 from autoparallel.report.figures.drawing import Drawing, axis, base_layout, figure
@@ -89,10 +90,8 @@ def _get_info(result: SearchResult) -> RankMapInfo:
 
 def _cell(gpu: RankedGpu, placed: RankMap, column: int, row: int, is_moe: bool) -> Cell:
     layout = placed.layout
-    named = [(name, getattr(layout, name)) for name in ("tp", "cp", "dp", "pp", "ep", "etp")]
-    attention = " ".join(f"{name}{getattr(gpu, name)}" for name, degree in named[:3] if degree > 1)
-    experts = " ".join(f"{name}{getattr(gpu, name)}" for name, degree in named[3:] if degree > 1)
-    label = "<br>".join(part for part in (attention, experts) if part) or f"GPU {gpu.rank}"
+    lines = (_coordinates(gpu, layout, names) for names in (("tp", "cp", "dp"), ("pp", "ep", "etp")))
+    label = "<br>".join(line for line in lines if line) or f"GPU {gpu.rank}"
     share = f", 1/{layout.etp} of each" if layout.etp > 1 else ""
     held = f"<br>experts {_span(gpu.experts)}{share}" if is_moe else f"<br>FFN{share or ', whole'}"
     hover = (
@@ -103,6 +102,11 @@ def _cell(gpu: RankedGpu, placed: RankMap, column: int, row: int, is_moe: bool) 
     )
     tint = 1 + (gpu.replica * layout.pp + gpu.pp) % (len(_TINTS) - 1)
     return Cell(column=column, row=row, tint=tint, label=label, hover=hover)
+
+
+def _coordinates(gpu: RankedGpu, layout: Layout, names: tuple[str, ...]) -> str:
+    """Where a GPU is on the axes that are longer than 1."""
+    return " ".join(f"{name}{getattr(gpu, name)}" for name in names if getattr(layout, name) > 1)
 
 
 def _span(held: range) -> str:

@@ -25,17 +25,33 @@
     return update;
   }
 
+  // Smaller letters, a legend in columns, one coordinate a line.
+  function fitPhone(name, figure) {
+    figure.layout.font.size = 11;
+    Object.assign(figure.layout.legend, { entrywidth: 0.45, entrywidthmode: "fraction", x: 0 });
+    if (name === "rank-map") {
+      const trace = figure.data[0];
+      trace.textfont.size = 8;
+      trace.text = trace.text.map((row) => row.map((label) => label && label.replaceAll(" ", "<br>")));
+    }
+  }
+
+  function paint(element) {
+    const changes = element.dataset.figure.startsWith("timeline") ? { "marker.line.color": colour("--card") } : {};
+    return Plotly.update(element, changes, theme(element.layout));
+  }
+
   function draw(element) {
     const figure = data.figures[element.dataset.figure];
     const zooms = element.dataset.figure === "pareto" && !narrow.matches;
     if (zooms) figure.layout.dragmode = "zoom";
-    if (narrow.matches) figure.layout.font.size = 11;
+    if (narrow.matches) fitPhone(element.dataset.figure, figure);
     const settings = {
       responsive: true, displaylogo: false, displayModeBar: zooms ? "hover" : false, scrollZoom: false,
       modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
     };
     return Plotly.newPlot(element, figure.data, figure.layout, settings)
-      .then(() => Plotly.relayout(element, theme(figure.layout)));
+      .then(() => paint(element));
   }
 
   function add(parent, tag, text, className) {
@@ -52,7 +68,7 @@
     panel.replaceChildren();
     panel.dataset.card = number;
     add(panel, "h3", plan.title);
-    const words = { best: "best", front: "on the front", feasible: "meets all, dominated", infeasible: "infeasible" };
+    const words = { best: "best", front: "on the front", feasible: "feasible, dominated", infeasible: "infeasible" };
     const looks = { best: "good", front: "good", feasible: "plain", infeasible: "bad" };
     add(panel, "span", words[plan.group], "badge " + looks[plan.group]);
     if (plan.fails.length) {
@@ -85,6 +101,6 @@
     document.documentElement.dataset.ready = "yes";
   });
   dark.addEventListener("change", () => {
-    for (const element of figures) Plotly.relayout(element, theme(element.layout));
+    figures.forEach(paint);
   });
 })();
