@@ -1,0 +1,227 @@
+"""The exact non-dominated layouts of one batch and microbatch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from ortools.sat.python import cp_model
+
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.result import Solve
+from autoparallel.pareto import Objectives
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.estimate import Estimates, estimate
+from autoparallel.performance.machine import Machine
+from autoparallel.solver.bounds import Bounds, bounds_of
+from autoparallel.solver.candidates import (
+    AttentionCandidates,
+    Candidates,
+    ExpertCandidates,
+    candidates_for,
+    layouts_spanned,
+)
+from autoparallel.solver.dominance import without_dominated
+from autoparallel.solver.layout_model import LayoutModel
+from autoparallel.solver.rules import LIMITS, STRUCTURE, Facts, fulfilled, violations
+from autoparallel.solver.tables import Tables
+
+
+class Point(NamedTuple):
+    """A plan of a front: its layout, batch and microbatch, and what it is compared by."""
+
+    layout: Layout
+    batch: int
+    microbatch: int
+    objectives: Objectives
+
+
+class PairFront(NamedTuple):
+    """What is known of one batch and microbatch.
+
+    ``points`` are its plans that neither one another nor an incumbent dominate; ``bounded`` says that
+    bounds ruled the pair out without a solve; ``complete`` that nothing else exists.
+    """
+
+    points: tuple[Point, ...]
+    solves: tuple[Solve, ...]
+    layouts_spanned: int
+    bounded: bool
+    complete: bool
+    rounding: float
+
+
+class FrontSolver:
+    """Solves one problem for batch after batch.
+
+    Parameters
+    ----------
+    machine : Machine
+        The problem in the formulas' units.
+    seed : int
+        Seed of the solver; with one worker a solve is reproducible.
+    """
+
+    def __init__(self, machine: Machine, *, seed: int = 0) -> None:
+        self.machine, self.problem, self.seed = machine, machine.problem, seed
+
+    def solve(self, batch: int, microbatch: int, incumbents: Sequence[Objectives] = ()) -> PairFront:
+        """The non-dominated layouts that no incumbent dominates or equals."""
+        candidates = candidates_for(self.problem, batch, microbatch)
+        spanned = layouts_spanned(candidates, self.problem.max_gpus)
+        narrowed = self._narrowed(candidates, batch, microbatch, incumbents) if spanned else None
+        if narrowed is None:
+            return PairFront((), (), spanned, True, True, 0.0)
+        tables = Tables(self.machine, narrowed, batch, microbatch)
+        return _Pair(self, tables, batch, microbatch, spanned).front(incumbents)
+
+    def _narrowed(
+        self, candidates: Candidates, batch: int, microbatch: int, incumbents: Sequence[Objectives]
+    ) -> Candidates | None:
+        """The candidates without those of stage sizes that bounds rule out, or dominated ones."""
+        tables = Tables(self.machine, candidates, batch, microbatch)
+        bounds = bounds_of(tables)
+        live = self.possible(bounds, candidates.replicas * batch, incumbents)
+        if not live.any():
+            return None
+        sizes, pp = bounds.sizes[live.any(axis=0)], bounds.pp[live.any(axis=1)]
+        keep = np.isin(candidates.attention.gpus_per_stage, sizes)
+        keep_experts = np.isin(candidates.experts.gpus_per_stage, sizes)
+        attention = AttentionCandidates(*(column[keep] for column in candidates.attention))
+        experts = ExpertCandidates(*(column[keep_experts] for column in candidates.experts))
+        narrowed = Candidates(attention, experts, pp, candidates.replicas)
+        return without_dominated(Tables(self.machine, narrowed, batch, microbatch))
+
+    def possible(
+        self, bounds: Bounds, served: int, incumbents: Sequence[Objectives]
+    ) -> npt.NDArray[np.bool_]:
+        """Numbers of stages (rows) and stage sizes (columns) that bounds do not rule out."""
+        problem, requirements = self.problem, self.problem.requirements
+        workload = problem.workload
+        sequences = served if workload.concurrency is None else min(served, workload.concurrency)
+        isl, osl = workload.prompt_tokens.mean, workload.output_tokens.mean
+        throughput = sequences * (isl + osl) / (bounds.run_s * bounds.gpus * 1e3)
+        live: npt.NDArray[np.bool_] = bounds.gpus <= problem.max_gpus
+        live &= bounds.memory_bytes <= problem.hardware.memory_gb * 1e9
+        if workload.concurrency is not None:
+            live &= served >= workload.concurrency
+        if requirements.ttft_s is not None:
+            live &= bounds.ttft_s <= requirements.ttft_s
+        if requirements.tpot_s is not None:
+            live &= bounds.step_s <= requirements.tpot_s
+        if (asked := requirements.throughput_tokens_per_ms_per_gpu) is not None:
+            time_s = {"prefill": bounds.prefill_s, "decode": bounds.step_s, "total": bounds.run_s}
+            tokens = {"prefill": isl, "decode": 1.0, "total": isl + osl}[requirements.throughput_phase]
+            reached = sequences * tokens / (time_s[requirements.throughput_phase] * bounds.gpus * 1e3)
+            live &= reached >= asked
+        for other in incumbents:
+            no_better = (other.gpus <= bounds.gpus) & (other.ttft_s <= bounds.ttft_s)
+            live &= ~(no_better & (other.throughput >= throughput))
+        return live
+
+    def facts(self, layout: Layout, batch: int, microbatch: int) -> Facts:
+        """A plan as the plain forms of the rules see it."""
+        values = estimate(self.machine, PlanTable.of([layout], [batch], [microbatch]))
+        return Facts(self.problem, layout, batch, microbatch, values)
+
+
+class _Pair:
+    """One model, solved until nothing new is left."""
+
+    def __init__(self, solver: FrontSolver, tables: Tables, batch: int, microbatch: int, spanned: int) -> None:
+        self.solver, self.tables, self.spanned = solver, tables, spanned
+        self.batch, self.microbatch = batch, microbatch
+        self.model = LayoutModel(solver.problem, tables, batch, microbatch)
+        enforced = self.model.cp.new_constant(1)
+        for rule in (*STRUCTURE, *LIMITS):
+            rule.constrain(self.model, enforced)
+        # Any objective that grows with each of the three ends on a non-dominated plan.
+        self.model.cp.minimize(self.model.gpu_time + self.model.ttft + self.model.gpus)
+
+    def front(self, incumbents: Sequence[Objectives]) -> PairFront:
+        """Solve, exclude what the plan found dominates, solve again, until the model is infeasible."""
+        for other in incumbents:
+            self._exclude(other)
+        points: list[Point] = []
+        solves: list[Solve] = []
+        complete = False
+        rounding = 0.0
+        while True:
+            status, layout = self._solve(solves)
+            if layout is None:
+                complete = status == "INFEASIBLE"
+                break
+            facts = self.solver.facts(layout, self.batch, self.microbatch)
+            if violations(facts) or not all(fulfilled(facts).values()):
+                # Rounded down, a plan just past a limit looks as if it kept it.
+                continue
+            objectives = objectives_of(facts.values, 0)
+            points.append(Point(layout, self.batch, self.microbatch, objectives))
+            rounding = max(rounding, self.model.rounding_s() / objectives.ttft_s)
+            self._exclude(objectives)
+        return PairFront(tuple(points), tuple(solves), self.spanned, False, complete, rounding)
+
+    def _exclude(self, other: Objectives) -> None:
+        """Only plans that beat ``other`` in something by more than rounding."""
+        model, cp = self.model, self.model.cp
+        workload = self.solver.problem.workload
+        tokens = model.sequences * (workload.prompt_tokens.mean + workload.output_tokens.mean)
+        gpu_seconds = tokens / (other.throughput * 1e3)
+        slack_s = model.rounding_s()
+        better = [cp.new_bool_var("better") for _ in range(3)]
+        cp.add(model.gpus <= round(other.gpus) - 1).only_enforce_if(better[0])
+        cp.add(model.ttft <= model.ticks(other.ttft_s - slack_s) - 2).only_enforce_if(better[1])
+        allowed = int((gpu_seconds - slack_s * other.gpus) / model.tick_s) - 1
+        cp.add(model.gpu_time <= allowed).only_enforce_if(better[2])
+        cp.add_bool_or(better)
+
+    def _solve(self, solves: list[Solve]) -> tuple[str, Layout | None]:
+        started = time.perf_counter()
+        solver = new_solver(self.solver.seed)
+        status = solver.status_name(solver.solve(self.model.cp))
+        found = status in ("OPTIMAL", "FEASIBLE")
+        objective, bound = (solver.objective_value, solver.best_objective_bound) if found else (None, None)
+        gap = None if objective is None or bound is None else abs(objective - bound) / max(abs(objective), 1.0)
+        wall_s = time.perf_counter() - started
+        solves.append(Solve(
+            batch=self.batch, microbatch=self.microbatch, status=status, objective=objective,
+            bound=bound, gap=gap, layouts_spanned=self.spanned, wall_s=wall_s,
+        ))
+        if not found:
+            return status, None
+        chosen = tuple(
+            next(index for index, variable in enumerate(choice) if solver.boolean_value(variable))
+            for choice in (self.model.attention, self.model.experts, self.model.pp)
+        )
+        self.model.cp.add_bool_or(
+            self.model.attention[chosen[0]].negated(),
+            self.model.experts[chosen[1]].negated(),
+            self.model.pp[chosen[2]].negated(),
+        )
+        return status, self.model.candidates.layout(*chosen)
+
+
+def new_solver(seed: int) -> cp_model.CpSolver:
+    """A solver that gives the same answer every time.
+
+    Presolve stays off: on these models it takes longer than the search, and that of ortools 9.15 was
+    seen to cut off the optimum (tests/solver/test_front.py compares with brute force).
+    """
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = seed
+    solver.parameters.cp_model_presolve = False
+    solver.parameters.linearization_level = 0
+    return solver
+
+
+def objectives_of(values: Estimates | None, row: int) -> Objectives:
+    """What an estimated plan is compared by."""
+    if values is None:
+        raise ValueError("a plan that was not estimated has no objectives")
+    return Objectives(
+        float(values.gpus[row]), float(values.total_tokens_per_ms_per_gpu[row]), float(values.ttft_s[row])
+    )

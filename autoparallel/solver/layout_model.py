@@ -1,0 +1,294 @@
+"""The constraint model of the layouts for one batch and microbatch.
+
+One Boolean per candidate of each part, exactly one of each part; costs are linear in them, taken from
+the performance core's tables and rounded down to integer ticks, here and nowhere else. What multiplies
+(pipeline slots, GPUs) is enforced per number of stages. The model holds no physics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+from ortools.sat.python import cp_model
+
+from autoparallel.domain.problem import Problem
+from autoparallel.performance.stages import Stage
+from autoparallel.solver.bounds import bounds_of
+from autoparallel.solver.candidates import AttentionCandidates, Candidates, ExpertCandidates
+from autoparallel.solver.tables import PhaseTable, Tables
+
+# Integer range of times: large enough that rounding is harmless, small enough that sums stay in 64 bits.
+HORIZON_TICKS = 1 << 48
+# Integer unit of memory. [bytes]
+MEMORY_UNIT = 1024.0
+# Bounds are lowered by more than all rounding, so that they stay below every rounded time.
+BOUND_MARGIN = 1.0 - 1e-6
+
+Variables = list[cp_model.IntVar]
+
+
+class LayoutModel:
+    """Variables of one batch and microbatch, named so that rules read as sentences.
+
+    Attributes
+    ----------
+    attention, experts, pp : list of IntVar
+        One Boolean per candidate.
+    dispatched : IntVar
+        Whether tokens are sent to their experts.
+    gpus, ttft, prefill, step, run, gpu_time : IntVar
+        GPUs of the deployment; times in ticks of ``tick_s``; ``gpu_time`` is GPUs times run.
+    """
+
+    def __init__(self, problem: Problem, tables: Tables, batch: int, microbatch: int) -> None:
+        self.problem, self.tables = problem, tables
+        self.batch, self.microbatch = batch, microbatch
+        self.candidates: Candidates = tables.candidates
+        self.cp = cp_model.CpModel()
+        self._conjunctions: dict[tuple[int, ...], cp_model.IntVar] = {}
+        self.attention = self._choice("attention", len(self.candidates.attention.tp))
+        self.experts = self._choice("experts", len(self.candidates.experts.ep))
+        self.pp = self._choice("pp", len(self.candidates.pp))
+        self.dispatched = self.cp.new_bool_var("dispatched")
+        self.tick_s = self._horizon_s() / HORIZON_TICKS
+        self.gpus = self.cp.new_int_var(1, problem.max_gpus, "gpus")
+        self._same_stage_size()
+        self._flow_of_tokens()
+        self._count_gpus()
+        self.ttft = self._prefill("ttft", tables.longest)
+        self.prefill = self._prefill("prefill", tables.prefill)
+        self.step = self._decode_step()
+        self.run = self._run_time()
+        self.gpu_time = self._gpu_time()
+
+    # -- what rules say ---------------------------------------------------------------------------
+
+    def add(self, expression: cp_model.BoundedLinearExpression) -> cp_model.Constraint:
+        """Add a linear constraint."""
+        return self.cp.add(expression)
+
+    def all_of(self, *literals: cp_model.IntVar) -> cp_model.IntVar:
+        """A literal that is true where all of ``literals`` are.
+
+        Linear constraints are enforced by one literal only: with several, ortools 9.15 was seen to
+        return wrong optima.
+        """
+        if len(literals) == 1:
+            return literals[0]
+        key = tuple(literal.index for literal in literals)
+        if key not in self._conjunctions:
+            conjunction = self.cp.new_bool_var(" and ".join(literal.name for literal in literals))
+            self.cp.add_bool_or(conjunction, *(literal.negated() for literal in literals))
+            self._conjunctions[key] = conjunction
+        return self._conjunctions[key]
+
+    def never(self, enforced: cp_model.IntVar) -> None:
+        """The rule cannot be kept: it must not be enforced."""
+        self.cp.add(enforced == 0)
+
+    def forbid(self, choice: Variables, refused: npt.NDArray[np.bool_], enforced: cp_model.IntVar) -> None:
+        """None of the refused candidates is chosen while the rule is enforced."""
+        variables = [choice[index] for index in np.flatnonzero(refused)]
+        if variables:
+            self.cp.add(sum(variables) == 0).only_enforce_if(enforced)
+
+    def groups(
+        self, choice: Variables, candidates: AttentionCandidates | ExpertCandidates
+    ) -> dict[tuple[int, int], Variables]:
+        """Candidates by the GPUs of their stage and the ranks that one copy takes."""
+        result: dict[tuple[int, int], Variables] = {}
+        for variable, size, reach in zip(choice, candidates.gpus_per_stage, candidates.reach, strict=True):
+            result.setdefault((int(size), int(reach)), []).append(variable)
+        return result
+
+    def ticks(self, seconds: float) -> int:
+        """A limit in ticks, rounded up: a time that was rounded down is never refused wrongly."""
+        return min(int(np.ceil(seconds / self.tick_s)), HORIZON_TICKS)
+
+    def limit_per_gpus(self, time: cp_model.IntVar, gpu_seconds: float, enforced: cp_model.IntVar) -> None:
+        """``time * gpus <= gpu_seconds``: a bound on the time for every number of GPUs."""
+        sizes = self.candidates.attention.gpus_per_stage
+        for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
+            bounds = [self.ticks(gpu_seconds / int(stages * self.candidates.replicas * size)) for size in sizes]
+            self.cp.add(time <= self._weighted(self.attention, bounds)).only_enforce_if(self.all_of(enforced, chosen))
+
+    def limit_memory(self, limit_bytes: float, enforced: cp_model.IntVar) -> None:
+        """Every GPU of every stage holds at most ``limit_bytes``."""
+        room = limit_bytes - self.problem.hardware.reserved_gb * 1e9
+        buffers = np.floor(self.tables.dispatch_buffers() / MEMORY_UNIT)
+        sent = self.cp.new_int_var(0, int(buffers.max(initial=0.0)), "dispatch buffers")
+        self.cp.add(sent >= self._weighted(self.experts, buffers)).only_enforce_if(self.dispatched)
+        for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
+            for stage in self.tables.memory(int(stages)):
+                for attention, experts in (
+                    (stage.attention_with_block, stage.experts),
+                    (stage.attention, stage.experts_with_block),
+                ):
+                    if attention.max() + experts.max() + buffers.max() * MEMORY_UNIT <= room:
+                        continue
+                    held = self._weighted(self.attention, np.floor(attention / MEMORY_UNIT))
+                    held += self._weighted(self.experts, np.floor(experts / MEMORY_UNIT)) + sent
+                    self.cp.add(held <= int(room / MEMORY_UNIT)).only_enforce_if(self.all_of(enforced, chosen))
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that the deployment serves at once."""
+        served = self.candidates.replicas * self.batch
+        concurrency = self.problem.workload.concurrency
+        return served if concurrency is None else min(served, concurrency)
+
+    def rounding_s(self) -> float:
+        """By how much a time in ticks may stay below the true one: a tick for every rounded part. [s]"""
+        model, osl = self.tables.whole_model, self.problem.workload.output_tokens.mean
+        parts = 2 * (model.dense + model.routed) + model.dense + 4
+        return parts * self.tables.slots * (osl + 1) * self.tick_s
+
+    # -- variables --------------------------------------------------------------------------------
+
+    def _choice(self, name: str, size: int) -> Variables:
+        variables = [self.cp.new_bool_var(f"{name} {index}") for index in range(size)]
+        self.cp.add_exactly_one(variables)
+        return variables
+
+    @staticmethod
+    def _weighted(choice: Variables, weights: npt.NDArray[np.float64] | Sequence[int]) -> cp_model.LinearExprT:
+        values = np.asarray(weights).astype(np.int64).tolist()
+        return cp_model.LinearExpr.weighted_sum(choice, values)
+
+    def _same_stage_size(self) -> None:
+        """Attention and experts take the same GPUs."""
+        attention, experts = self.candidates.attention.gpus_per_stage, self.candidates.experts.gpus_per_stage
+        for size in np.union1d(attention, experts):
+            of_attention = [self.attention[i] for i in np.flatnonzero(attention == size)]
+            of_experts = [self.experts[i] for i in np.flatnonzero(experts == size)]
+            self.cp.add(sum(of_attention) == sum(of_experts))
+
+    def _flow_of_tokens(self) -> None:
+        """Tokens are at their experts already exactly where ``etp * ep`` divides ``tp``."""
+        tp, reach = self.candidates.attention.tp, self.candidates.experts.reach
+        for degree in np.unique(tp):
+            attention = [self.attention[i] for i in np.flatnonzero(tp == degree)]
+            inside = [self.experts[i] for i in np.flatnonzero(degree % reach == 0)]
+            outside = [self.experts[i] for i in np.flatnonzero(degree % reach != 0)]
+            self.cp.add(sum(attention) + sum(inside) - 1 <= self.dispatched.negated())
+            self.cp.add(sum(attention) + sum(outside) - 1 <= self.dispatched)
+
+    def _count_gpus(self) -> None:
+        sizes = self.candidates.attention.gpus_per_stage
+        for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
+            weights = sizes * int(stages * self.candidates.replicas)
+            self.cp.add(self.gpus == self._weighted(self.attention, weights)).only_enforce_if(chosen)
+
+    # -- times ------------------------------------------------------------------------------------
+
+    def _horizon_s(self) -> float:
+        """A time that no plan of the candidates passes."""
+        slots, osl = self.tables.slots, self.problem.workload.output_tokens.mean
+        longest, prefill, decode = (
+            self._worst(phase) for phase in (self.tables.longest, self.tables.prefill, self.tables.decode)
+        )
+        return max(slots * longest, slots * prefill + osl * slots * decode) + 1e-9
+
+    def _worst(self, phase: PhaseTable) -> float:
+        layers, model = phase.layers, self.tables.whole_model
+        flow = phase.all_reduce.max() + phase.gather.max() + phase.dispatch.max() + phase.experts.max()
+        total = sum(count * layers.attention[kind].max() for kind, count in model.attention)
+        total += model.dense * np.max(layers.dense) + model.routed * (np.max(layers.routed) + flow)
+        hops = int(self.candidates.pp.max()) * max(phase.hop_inside.max(), phase.hop_across.max())
+        return float(total + np.max(layers.embedding) + np.max(layers.head) + hops)
+
+    def _time(self, name: str) -> cp_model.IntVar:
+        return self.cp.new_int_var(0, HORIZON_TICKS, name)
+
+    def _ticks_by(self, choice: Variables, seconds: npt.NDArray[np.float64]) -> cp_model.LinearExprT:
+        return self._weighted(choice, np.floor(seconds / self.tick_s))
+
+    def _microbatch(self, name: str, phase: PhaseTable) -> tuple[cp_model.IntVar, cp_model.IntVar]:
+        """Time of a microbatch through all stages, and in the slowest one."""
+        parts = self._layers(name, phase)
+        total, slowest = self._time(f"{name} total"), self._time(f"{name} slowest")
+        whole = self._of_stage(parts, self.tables.whole_model)
+        for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
+            hops, pace = self.tables.hops(phase, int(stages))
+            self.cp.add(total >= whole + self._ticks_by(self.attention, hops)).only_enforce_if(chosen)
+            for stage in self.tables.stages(int(stages)):
+                time = self._of_stage(parts, stage)
+                if not stage.is_last:
+                    time = time + self._ticks_by(self.attention, pace)
+                self.cp.add(slowest >= time).only_enforce_if(chosen)
+        return total, slowest
+
+    def _layers(self, name: str, phase: PhaseTable) -> dict[str, cp_model.LinearExprT]:
+        """One variable for every kind of layer and each end of the model."""
+        layers = phase.layers
+        by_attention = {f"attention {kind}": seconds for kind, seconds in layers.attention.items()}
+        by_attention |= {"dense": layers.dense, "embedding": layers.embedding, "head": layers.head}
+        parts: dict[str, cp_model.LinearExprT] = {}
+        for part, seconds in by_attention.items():
+            parts[part] = self._time(f"{name} {part}")
+            self.cp.add(parts[part] == self._ticks_by(self.attention, np.asarray(seconds)))
+        routed = self._time(f"{name} routed")
+        experts = phase.experts
+        replicated = self._ticks_by(self.attention, layers.routed + phase.all_reduce)
+        sent = self._ticks_by(self.attention, layers.routed + phase.gather)
+        stay = self.cp.add(routed >= replicated + self._ticks_by(self.experts, experts))
+        stay.only_enforce_if(self.dispatched.negated())
+        leave = self.cp.add(routed >= sent + self._ticks_by(self.experts, experts + phase.dispatch))
+        leave.only_enforce_if(self.dispatched)
+        return {**parts, "routed": routed}
+
+    @staticmethod
+    def _of_stage(parts: dict[str, cp_model.LinearExprT], stage: Stage) -> cp_model.LinearExprT:
+        counts = {f"attention {kind}": count for kind, count in stage.attention}
+        counts |= {"dense": stage.dense, "routed": stage.routed}
+        counts |= {"embedding": int(stage.is_first), "head": int(stage.is_last)}
+        return sum(count * parts[name] for name, count in counts.items() if count)
+
+    def _prefill(self, name: str, phase: PhaseTable) -> cp_model.IntVar:
+        """All slots follow each other through the pipeline."""
+        total, slowest = self._microbatch(name, phase)
+        time = self._time(name)
+        self.cp.add(time == total + (self.tables.slots - 1) * slowest)
+        return time
+
+    def _decode_step(self) -> cp_model.IntVar:
+        """A step ends when every slot has passed the slowest stage, or one slot all stages."""
+        total, slowest = self._microbatch("decode", self.tables.decode)
+        step = self._time("step")
+        self.cp.add(step >= total)
+        self.cp.add(step >= self.tables.slots * slowest)
+        return step
+
+    def _run_time(self) -> cp_model.IntVar:
+        """Prefill and OSL - 1 steps; a mean OSL may be a fraction."""
+        steps = Fraction(max(self.problem.workload.output_tokens.mean - 1, 0)).limit_denominator(1000)
+        run = self._time("run")
+        self.cp.add(steps.denominator * run >= steps.denominator * self.prefill + steps.numerator * self.step)
+        return run
+
+    def _gpu_time(self) -> cp_model.IntVar:
+        """GPUs times run time, whose inverse is the throughput per GPU."""
+        replicas, largest = self.candidates.replicas, self.problem.max_gpus
+        gpu_time = self.cp.new_int_var(0, HORIZON_TICKS * largest, "gpu time")
+        bounds, attention = bounds_of(self.tables), self.candidates.attention.gpus_per_stage
+        for column, size in enumerate(bounds.sizes):
+            members = [self.attention[i] for i in np.flatnonzero(attention == size)]
+            is_size = self.cp.new_bool_var(f"{size} gpus a stage")
+            self.cp.add(sum(members) == is_size)
+            for row, (stages, chosen) in enumerate(zip(self.candidates.pp, self.pp, strict=True)):
+                gpus = int(size * stages) * replicas
+                if gpus > largest:
+                    self.cp.add_bool_or(is_size.negated(), chosen.negated())
+                    continue
+                least_run, least_ttft = (
+                    int(seconds[row, column] * BOUND_MARGIN / self.tick_s) for seconds in (bounds.run_s, bounds.ttft_s)
+                )
+                both = self.all_of(is_size, chosen)
+                self.cp.add(gpu_time >= gpus * self.run).only_enforce_if(both)
+                # Implied by the tables; they spare the search the proof.
+                self.cp.add(gpu_time >= gpus * least_run).only_enforce_if(both)
+                self.cp.add(self.ttft >= least_ttft).only_enforce_if(both)
+        return gpu_time

@@ -1,0 +1,29 @@
+"""Every rule of the constraint model, one file each, found by looking through this package."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+from autoparallel.solver.rules.base import Facts, LimitRule, StructureRule
+
+__all__ = ["LIMITS", "STRUCTURE", "Facts", "LimitRule", "StructureRule", "fulfilled", "violations"]
+
+
+def _rules() -> list[StructureRule | LimitRule]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    return [import_module(f"{__name__}.{name}").RULE for name in names]
+
+
+STRUCTURE: tuple[StructureRule, ...] = tuple(rule for rule in _rules() if isinstance(rule, StructureRule))
+LIMITS: tuple[LimitRule, ...] = tuple(rule for rule in _rules() if isinstance(rule, LimitRule))
+
+
+def violations(facts: Facts) -> tuple[str, ...]:
+    """What of the structure a layout breaks, in words; empty where it can be launched."""
+    return tuple(rule.violation(facts) for rule in STRUCTURE if not rule.holds(facts))
+
+
+def fulfilled(facts: Facts) -> dict[str, bool]:
+    """Every limit that the problem sets, and whether a plan keeps it."""
+    return {rule.name: rule.holds(facts) for rule in LIMITS if rule.limit(facts.problem) is not None}

@@ -1,0 +1,109 @@
+"""What a rule is: a name, a sentence for people, a CP-SAT form and a plain form.
+
+The two forms are written apart from each other and a contract test compares them on every layout of
+small problems: the CP-SAT form works on candidates of the parts of a layout, the plain form on a
+finished plan.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.problem import Problem
+from autoparallel.performance.estimate import Estimates
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
+
+    from autoparallel.solver.candidates import AttentionCandidates, ExpertCandidates, Ints
+    from autoparallel.solver.layout_model import LayoutModel
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Facts(NamedTuple):
+    """A plan as the plain form of a rule sees it; ``values`` is empty where only the layout is checked."""
+
+    problem: Problem
+    layout: Layout
+    batch: int
+    microbatch: int
+    values: Estimates | None = None
+    row: int = 0
+
+    def value(self, name: str) -> float:
+        """One estimated quantity."""
+        if self.values is None:
+            raise ValueError(f"{name} of a plan that was not estimated")
+        return float(getattr(self.values, name)[self.row])
+
+
+class StructureRule:
+    """A rule about degrees alone; one that a layout breaks cannot be launched at all."""
+
+    name: str
+    sentence: str
+
+    def holds(self, facts: Facts) -> bool:
+        """The plain form."""
+        raise NotImplementedError
+
+    def violation(self, facts: Facts) -> str:
+        """What is wrong, with the numbers put in."""
+        return f"{self.name}: {self.sentence}"
+
+    def allows_attention(self, problem: Problem, attention: AttentionCandidates, microbatch: int) -> Mask:
+        """Attention candidates that the rule allows on their own."""
+        return np.ones(len(attention.tp), dtype=bool)
+
+    def allows_experts(self, problem: Problem, experts: ExpertCandidates) -> Mask:
+        """Expert candidates that the rule allows on their own."""
+        return np.ones(len(experts.ep), dtype=bool)
+
+    def allows_stages(self, problem: Problem, pp: Ints) -> Mask:
+        """Numbers of stages that the rule allows."""
+        return np.ones(len(pp), dtype=bool)
+
+    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
+        """The CP-SAT form: candidates that the rule refuses are not chosen while it is enforced."""
+        problem, candidates = model.problem, model.candidates
+        attention = self.allows_attention(problem, candidates.attention, model.microbatch)
+        model.forbid(model.attention, ~attention, enforced)
+        model.forbid(model.experts, ~self.allows_experts(problem, candidates.experts), enforced)
+        model.forbid(model.pp, ~self.allows_stages(problem, candidates.pp), enforced)
+
+
+class LimitRule:
+    """A rule that a quantity of a plan stays within a limit; a plan that breaks it can still be estimated.
+
+    ``unit`` is the unit of limit and value; ``at_least`` tells a lower limit from an upper one.
+    """
+
+    name: str
+    sentence: str
+    unit: str
+    at_least = False
+
+    def limit(self, problem: Problem) -> float | None:
+        """The limit, ``None`` where the problem sets none."""
+        raise NotImplementedError
+
+    def value(self, facts: Facts) -> float:
+        """The quantity that is limited."""
+        raise NotImplementedError
+
+    def holds(self, facts: Facts) -> bool:
+        """The plain form."""
+        limit = self.limit(facts.problem)
+        if limit is None:
+            return True
+        value = self.value(facts)
+        return value >= limit if self.at_least else value <= limit
+
+    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
+        """The CP-SAT form."""
+        raise NotImplementedError

@@ -1,0 +1,36 @@
+"""All sequences that have to be in service fit into the instances."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autoparallel.domain.problem import Problem
+from autoparallel.solver.rules.base import Facts, LimitRule
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
+
+    from autoparallel.solver.layout_model import LayoutModel
+
+
+class Concurrency(LimitRule):
+    """``replicas x batch`` reaches the concurrency."""
+
+    name = "concurrency"
+    sentence = "replicas x batch is at least the concurrency"
+    unit = "sequences"
+    at_least = True
+
+    def limit(self, problem: Problem) -> float | None:
+        return problem.workload.concurrency
+
+    def value(self, facts: Facts) -> float:
+        return float(facts.layout.replicas * facts.batch)
+
+    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
+        concurrency = model.problem.workload.concurrency
+        if concurrency is not None and model.candidates.replicas * model.batch < concurrency:
+            model.never(enforced)
+
+
+RULE = Concurrency()

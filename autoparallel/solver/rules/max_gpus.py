@@ -1,0 +1,34 @@
+"""The deployment stays within the GPU budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autoparallel.domain.problem import Problem
+from autoparallel.solver.rules.base import Facts, LimitRule
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
+
+    from autoparallel.solver.layout_model import LayoutModel
+
+
+class MaxGpus(LimitRule):
+    """GPUs of all instances together."""
+
+    name = "max_gpus"
+    sentence = "the deployment has at most max_gpus GPUs"
+    unit = "GPUs"
+
+    def limit(self, problem: Problem) -> float | None:
+        return problem.requirements.max_gpus
+
+    def value(self, facts: Facts) -> float:
+        return float(facts.layout.gpus)
+
+    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
+        if model.problem.requirements.max_gpus is not None:
+            model.add(model.gpus <= model.problem.requirements.max_gpus).only_enforce_if(enforced)
+
+
+RULE = MaxGpus()

@@ -1,0 +1,41 @@
+"""Every GPU earns its keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autoparallel.domain.problem import Problem
+from autoparallel.solver.rules.base import Facts, LimitRule
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
+
+    from autoparallel.solver.layout_model import LayoutModel
+
+
+class Throughput(LimitRule):
+    """Tokens per ms and GPU of the phase that the requirement names, at mean lengths."""
+
+    name = "throughput_tokens_per_ms_per_gpu"
+    sentence = "the throughput of the named phase at mean lengths reaches the one required"
+    unit = "tokens/ms/GPU"
+    at_least = True
+
+    def limit(self, problem: Problem) -> float | None:
+        return problem.requirements.throughput_tokens_per_ms_per_gpu
+
+    def value(self, facts: Facts) -> float:
+        return facts.value(f"{facts.problem.requirements.throughput_phase}_tokens_per_ms_per_gpu")
+
+    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
+        if (limit := self.limit(model.problem)) is None:
+            return
+        workload, phase = model.problem.workload, model.problem.requirements.throughput_phase
+        isl, osl = workload.prompt_tokens.mean, workload.output_tokens.mean
+        tokens = {"prefill": isl, "decode": 1.0, "total": isl + osl}[phase] * model.sequences
+        time = {"prefill": model.prefill, "decode": model.step, "total": model.run}[phase]
+        # tokens / (time * gpus) >= limit, once for every number of GPUs.
+        model.limit_per_gpus(time, tokens / (limit * 1e3), enforced)
+
+
+RULE = Throughput()

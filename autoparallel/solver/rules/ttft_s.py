@@ -1,0 +1,34 @@
+"""The last sequence of a batch sees its first token in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autoparallel.domain.problem import Problem
+from autoparallel.solver.rules.base import Facts, LimitRule
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
+
+    from autoparallel.solver.layout_model import LayoutModel
+
+
+class TimeToFirstToken(LimitRule):
+    """Prefill of a full batch of the longest prompts ends within the TTFT."""
+
+    name = "ttft_s"
+    sentence = "prefill of a full batch of the longest prompts ends within ttft_s"
+    unit = "s"
+
+    def limit(self, problem: Problem) -> float | None:
+        return problem.requirements.ttft_s
+
+    def value(self, facts: Facts) -> float:
+        return facts.value("ttft_s")
+
+    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
+        if (limit := self.limit(model.problem)) is not None:
+            model.add(model.ttft <= model.ticks(limit)).only_enforce_if(enforced)
+
+
+RULE = TimeToFirstToken()

@@ -1,0 +1,123 @@
+"""What the performance core says of every candidate, for one batch and microbatch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.performance.attention_part import AttentionPart
+from autoparallel.performance.ffn_part import ExpertPart
+from autoparallel.performance.links import pipeline_hops
+from autoparallel.performance.machine import Machine, Phase
+from autoparallel.performance.memory import AttentionMemory, ExpertMemory
+from autoparallel.performance.microbatch import LayerCosts, attention_terms, expert_terms
+from autoparallel.performance.operators.cost import Quantity
+from autoparallel.performance.stages import Stage, distinct_stages, whole_model
+from autoparallel.performance.terms import time_of
+from autoparallel.solver.candidates import Candidates
+
+Array = npt.NDArray[np.float64]
+
+
+class PhaseTable(NamedTuple):
+    """Times of one phase: ``layers``, flows and hops by attention candidate, the rest by expert candidate. [s]
+
+    ``layers.routed`` leaves the experts and the token flow out.
+    """
+
+    layers: LayerCosts
+    all_reduce: Array
+    gather: Array
+    hop_inside: Array
+    hop_across: Array
+    experts: Array
+    dispatch: Array
+
+
+class StageMemory(NamedTuple):
+    """Bytes in one stage of a pipeline: by attention candidate for each of the two blocks of live tensors,
+    by expert candidate likewise. [bytes]
+
+    The block of live tensors is the larger of attention's and the experts', so both sums hold.
+    """
+
+    attention: Array
+    attention_with_block: Array
+    experts: Array
+    experts_with_block: Array
+
+
+class Tables:
+    """Times and bytes of the candidates' parts, nothing added up across parts."""
+
+    def __init__(self, machine: Machine, candidates: Candidates, batch: int, microbatch: int) -> None:
+        self.machine, self.candidates = machine, candidates
+        self.slots = batch // microbatch
+        self._attention = AttentionPart(machine, candidates.attention.degrees(batch, microbatch))
+        self._experts = ExpertPart(machine, candidates.experts.degrees(microbatch))
+        self.longest = self._phase(machine.longest_prefill)
+        self.prefill = self._phase(machine.prefill)
+        self.decode = self._phase(machine.decode)
+
+    def _phase(self, phase: Phase) -> PhaseTable:
+        terms, expert = attention_terms(self._attention, phase), expert_terms(self._experts, phase)
+        layers = LayerCosts(
+            {kind: self._by_attention(time_of(items)) for kind, items in terms.attention.items()},
+            self._by_attention(time_of(terms.dense)),
+            self._by_attention(time_of(terms.routed)),
+            self._by_attention(time_of(terms.embedding)),
+            self._by_attention(time_of(terms.head)),
+        )
+        return PhaseTable(
+            layers,
+            self._by_attention(time_of(terms.all_reduce)),
+            self._by_attention(time_of(terms.gather)),
+            self._by_attention(time_of(terms.hop_inside)),
+            self._by_attention(time_of(terms.hop_across)),
+            self._by_experts(time_of(expert.experts)),
+            self._by_experts(time_of(expert.dispatch)),
+        )
+
+    def _by_attention(self, values: Quantity) -> Array:
+        return np.broadcast_to(np.asarray(values, dtype=np.float64), self.candidates.attention.tp.shape)
+
+    def _by_experts(self, values: Quantity) -> Array:
+        return np.broadcast_to(np.asarray(values, dtype=np.float64), self.candidates.experts.ep.shape)
+
+    def stages(self, pp: int) -> tuple[Stage, ...]:
+        """The distinct stages of a pipeline."""
+        return distinct_stages(self.machine.model, pp)
+
+    @property
+    def whole_model(self) -> Stage:
+        """All layers."""
+        return whole_model(self.machine.model)
+
+    def hops(self, phase: PhaseTable, pp: int) -> tuple[Array, Array]:
+        """Time of all hops of a microbatch, and of its slowest hop, by attention candidate. [s]"""
+        size = self.candidates.attention.gpus_per_stage.astype(np.float64)
+        hops = pipeline_hops(float(pp), size, self.machine.fabric.gpus_per_node)
+        total = hops.inside * phase.hop_inside + hops.across * phase.hop_across
+        if pp == 1:
+            return self._by_attention(0.0), self._by_attention(0.0)
+        return self._by_attention(total), np.where(np.asarray(hops.across) > 0, phase.hop_across, phase.hop_inside)
+
+    def memory(self, pp: int) -> Iterator[StageMemory]:
+        """Memory of every distinct stage, without reserve and dispatch buffers."""
+        attention, experts = AttentionMemory(self._attention), ExpertMemory(self._experts)
+        for stage in self.stages(pp):
+            held = attention.weights(stage) + attention.kv_cache(stage) + attention.residual + attention.buffers(pp)
+            routed = stage.routed * experts.layer_bytes
+            yield StageMemory(
+                self._by_attention(held),
+                self._by_attention(held + attention.block(stage)),
+                self._by_experts(routed),
+                self._by_experts(routed + experts.tensors),
+            )
+
+    def dispatch_buffers(self) -> Array:
+        """Buffers of the dispatched token flow. [bytes]"""
+        return self._by_experts(ExpertMemory(self._experts).dispatch_buffers)
