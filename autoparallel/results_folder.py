@@ -54,7 +54,11 @@ def plan_document(result: SearchResult) -> dict[str, Any]:
 
 def result_files(result: SearchResult) -> dict[str, str]:
     """Name and text of every data file of a result; the report is added by who draws it."""
-    proof = {"schema": PROOF_SCHEMA, "problem": result.problem.name, "fingerprint": result.problem.fingerprint}
+    proof = {
+        "schema": PROOF_SCHEMA,
+        "problem": result.problem.name,
+        "fingerprint": result.problem.fingerprint,
+    }
     return {
         "front.csv": result.to_frame().to_csv(index=False, lineterminator="\n"),
         "proof.json": json_text({**proof, **result.proof.to_dict()}),
@@ -125,6 +129,29 @@ def staged(target: Path) -> Iterator[Staging]:
     finally:
         shutil.rmtree(stage.folder, ignore_errors=True)
         _remove_empty(made)
+
+
+def write_file(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write one file whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The file exists and must not be overwritten, or its folder cannot be written.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; --force overwrites it")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"cannot write {path}: {reason}; choose another folder") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _make_parents(folder: Path) -> list[Path]:

@@ -26,7 +26,11 @@ def tiles(result: SearchResult) -> tuple[tuple[str, str, str], ...]:
     cap = result.problem.hardware.memory_gb
     used = best.memory.total_bytes / 1e9
     return (
-        ("GPUs", f"{best.gpus:,}", f"{count(best.layout.replicas, 'replica')} of {best.layout.gpus_per_instance}"),
+        (
+            "GPUs",
+            f"{best.gpus:,}",
+            f"{count(best.layout.replicas, 'replica')} of {best.layout.gpus_per_instance}",
+        ),
         ("TTFT", seconds(metrics.ttft_s), "longest prompts, full batch"),
         ("TPOT", seconds(metrics.tpot_s), "mean lengths"),
         ("Throughput", number(metrics.total_tokens_per_ms_per_gpu), "tokens/ms/GPU, total"),

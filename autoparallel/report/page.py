@@ -15,7 +15,17 @@ from autoparallel.report.figures.drawing import Drawing
 from autoparallel.report.headline import headline, tiles
 from autoparallel.report.requirement_rows import requirement_rows
 from autoparallel.report.shown_plans import shown_plans
-from autoparallel.report.wording import brief, count, given, gigabytes, number, percent, quantity, rule_label, seconds
+from autoparallel.report.wording import (
+    brief,
+    count,
+    gigabytes,
+    given,
+    number,
+    percent,
+    quantity,
+    rule_label,
+    seconds,
+)
 
 FIGURES: tuple[Callable[[SearchResult], Drawing], ...] = (
     pareto.draw,
@@ -26,6 +36,10 @@ FIGURES: tuple[Callable[[SearchResult], Drawing], ...] = (
     timeline.draw_decode,
     rank_map.draw,
 )
+
+
+# How the template writes numbers.
+FILTERS = (brief, count, given, gigabytes, number, percent, quantity, rule_label, seconds)
 
 
 def render_report(result: SearchResult) -> str:
@@ -40,10 +54,7 @@ def render_report(result: SearchResult) -> str:
     pages = Environment(
         loader=PackageLoader("autoparallel.report", "template"), autoescape=True, undefined=StrictUndefined
     )
-    pages.filters.update(
-        brief=brief, count=count, given=given, gigabytes=gigabytes, number=number, percent=percent, quantity=quantity,
-        rule_label=rule_label, seconds=seconds,
-    )  # fmt: skip
+    pages.filters.update({write.__name__: write for write in FILTERS})
     drawings = {drawing.name: drawing for drawing in (draw(result) for draw in FIGURES)}
     scripts = {"plotly": get_plotlyjs(), "page": _template_text("page.js")}
     return pages.get_template("page.html").render(

@@ -55,7 +55,11 @@ def _thinned(shown: list[ShownPlan], most: int) -> list[ShownPlan]:
 
 
 def _key(shown: ShownPlan) -> tuple[object, ...]:
-    return (*sorted((name, str(value)) for name, value in shown.layout.items()), shown.batch, shown.microbatch)
+    return (
+        *sorted((name, str(value)) for name, value in shown.layout.items()),
+        shown.batch,
+        shown.microbatch,
+    )
 
 
 def _of_plan(plan: Plan, group: str) -> ShownPlan:

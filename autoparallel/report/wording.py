@@ -41,12 +41,12 @@ def rule_label(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text that cannot steer a terminal: control and direction marks become visible.
+    r"""A text that cannot steer a terminal: control and direction marks become visible.
 
     Examples
     --------
     >>> printable("a" + chr(27) + "[31m")
-    'a\\\\x1b[31m'
+    'a\\x1b[31m'
     """
     return "".join(
         mark if unicodedata.category(mark)[0] != "C" else mark.encode("unicode_escape").decode("ascii")
@@ -67,7 +67,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if value == 0 or isinstance(value, int):
         return f"{int(value):,}"
     magnitude = math.floor(math.log10(abs(value)))
-    if not -5 < magnitude < 9:  # noqa: PLR2004
+    if not -5 < magnitude < 9:
         return f"{value:.{digits - 1}e}"
     return f"{value:,.{max(digits - 1 - magnitude, 0)}f}"
 
@@ -109,7 +109,7 @@ def percent(share: float | None) -> str:
     """
     if share is None or not math.isfinite(share):
         return NONE
-    return f"{share * 100:.1f} %" if 0 < abs(share) < 0.0095 else f"{share * 100:.0f} %"  # noqa: PLR2004
+    return f"{share * 100:.1f} %" if 0 < abs(share) < 0.0095 else f"{share * 100:.0f} %"
 
 
 def quantity(value: float | None, unit: str) -> str:

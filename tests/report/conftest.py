@@ -107,7 +107,7 @@ def candidate(ttft_s: float, throughput: float, gpus: int, *fails: str) -> Candi
 
 PROOF = Proof(
     complete=True,
-    statement="No plan within 1,024 GPUs is better: all 36 pairs of batch and microbatch were solved to a proof.",
+    statement="No plan within 1,024 GPUs is better: all 36 pairs were solved to a proof.",
     layouts_spanned=1234,
     pairs=36,
     pairs_visited=36,
@@ -129,7 +129,8 @@ RESULT = SearchResult(
     front=FRONT,
     equals=(1, 2, 1, 1, 1, 1),
     binding=(
-        Binding(rule="ttft", sentence="the first token comes within 10 s", limit=10.0, value=7.5, unit="s", slack=0.25),
+        Binding(rule="ttft", sentence="the first token comes within 10 s", limit=10.0, value=7.5, unit="s",
+                slack=0.25),
     ),
     proof=PROOF,
     limits=(

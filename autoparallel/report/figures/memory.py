@@ -94,8 +94,8 @@ def _summary(info: MemoryInfo) -> str:
     used, cap = info.totals_gb[0], info.cap_gb
     fullest = max(info.segments, key=lambda segment: segment.gb[0])
     return (
-        f"{number(used)} of {given(cap, 'GB')} ({percent(used / cap)}), most of it {_in_sentence(fullest.label)} "
-        f"({number(fullest.gb[0])} GB); {number(cap - used)} GB stay free."
+        f"{number(used)} of {given(cap, 'GB')} ({percent(used / cap)}), "
+        f"most of it {_in_sentence(fullest.label)} ({number(fullest.gb[0])} GB); {number(cap - used)} GB stay free."
     )
 
 

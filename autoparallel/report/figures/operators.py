@@ -74,13 +74,20 @@ def _get_info(operations: tuple[Operation, ...], phase: str) -> OperatorsInfo:
     large = [operation for operation in timed if operation.time_s >= SMALL * total]
     small = [operation for operation in timed if operation.time_s < SMALL * total]
     bars = [
-        Bar(label=_label(operation), time_s=operation.time_s, bound=operation.bound, share=operation.time_s / total)
+        Bar(
+            label=_label(operation),
+            time_s=operation.time_s,
+            bound=operation.bound,
+            share=operation.time_s / total,
+        )
         for operation in sorted(large, key=lambda operation: -operation.time_s)
     ]
     if small:
         rest = sum(operation.time_s for operation in small)
         bars.append(Bar(label=f"{len(small)} smaller", time_s=rest, bound="several", share=rest / total))
-    return OperatorsInfo(phase=phase, bars=tuple(bars), total_s=total, bound_shares=_bound_shares(timed, total))
+    return OperatorsInfo(
+        phase=phase, bars=tuple(bars), total_s=total, bound_shares=_bound_shares(timed, total)
+    )
 
 
 def _label(operation: Operation) -> str:
@@ -105,7 +112,7 @@ def _summary(info: OperatorsInfo) -> str:
 def _get_plot(info: OperatorsInfo) -> go.Figure:
     scale, unit = time_scale(max((bar.time_s for bar in info.bars), default=1.0))
     labels = [text(bar.label) for bar in info.bars]
-    traces = [_trace(info, bound, scale, unit) for bound in BOUND_COLOURS]
+    traces = [_trace(info, bound, scale) for bound in BOUND_COLOURS]
     layout = base_layout(
         112 + 26 * len(info.bars),
         barmode="overlay",
@@ -119,7 +126,7 @@ def _get_plot(info: OperatorsInfo) -> go.Figure:
     return figure(traces, layout)
 
 
-def _trace(info: OperatorsInfo, bound: str, scale: float, unit: str) -> dict[str, Any]:
+def _trace(info: OperatorsInfo, bound: str, scale: float) -> dict[str, Any]:
     bars = [bar for bar in info.bars if bar.bound == bound]
     return {
         "type": "bar",

@@ -69,7 +69,7 @@ def draw(result: SearchResult) -> Drawing:
         title="What can be had",
         summary=_summary(info),
         plot=_get_plot(info),
-        alt="Scatter of plans: throughput per GPU against time to first token. The table below lists the front.",
+        alt="Scatter of plans: throughput per GPU against time to first token; the table lists the front.",
     )
 
 
@@ -143,7 +143,14 @@ def _get_plot(info: ParetoInfo) -> go.Figure:
         annotations=_annotations(info),
         hovermode="closest",
         margin={"l": 8, "r": 12, "t": 40, "b": 8},
-        xaxis=axis("Time to first token, s (log)", type="log", range=x_range, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], fixedrange=False),
+        xaxis=axis(
+            "Time to first token, s (log)",
+            type="log",
+            range=x_range,
+            tickvals=ticks,
+            ticktext=[f"{tick:g}" for tick in ticks],
+            fixedrange=False,
+        ),
         yaxis=axis("Total tokens / ms / GPU", range=y_range, fixedrange=False),
     )
     layout["legend"]["itemsizing"] = "constant"
@@ -230,7 +237,9 @@ def _annotations(info: ParetoInfo) -> list[dict[str, Any]]:
     if info.ttft_limit_s is not None:
         x = math.log10(info.ttft_limit_s)
         label = f"TTFT ≤ {given(info.ttft_limit_s, 's')}"
-        notes.append({"x": x, "y": 0, "yref": "paper", "text": label, "xanchor": "right", "yanchor": "bottom"})
+        notes.append(
+            {"x": x, "y": 0, "yref": "paper", "text": label, "xanchor": "right", "yanchor": "bottom"}
+        )
     if info.throughput_limit is not None:
         label = f"≥ {given(info.throughput_limit)} tokens/ms/GPU"
         notes.append({

@@ -19,7 +19,17 @@ MOST_GPUS = 256
 # GPUs of a node in one row; a larger node takes several.
 COLUMNS = 8
 # Light tints of the Okabe-Ito colours, dark text reads on all of them; the first is an empty slot.
-_TINTS = ("rgba(128,128,128,0.10)", "#A9D3F2", "#F6D08A", "#93D5BF", "#EBC3D7", "#F5B48C", "#C9C9C9", "#F4EC9B", "#8FBBD9")
+_TINTS = (
+    "rgba(128,128,128,0.10)",
+    "#A9D3F2",
+    "#F6D08A",
+    "#93D5BF",
+    "#EBC3D7",
+    "#F5B48C",
+    "#C9C9C9",
+    "#F4EC9B",
+    "#8FBBD9",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +83,13 @@ def _get_info(result: SearchResult) -> RankMapInfo:
     used = sorted({gpu.node * rows_of_node + gpu.slot // columns for gpu in shown})
     row_of = {line: row for row, line in enumerate(used)}
     cells = tuple(
-        _cell(gpu, placed, gpu.slot % columns, row_of[gpu.node * rows_of_node + gpu.slot // columns], model.is_moe)
+        _cell(
+            gpu,
+            placed,
+            gpu.slot % columns,
+            row_of[gpu.node * rows_of_node + gpu.slot // columns],
+            model.is_moe,
+        )
         for gpu in shown
     )
     empty = _empty_cells(cells, len(used), columns, placed.gpus_per_node, used)
@@ -136,7 +152,9 @@ def _summary(info: RankMapInfo, result: SearchResult) -> str:
     layout = result.best.layout
     whole = f"{count(info.gpus, 'GPU')} on {count(info.nodes, 'node')}; a colour is one stage of one replica."
     if info.gpus_drawn < info.gpus:
-        return f"{whole} Only the first of {layout.replicas} equal instances is drawn ({info.gpus_drawn} GPUs)."
+        return (
+            f"{whole} Only the first of {layout.replicas} equal instances is drawn ({info.gpus_drawn} GPUs)."
+        )
     return whole
 
 
@@ -148,7 +166,7 @@ def _get_plot(info: RankMapInfo) -> go.Figure:
         grid["z"][cell.row][cell.column] = cell.tint
         grid["text"][cell.row][cell.column] = cell.label
         grid["hovertext"][cell.row][cell.column] = cell.hover
-    height = 58 if len(info.rows) <= 8 else 40  # noqa: PLR2004
+    height = 58 if len(info.rows) <= 8 else 40
     layout = base_layout(
         60 + height * len(info.rows),
         xaxis=axis("GPU of the node", dtick=1, showgrid=False, side="bottom"),

@@ -114,9 +114,12 @@ def _info(
 
 
 def _summary(info: TimelineInfo) -> str:
-    parts = f"{count(info.microbatches, 'microbatch').replace('batchs', 'batches')} over {count(info.stages, 'stage')}"
+    microbatches = "1 microbatch" if info.microbatches == 1 else f"{info.microbatches:,} microbatches"
+    parts = f"{microbatches} over {count(info.stages, 'stage')}"
     waiting = (
-        "one stage: no bubble" if info.stages == 1 else f"stages wait {percent(1 - info.busy_share)} of the time"
+        "one stage: no bubble"
+        if info.stages == 1
+        else f"stages wait {percent(1 - info.busy_share)} of the time"
     )
     dropped = f" The first {info.microbatches - info.dropped} microbatches are drawn." if info.dropped else ""
     return f"{seconds(info.window_s)}: {parts}; {waiting}.{dropped}"
@@ -159,7 +162,7 @@ def _trace(info: TimelineInfo, scale: float) -> dict[str, Any]:
         "hoverinfo": "text",
         "marker": {
             "color": [tints[slot.microbatch] for slot in info.slots],
-            "line": {"width": 0.5 if len(info.slots) > 300 else 1.5, "color": "white"},  # noqa: PLR2004
+            "line": {"width": 0.5 if len(info.slots) > 300 else 1.5, "color": "white"},
         },
     }
 

@@ -1,0 +1,5 @@
+"""``python -m autoparallel.cli``."""
+
+from autoparallel.cli.application import main
+
+main()

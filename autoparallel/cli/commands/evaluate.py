@@ -1,0 +1,79 @@
+"""``autoparallel evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autoparallel.cli.layout_option import LAYOUT
+from autoparallel.cli.options import json_option, problem_argument, set_option
+
+EPILOG = """\b
+Example:
+  autoparallel evaluate problems/moe10b.toml --batch 128 --microbatch 16 \\
+      --layout tp=2,sp=2,sp_kind=tensor,dp=4,pp=2,ep=4,etp=2
+"""
+MOST_SEQUENCES = 2**31 - 1
+
+
+@click.command("evaluate", epilog=EPILOG, short_help="Estimate one plan that you give.")
+@problem_argument
+@click.option(
+    "--layout",
+    type=LAYOUT,
+    required=True,
+    metavar="DEGREES",
+    help="tp, sp, sp_kind, dp, pp, ep, etp, replicas; what is not named is 1, replicas follow the batch.",
+)
+@click.option(
+    "--batch", type=click.IntRange(1, MOST_SEQUENCES), required=True, help="Sequences in an instance."
+)
+@click.option(
+    "--microbatch", type=click.IntRange(1, MOST_SEQUENCES), required=True, help="Sequences in a slot."
+)
+@set_option
+@json_option
+def command(
+    problem_path: Path,
+    layout: dict[str, Any],
+    batch: int,
+    microbatch: int,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Estimate one plan for PROBLEM, also where it misses a requirement."""
+    from autoparallel import planner
+    from autoparallel.domain.layout import Layout
+    from autoparallel.problem_file import load_problem
+    from autoparallel.results_folder import json_text
+
+    problem = load_problem(problem_path, overrides)
+    degrees = {"replicas": problem.replicas_for(batch), **layout}
+    plan = planner.evaluate(problem, Layout(**degrees), batch=batch, microbatch=microbatch)
+    if as_json:
+        click.echo(
+            json_text({**plan.to_dict(), "problem": problem.name, "warnings": list(problem.warnings)}),
+            nl=False,
+        )
+        return
+    _answer(problem, plan)
+
+
+def _answer(problem: Any, plan: Any) -> None:
+    from autoparallel.cli import tables
+    from autoparallel.cli.terminal import answer_console, say
+    from autoparallel.report.shown_plans import plan_rows
+
+    console = answer_console()
+    console.print(tables.plan_line(plan), style="bold")
+    verdict = "meets every requirement" if plan.feasible else "misses a requirement"
+    console.print(f"The plan {verdict}.\n")
+    console.print(tables.requirements_table(problem, plan))
+    console.print(tables.metrics_table(plan_rows(plan)))
+    console.print(tables.memory_table(problem, plan.memory))
+    for phase in ("prefill", "decode"):
+        console.print(tables.operations_table(plan, phase))
+    for warning in problem.warnings:
+        say(f"Warning: {warning}")

@@ -1,0 +1,74 @@
+"""``autoparallel search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autoparallel.cli.options import json_option, problem_argument, quiet_option, set_option
+
+EPILOG = """\b
+Example:
+  autoparallel search problems/moe10b.toml --set search.tp=2 --out results/tp2
+"""
+
+
+@click.command("search", epilog=EPILOG, short_help="Find the best plan, prove it, write the report.")
+@problem_argument
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=True), help="Results folder.  [default: results/NAME]"
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the search.  [default: the problem's]"
+)
+@click.option("--trials", type=click.IntRange(1, 10**6), help="Batch and microbatch pairs to try at most.")
+@set_option
+@json_option
+@quiet_option
+def command(
+    problem_path: Path,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    **tuning: Any,
+) -> None:
+    """Find the best plan for PROBLEM, prove it, and write plan.json, front.csv, proof.json, report.html."""
+    from autoparallel import planner
+    from autoparallel.cli.infeasible import answer_infeasible
+    from autoparallel.cli.terminal import progress_bar
+    from autoparallel.errors import InfeasibleError
+    from autoparallel.problem_file import load_problem
+    from autoparallel.report.page import render_report
+    from autoparallel.results_folder import result_files, staged
+
+    problem = load_problem(problem_path, overrides)
+    target = out or Path("results") / (problem.name.strip(".") or "problem")
+    with staged(target) as stage:
+        try:
+            with progress_bar(quiet) as progress:
+                result = planner.search(problem, progress=progress, **tuning)
+        except InfeasibleError as error:
+            answer_infeasible(problem, error, as_json=as_json)
+            raise click.exceptions.Exit(error.exit_code) from None
+        stage.write({"report.html": render_report(result), **result_files(result)})
+    _answer(result, target, as_json=as_json, quiet=quiet)
+
+
+def _answer(result: Any, target: Path, *, as_json: bool, quiet: bool) -> None:
+    from autoparallel.cli.tables import search_answer
+    from autoparallel.cli.terminal import answer_console, say
+    from autoparallel.results_folder import json_text
+
+    if as_json:
+        click.echo(json_text(result.to_dict()), nl=False)
+    elif not quiet:
+        console = answer_console()
+        for part in search_answer(result):
+            console.print(part)
+    if not quiet:
+        for warning in result.problem.warnings:
+            say(f"Warning: {warning}")
+        say(f"Report: {target / 'report.html'}")

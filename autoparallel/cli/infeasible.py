@@ -1,0 +1,42 @@
+"""The answer where nothing fits: the rules that conflict, and what would have to give."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from autoparallel.cli.tables import table
+from autoparallel.cli.terminal import answer_console, say
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.result import SEARCH_SCHEMA
+from autoparallel.errors import Conflict, InfeasibleError
+from autoparallel.report.wording import given, quantity, rule_label
+from autoparallel.results_folder import json_text
+
+
+def answer_infeasible(problem: Problem, error: InfeasibleError, *, as_json: bool) -> None:
+    """Say on stdout, for people or as JSON, why no plan exists; the verdict itself goes to stderr."""
+    say(f"Nothing fits {problem.name}: {error}")
+    if as_json:
+        document = {
+            "schema": SEARCH_SCHEMA,
+            "problem": problem.name,
+            "fingerprint": problem.fingerprint,
+            "best": None,
+            "runner_up": None,
+            "front": [],
+            "message": str(error),
+            "conflicts": [asdict(conflict) for conflict in error.conflicts],
+            "warnings": list(problem.warnings),
+        }
+        click.echo(json_text(document), nl=False)
+    elif error.conflicts:
+        rows = [_row(conflict) for conflict in error.conflicts]
+        columns = ("rule", "limit", "best reachable without it", "what it says")
+        answer_console().print(table("In each other's way", columns, rows, words=columns[-1:]))
+
+
+def _row(conflict: Conflict) -> tuple[str, str, str, str]:
+    reach = "no plan" if conflict.best is None else quantity(conflict.best, conflict.unit)
+    return rule_label(conflict.rule), given(conflict.limit, conflict.unit), reach, conflict.sentence

@@ -1,0 +1,60 @@
+"""``--layout tp=2,dp=4``: degrees as people write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from autoparallel.catalog.spelling import did_you_mean
+from autoparallel.domain.search_space import DEGREES, SP_KINDS
+
+KEYS = (*DEGREES, "sp_kind", "replicas")
+LARGEST = 2**20
+_FOLLOWS = {
+    "cp": "cp follows from sp with sp_kind=ring or ulysses",
+    "edp": "edp follows from the other degrees",
+    "gpus": "the GPUs follow from the degrees",
+}
+
+
+class LayoutOption(click.ParamType[dict[str, int | str]]):
+    """Degrees by name; every fault is named at once."""
+
+    name = "layout"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, int | str]:
+        """Read ``tp=2,sp=2,sp_kind=tensor``; what is not named stays 1."""
+        if isinstance(value, dict):
+            return value
+        degrees: dict[str, int | str] = {}
+        faults = []
+        for part in str(value).split(","):
+            key, equals, text = (piece.strip() for piece in part.partition("="))
+            fault = _fault(key, bool(equals), text) or ("given twice" if key in degrees else "")
+            if fault:
+                faults.append(f"{part.strip()!r}: {fault}")
+            else:
+                degrees[key] = text if key == "sp_kind" else int(text)
+        if faults:
+            self.fail("; ".join(faults), param, ctx)
+        return degrees
+
+
+def _fault(key: str, has_value: bool, text: str) -> str:
+    if key in _FOLLOWS:
+        return _FOLLOWS[key]
+    if key not in KEYS:
+        return f"there is no degree {key!r}; {did_you_mean(key, KEYS)}"
+    if not has_value or not text:
+        return f"write it as {key}=2"
+    if key == "sp_kind":
+        return "" if text in SP_KINDS else did_you_mean(text, SP_KINDS)
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= LARGEST:
+        return f"a degree is a whole number from 1 to {LARGEST:,}"
+    return ""
+
+
+LAYOUT = LayoutOption()

@@ -1,0 +1,20 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+problem_argument = click.argument("problem_path", metavar="PROBLEM", type=click.Path(path_type=Path))
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document to stdout and nothing else there."
+)
+set_option = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a value of the problem file, such as search.tp=8; repeatable.",
+)
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")

@@ -1,0 +1,135 @@
+"""What people read of a plan or a result on a terminal, wide or narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from autoparallel.domain.plan import Memory, Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.result import Limit, SearchResult
+from autoparallel.report.requirement_rows import requirement_rows
+from autoparallel.report.wording import brief, gigabytes, given, number, percent, printable, quantity, seconds
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MOST_ROWS = 12
+MEMORY_LABELS = {
+    "weights_bytes": "Weights",
+    "expert_weights_bytes": "Expert weights",
+    "kv_cache_bytes": "KV cache",
+    "activation_bytes": "Activations",
+    "buffer_bytes": "Buffers",
+    "reserved_bytes": "Reserve",
+}
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: Collection[str] = ()
+) -> Table:
+    """A table whose first column and ``words`` are text; the others are numbers, set to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    drawn.add_column(columns[0], overflow="fold")
+    for column in columns[1:]:
+        drawn.add_column(column, justify="left" if column in words else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    return drawn
+
+
+def plan_line(plan: Plan) -> str:
+    """A plan in one line.
+
+    Examples: "2 GPUs: dp=2 ep=2, batch 128, microbatch 64"
+    """
+    gpus = "1 GPU" if plan.gpus == 1 else f"{plan.gpus:,} GPUs"
+    return f"{gpus}: {brief(plan.layout)}, batch {plan.batch}, microbatch {plan.microbatch}"
+
+
+def requirements_table(problem: Problem, plan: Plan) -> Table:
+    """What was asked, what the plan does, and how much room is left."""
+    rows = []
+    for row in requirement_rows(problem, plan):
+        sign = "≤" if row.at_most else "≥"
+        limit = "" if row.limit is None else f"{sign} {given(row.limit, row.unit)}"
+        left = percent(row.slack) if row.met else "MISSED"
+        rows.append((row.label, limit, quantity(row.value, row.unit), left))
+    return table("Requirements", ("", "asked", "this plan", "room left"), rows)
+
+
+def memory_table(problem: Problem, memory: Memory) -> Table:
+    """Memory of the fullest GPU by what takes it."""
+    cap = problem.hardware.memory_gb * 1e9
+    parts = [(label, getattr(memory, name)) for name, label in MEMORY_LABELS.items()]
+    rows = [(label, gigabytes(taken), percent(taken / cap)) for label, taken in parts]
+    total = ("Total", gigabytes(memory.total_bytes), percent(memory.total_bytes / cap))
+    title = f"Memory of the fullest GPU, of {given(problem.hardware.memory_gb, 'GB')}"
+    return table(title, ("", "taken", "share"), [*rows, total])
+
+
+def front_table(result: SearchResult) -> Table:
+    """The plans that no other dominates, best first."""
+    rows = [
+        (
+            brief(plan.layout), str(plan.gpus), str(plan.batch), str(plan.microbatch),
+            seconds(plan.metrics.ttft_s), number(plan.metrics.total_tokens_per_ms_per_gpu),
+            gigabytes(plan.memory.total_bytes),
+        )
+        for plan in result.front[:MOST_ROWS]
+    ]  # fmt: skip
+    shown = (
+        f"the first {MOST_ROWS} of {len(result.front)} plans"
+        if len(result.front) > MOST_ROWS
+        else "best first"
+    )
+    columns = ("layout", "GPUs", "batch", "micro", "TTFT", "tokens/ms/GPU", "memory")
+    return table(f"Front, {shown}", columns, rows)
+
+
+def operations_table(plan: Plan, phase: str) -> Table:
+    """The operators of a phase that take most of its time."""
+    timed = sorted((item for item in plan.operations if item.phase == phase), key=lambda item: -item.time_s)
+    total = sum(item.time_s for item in timed) or 1.0
+    rows = [
+        (item.name, "" if item.kind == "compute" else item.kind, seconds(item.time_s),
+         percent(item.time_s / total), item.bound)
+        for item in timed[:MOST_ROWS]
+    ]  # fmt: skip
+    title = f"{phase.capitalize()}, one microbatch through all stages"
+    return table(title, ("operator", "over", "time", "share", "bound by"), rows)
+
+
+def metrics_table(rows: Sequence[tuple[str, str]]) -> Table:
+    """Label and value."""
+    return table("Plan", ("", "value"), rows)
+
+
+def limit_lines(limits: Iterable[Limit]) -> Iterator[str]:
+    """Physical limits, one sentence each."""
+    for limit in limits:
+        asked = "" if limit.required is None else f" (asked: {given(limit.required)})"
+        yield f"{limit.name}: {quantity(limit.value, limit.unit)}{asked}. {limit.sentence}"
+
+
+def search_answer(result: SearchResult) -> Iterator[Any]:
+    """Everything that a search tells, in reading order."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    def text(words: str, style: str = "") -> Any:
+        return Padding(Text(printable(words), style=style), (0, 0, 1, 0))
+
+    yield text(plan_line(result.best), "bold")
+    yield requirements_table(result.problem, result.best)
+    yield memory_table(result.problem, result.best.memory)
+    yield front_table(result)
+    if result.runner_up is not None:
+        yield text(f"Runner-up: {plan_line(result.runner_up)}. {result.runner_up_reason}")
+    yield text(f"Proof: {result.proof.statement}")
+    if result.limits:
+        yield text("\n".join(("Physical limits", *(f"  {line}" for line in limit_lines(result.limits)))))
