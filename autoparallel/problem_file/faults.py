@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from autoparallel.catalog.spelling import closest, did_you_mean
 from autoparallel.errors import Fault
 from autoparallel.problem_file.document import Document
 from autoparallel.problem_file.positions import Path
-from autoparallel.problem_file.schema import Section
+from autoparallel.problem_file.schema import NESTED, Section
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -77,13 +76,20 @@ def checked(
         details = error.errors(include_url=False)
     bad = frozenset(str(detail["loc"][0]) for detail in details)
     for detail in details:
-        faults.add((*path, *_location(detail)), _message(detail, section))
+        faults.add((*path, *_location(detail, raw)), _message(detail, section))
     return section.model_validate({key: value for key, value in raw.items() if key not in bad}), bad
 
 
-def _location(detail: ErrorDetails) -> Path:
-    """Drop what pydantic adds to the path of a dictionary's key."""
-    return tuple(part for part in detail["loc"] if part != "[key]")
+def _location(detail: ErrorDetails, raw: Mapping[str, Any]) -> Path:
+    """Cut pydantic's path where the file has a plain value that was taken for a table or a list."""
+    path: list[str | int] = []
+    value: Any = raw
+    for part in detail["loc"]:
+        if part == "[key]" or not isinstance(value, (dict, list)):
+            break
+        path.append(part)
+        value = value.get(part) if isinstance(value, dict) else value[int(part)]
+    return tuple(path)
 
 
 def shown(value: Any) -> str:
@@ -96,17 +102,13 @@ def shown(value: Any) -> str:
         return "a table" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and abs(value) >= 10**15:
         return "a number of more than 15 digits"
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:g}"
     return str(value)
 
 
 def _unknown_key(detail: ErrorDetails, section: type[Section]) -> str:
     *tables, key = detail["loc"]
-    if tables:
-        return "unknown key"
     meant = _ALSO_KNOWN_AS.get(str(key))
-    names = section.model_fields
+    names = (NESTED[str(tables[0])] if tables else section).model_fields
     guess = meant if meant in names else closest(str(key), names)
     return (
         f'unknown key; did you mean "{guess}"?' if guess else "unknown key; `autoparallel schema` lists them"
@@ -146,7 +148,7 @@ def _is_number(text: str) -> bool:
 
 def _bound(words: str, limit: str) -> Callable[[ErrorDetails, type[Section]], str]:
     def message(detail: ErrorDetails, _section: type[Section]) -> str:
-        return f"must be {words} {detail['ctx'][limit]:,}, not {shown(detail['input'])}"
+        return f"must be {words} {int(detail['ctx'][limit]):,}, not {shown(detail['input'])}"
 
     return message
 

@@ -60,10 +60,10 @@ Imbalance = Annotated[float, Field(ge=1, le=MAX_EXPERTS)]
 Degrees = Annotated[
     list[Gpus],
     Field(min_length=1, max_length=1000),
-    BeforeValidator(listed, json_schema_input_type=int | list[int]),
+    BeforeValidator(listed, json_schema_input_type=Gpus | list[Gpus]),
 ]
 Batches = Annotated[
     list[Sequences],
     Field(min_length=1, max_length=1000),
-    BeforeValidator(listed, json_schema_input_type=int | list[int]),
+    BeforeValidator(listed, json_schema_input_type=Sequences | list[Sequences]),
 ]

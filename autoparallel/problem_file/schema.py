@@ -117,7 +117,7 @@ def _length_table(value: Any) -> Any:
 
 
 LengthsField = Annotated[
-    LengthsSection, BeforeValidator(_length_table, json_schema_input_type=int | LengthsSection)
+    LengthsSection, BeforeValidator(_length_table, json_schema_input_type=fields.Tokens | LengthsSection)
 ]
 
 
@@ -141,19 +141,24 @@ class RequirementsSection(Section):
     max_gpus: fields.Gpus | None = None
 
 
+SpKind = Annotated[str, fields.OneOf(SP_KINDS)]
+SpKinds = Annotated[
+    list[SpKind],
+    Field(min_length=1),
+    BeforeValidator(fields.listed, json_schema_input_type=SpKind | list[SpKind]),
+]
+Objective = Annotated[str, fields.OneOf(OBJECTIVES)]
+Objectives = Annotated[
+    list[Objective], BeforeValidator(fields.listed, json_schema_input_type=Objective | list[Objective])
+]
+
+
 class SearchSection(Section):
     """Candidates of every decision; a single value pins it."""
 
     tp: fields.Degrees | None = None
     sp: fields.Degrees | None = None
-    sp_kind: (
-        Annotated[
-            list[Annotated[str, fields.OneOf(SP_KINDS)]],
-            Field(min_length=1),
-            BeforeValidator(fields.listed, json_schema_input_type=str | list[str]),
-        ]
-        | None
-    ) = None
+    sp_kind: SpKinds | None = None
     dp: fields.Degrees | None = None
     pp: fields.Degrees | None = None
     ep: fields.Degrees | None = None
@@ -165,13 +170,7 @@ class SearchSection(Section):
     even_stages: bool = False
     trials: Annotated[int, Field(gt=0, le=1_000_000)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    prefer: (
-        Annotated[
-            list[Annotated[str, fields.OneOf(OBJECTIVES)]],
-            BeforeValidator(fields.listed, json_schema_input_type=str | list[str]),
-        ]
-        | None
-    ) = None
+    prefer: Objectives | None = None
 
 
 class ProblemFile(Section):
@@ -183,6 +182,14 @@ class ProblemFile(Section):
     requirements: RequirementsSection = RequirementsSection()
     search: SearchSection = SearchSection()
 
+
+# Tables inside sections, by their key.
+NESTED: dict[str, type[Section]] = {
+    "scale_up": LinkSection,
+    "scale_out": LinkSection,
+    "prompt_tokens": LengthsSection,
+    "output_tokens": LengthsSection,
+}
 
 SECTIONS: dict[str, type[Section]] = {
     "model": ModelSection,
