@@ -28,7 +28,7 @@ class Memory:
     @property
     def total_bytes(self) -> float:
         """Sum of all rows. [bytes]"""
-        return sum(asdict(self).values())
+        return float(sum(asdict(self).values()))
 
 
 @dataclass(frozen=True, kw_only=True)
