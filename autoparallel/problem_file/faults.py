@@ -85,10 +85,13 @@ def _location(detail: ErrorDetails, raw: Mapping[str, Any]) -> Path:
     path: list[str | int] = []
     value: Any = raw
     for part in detail["loc"]:
-        if part == "[key]" or not isinstance(value, (dict, list)):
+        if isinstance(value, dict) and part != "[key]":
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        else:
             break
         path.append(part)
-        value = value.get(part) if isinstance(value, dict) else value[int(part)]
     return tuple(path)
 
 
