@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -81,3 +82,14 @@ def test_moe10b_has_every_number_of_the_plan(root: Path) -> None:
     assert problem.requirements.ttft_s == 10
     assert problem.requirements.throughput_tokens_per_ms_per_gpu == 15
     assert (problem.requirements.throughput_phase, problem.search.even_stages) == ("total", True)
+
+
+def test_schema_offers_nothing_that_toml_cannot_write() -> None:
+    assert "null" not in json.dumps(problem_schema())
+    layers = problem_schema()["$defs"]["ModelSection"]["properties"]["num_hidden_layers"]
+    assert layers == {
+        "type": "integer",
+        "exclusiveMinimum": 0,
+        "maximum": 10_000,
+        "title": "Num Hidden Layers",
+    }
