@@ -23,7 +23,7 @@ def _without_null(node: Any) -> Any:
         return [_without_null(item) for item in node if item != {"type": "null"}]
     if not isinstance(node, dict):
         return node
-    plain = {key: _without_null(value) for key, value in node.items() if (key, value) != ("default", None)}
+    plain = {key: _without_null(value) for key, value in node.items() if value is not None}
     alternatives = plain.get("anyOf")
     if isinstance(alternatives, list) and len(alternatives) == 1:
         del plain["anyOf"]
