@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import pkgutil
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from autoparallel.cli import commands
-from autoparallel.cli.failures import Bug, Interrupted, Refusal, error_document
+from autoparallel.cli.failures import bug_text, error_document, refusal_text
 from autoparallel.errors import AutoparallelError
 
 DEBUG = "AUTOPARALLEL_DEBUG"
+INTERRUPTED = 130
 
 EPILOG = """\b
 Example:
@@ -40,43 +40,46 @@ class Application(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a failure leaves as a click exception with its exit code."""
+        """Run a command; whatever fails becomes a message and an exit code."""
         try:
             return super().invoke(ctx)
         except click.ClickException as misuse:
-            _answer_in_json(ctx, "usage", misuse.format_message())
+            _answer_in_json(ctx, error_document("usage", misuse.format_message()))
             raise
         except AutoparallelError as error:
-            refusal = Refusal(error)
-            _answer_in_json(ctx, type(error).__name__, refusal.message, error)
-            raise refusal from None
+            message = refusal_text(error)
+            _answer_in_json(ctx, error_document(type(error).__name__, message, error))
+            _leave(f"Error: {message}", error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            raise Interrupted from None
-        except click.exceptions.Exit:
-            raise
+            _leave("\ninterrupted; nothing was written", INTERRUPTED)
         except BrokenPipeError:
             _leave_quietly()
+        except click.exceptions.Exit:
+            raise
         except Exception as error:
             if os.environ.get(DEBUG):
                 raise
-            bug = Bug(error)
-            _answer_in_json(ctx, "bug", bug.message)
-            raise bug from None
+            message = bug_text(error)
+            _answer_in_json(ctx, error_document("bug", message))
+            _leave(f"Error: {message}", 1)
 
 
-def _answer_in_json(
-    ctx: click.Context, kind: str, message: str, error: AutoparallelError | None = None
-) -> None:
+def _leave(message: str, exit_code: int) -> NoReturn:
+    click.echo(message, err=True)
+    raise click.exceptions.Exit(exit_code) from None
+
+
+def _leave_quietly() -> NoReturn:
+    """Nobody reads on: end without the interpreter complaining about what it cannot flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise click.exceptions.Exit(1) from None
+
+
+def _answer_in_json(ctx: click.Context, document: dict[str, Any]) -> None:
     if ctx.meta["json"]:
         from autoparallel.results_folder import json_text
 
-        click.echo(json_text(error_document(kind, message, error)), nl=False)
-
-
-def _leave_quietly() -> None:
-    """Nobody reads on: end without the interpreter complaining about what it cannot flush."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise click.exceptions.Exit(errno.EPIPE)
+        click.echo(json_text(document), nl=False)
 
 
 @click.group(

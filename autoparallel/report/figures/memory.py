@@ -95,7 +95,8 @@ def _summary(info: MemoryInfo) -> str:
     fullest = max(info.segments, key=lambda segment: segment.gb[0])
     return (
         f"{number(used)} of {given(cap, 'GB')} ({percent(used / cap)}), "
-        f"most of it {_in_sentence(fullest.label)} ({number(fullest.gb[0])} GB); {number(cap - used)} GB stay free."
+        f"most of it {_in_sentence(fullest.label)} ({number(fullest.gb[0])} GB); "
+        f"{number(cap - used)} GB stay free."
     )
 
 
