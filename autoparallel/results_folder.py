@@ -6,6 +6,7 @@ renamed into place at the end.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import secrets
@@ -92,6 +93,9 @@ class Staging:
     def publish(self) -> None:
         """Rename what was written into place; the plan comes last, so that it never runs ahead."""
         if self.folder.parent == self.target:
+            for name in self.names:
+                if (self.target / name).is_dir():
+                    raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder")
             for name in self.names:
                 (self.folder / name).replace(self.target / name)
         else:

@@ -1,0 +1,143 @@
+"""The results folder: whole or not there at all, and readable again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from autoparallel.domain import Layout, Memory, Metrics, Operation, Plan
+from autoparallel.errors import OutputError, ProblemError
+from autoparallel.results_folder import json_text, read_plan, staged, write_file
+
+NAMES = ("ttft_s", "tpot_s", "prefill_s", "run_s", "requests_per_s", "prefill_tokens_per_ms_per_gpu",
+         "decode_tokens_per_ms_per_gpu", "total_tokens_per_ms_per_gpu", "prefill_mfu", "decode_mfu",
+         "prefill_bandwidth_utilisation", "decode_bandwidth_utilisation", "expert_ranks_per_token",
+         "expert_busy_share", "pipeline_bubble_share")  # fmt: skip
+PLAN = Plan(
+    layout=Layout(tp=2, sp=2, sp_kind="ring", dp=2, ep=4),
+    batch=8,
+    microbatch=4,
+    metrics=Metrics(**{name: 0.1 + number for number, name in enumerate(NAMES)}),
+    memory=Memory(
+        weights_bytes=1.0, expert_weights_bytes=2.0, kv_cache_bytes=3.0, activation_bytes=4.0,
+        buffer_bytes=5.0, reserved_bytes=6.0,
+    ),
+    meets={"memory": True},
+    operations=(
+        Operation(name="a", phase="decode", kind="tp", count=1, time_s=0.1, flops=0, bytes=9, bound="link"),
+    ),
+    prefill_stage_s=(0.1,),
+    decode_stage_s=(0.2,),
+)  # fmt: skip
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_new_folder_appears_whole(tmp_path: Path) -> None:
+    with staged(tmp_path / "results" / "a") as stage:
+        stage.write({"plan.json": "{}", "report.html": "<p>"})
+        assert not (tmp_path / "results" / "a").exists()
+    assert tree(tmp_path) == ["results", "results/a", "results/a/plan.json", "results/a/report.html"]
+
+
+def test_what_else_is_in_the_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "plan.json").write_text("old")
+    with staged(tmp_path) as stage:
+        stage.write({"plan.json": "new"})
+        assert (tmp_path / "plan.json").read_text() == "old"
+    assert tree(tmp_path) == ["notes.txt", "plan.json"]
+    assert (tmp_path / "plan.json").read_text() == "new"
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, failure: type[BaseException]) -> None:
+    def fail() -> None:
+        with staged(tmp_path / "results" / "a") as stage:
+            stage.write({"plan.json": "{}"})
+            raise failure
+
+    with pytest.raises(failure):
+        fail()
+    assert tree(tmp_path) == []
+
+
+def test_a_failure_leaves_the_old_result(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("old")
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OutputError, match=r"report\.html"), staged(tmp_path) as stage:
+        stage.write({"plan.json": "new", "report.html": "new"})
+    assert tree(tmp_path) == ["plan.json", "report.html"]
+    assert (tmp_path / "plan.json").read_text() == "old"
+
+
+def test_a_file_in_the_way_is_an_error_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for target in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match="--out"), staged(target):
+            pytest.fail("the work started")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_an_error_before_the_work(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError), staged(tmp_path / "a"):
+        pytest.fail("the work started")
+
+
+def test_files_have_the_permissions_of_the_user(tmp_path: Path) -> None:
+    with staged(tmp_path / "a") as stage:
+        stage.write({"plan.json": "{}"})
+    (tmp_path / "other").mkdir()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_write_file_keeps_what_exists(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    write_file(file, "one")
+    with pytest.raises(OutputError, match="--force"):
+        write_file(file, "two")
+    assert file.read_text() == "one"
+    write_file(file, "two", overwrite=True)
+    assert file.read_text() == "two"
+    assert tree(tmp_path) == ["a.toml"]
+
+
+def test_a_plan_reads_back(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json_text({**PLAN.to_dict(), "problem": "more is ignored"}))
+    assert read_plan(tmp_path) == PLAN
+    assert read_plan(tmp_path / "plan.json") == PLAN
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "no JSON"),
+        ("[]", "schema"),
+        ('{"schema": "autoparallel.plan/2"}', "schema"),
+        ('{"schema": "autoparallel.plan/1"}', "no whole plan"),
+        ('{"schema": "autoparallel.plan/1", "layout": 3}', "no whole plan"),
+    ],
+)
+def test_what_is_no_plan_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(ProblemError, match=says):
+        read_plan(tmp_path)
+
+
+def test_a_missing_or_binary_plan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError, match="No such file"):
+        read_plan(tmp_path / "none.json")
+    (tmp_path / "plan.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ProblemError, match="UTF-8"):
+        read_plan(tmp_path)
+
+
+def test_numbers_that_are_not_finite_become_null() -> None:
+    text = json_text({"a": float("inf"), "b": [float("nan"), 0.1], "c": (1, "é")})
+    assert json.loads(text) == {"a": None, "b": [None, 0.1], "c": [1, "é"]}
