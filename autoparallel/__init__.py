@@ -1,0 +1,77 @@
+"""autoparallel: the best way to lay a language model over GPUs for inference, with a proof.
+
+The layers, each importing only from those below it::
+
+    cli                          commands
+    report  exporters  audit     what is made of a result
+    planner                      the search: problem -> tuned batches -> solved layouts -> front
+    tuning                       Optuna proposes batch and microbatch
+    solver  pareto               CP-SAT chooses the layout; non-dominated plans
+    calibration                  constants fitted to measurements
+    performance                  every time and byte, numpy, tables at a time
+    problem_file                 TOML and config.json -> domain, every fault with its place
+    catalog                      GPUs and models as data
+    domain                       what the program talks about
+    errors                       what can go wrong
+
+Examples
+--------
+>>> import autoparallel as ap
+>>> layout = ap.Layout(ep=2, dp=2)
+>>> layout.gpus
+2
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoparallel.domain import Layout, Plan, Problem
+    from autoparallel.domain.result import SearchResult
+    from autoparallel.errors import AutoparallelError, InfeasibleError, LayoutError, OutputError, ProblemError
+    from autoparallel.planner import best_plan, evaluate, search
+    from autoparallel.problem_file import load_problem
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Layout": "autoparallel.domain",
+    "Plan": "autoparallel.domain",
+    "Problem": "autoparallel.domain",
+    "SearchResult": "autoparallel.domain.result",
+    "AutoparallelError": "autoparallel.errors",
+    "InfeasibleError": "autoparallel.errors",
+    "LayoutError": "autoparallel.errors",
+    "OutputError": "autoparallel.errors",
+    "ProblemError": "autoparallel.errors",
+    "best_plan": "autoparallel.planner",
+    "evaluate": "autoparallel.planner",
+    "search": "autoparallel.planner",
+    "load_problem": "autoparallel.problem_file",
+}
+
+__all__ = [
+    "AutoparallelError",
+    "InfeasibleError",
+    "Layout",
+    "LayoutError",
+    "OutputError",
+    "Plan",
+    "Problem",
+    "ProblemError",
+    "SearchResult",
+    "__version__",
+    "best_plan",
+    "evaluate",
+    "load_problem",
+    "search",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first used: the solver and its kin are slow to load."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

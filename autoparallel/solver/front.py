@@ -12,7 +12,7 @@ from ortools.sat.python import cp_model
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.result import Solve
-from autoparallel.pareto import Objectives
+from autoparallel.pareto import Objectives, preference_key
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
@@ -84,7 +84,7 @@ class FrontSolver:
         """The candidates without those of stage sizes that bounds rule out, or dominated ones."""
         tables = Tables(self.machine, candidates, batch, microbatch)
         bounds = bounds_of(tables)
-        live = self.possible(bounds, candidates.replicas * batch, incumbents)
+        live = self.possible(bounds, incumbents)
         if not live.any():
             return None
         sizes, pp = bounds.sizes[live.any(axis=0)], bounds.pp[live.any(axis=1)]
@@ -95,32 +95,30 @@ class FrontSolver:
         narrowed = Candidates(attention, experts, pp, candidates.replicas)
         return without_dominated(Tables(self.machine, narrowed, batch, microbatch))
 
-    def possible(
-        self, bounds: Bounds, served: int, incumbents: Sequence[Objectives]
-    ) -> npt.NDArray[np.bool_]:
+    def possible(self, bounds: Bounds, incumbents: Sequence[Objectives] = ()) -> npt.NDArray[np.bool_]:
         """Numbers of stages (rows) and stage sizes (columns) that bounds do not rule out."""
-        problem, requirements = self.problem, self.problem.requirements
-        workload = problem.workload
-        sequences = served if workload.concurrency is None else min(served, workload.concurrency)
-        isl, osl = workload.prompt_tokens.mean, workload.output_tokens.mean
-        throughput = sequences * (isl + osl) / (bounds.run_s * bounds.gpus * 1e3)
-        live: npt.NDArray[np.bool_] = bounds.gpus <= problem.max_gpus
-        live &= bounds.memory_bytes <= problem.hardware.memory_gb * 1e9
-        if workload.concurrency is not None:
-            live &= served >= workload.concurrency
-        if requirements.ttft_s is not None:
-            live &= bounds.ttft_s <= requirements.ttft_s
-        if requirements.tpot_s is not None:
-            live &= bounds.step_s <= requirements.tpot_s
-        if (asked := requirements.throughput_tokens_per_ms_per_gpu) is not None:
-            time_s = {"prefill": bounds.prefill_s, "decode": bounds.step_s, "total": bounds.run_s}
-            tokens = {"prefill": isl, "decode": 1.0, "total": isl + osl}[requirements.throughput_phase]
-            reached = sequences * tokens / (time_s[requirements.throughput_phase] * bounds.gpus * 1e3)
-            live &= reached >= asked
+        live: npt.NDArray[np.bool_] = bounds.gpus <= self.problem.max_gpus
+        for rule in LIMITS:
+            live &= rule.within_reach(self.problem, bounds)
+        throughput = bounds.throughput(self.problem.workload, "total")
         for other in incumbents:
             no_better = (other.gpus <= bounds.gpus) & (other.ttft_s <= bounds.ttft_s)
             live &= ~(no_better & (other.throughput >= throughput))
         return live
+
+    def promise(self, batch: int, microbatch: int) -> Objectives | None:
+        """Objectives that no plan of a pair beats by the problem's preference; ``None`` where bounds rule it out."""
+        candidates = candidates_for(self.problem, batch, microbatch)
+        if not layouts_spanned(candidates, self.problem.max_gpus):
+            return None
+        bounds = bounds_of(Tables(self.machine, candidates, batch, microbatch))
+        throughput = bounds.throughput(self.problem.workload, "total")
+        live = self.possible(bounds)
+        ideal = [
+            Objectives(float(bounds.gpus[cell]), float(throughput[cell]), float(bounds.ttft_s[cell]))
+            for cell in zip(*np.nonzero(live), strict=True)
+        ]
+        return min(ideal, key=lambda row: preference_key(row, self.problem.prefer), default=None)
 
     def facts(self, layout: Layout, batch: int, microbatch: int) -> Facts:
         """A plan as the plain forms of the rules see it."""
@@ -138,11 +136,13 @@ class _Pair:
         enforced = self.model.cp.new_constant(1)
         for rule in (*STRUCTURE, *LIMITS):
             rule.constrain(self.model, enforced)
+        self.live = np.ones((len(self.model.bounds.pp), len(self.model.bounds.sizes)), dtype=bool)
         # Any objective that grows with each of the three ends on a non-dominated plan.
         self.model.cp.minimize(self.model.gpu_time + self.model.ttft + self.model.gpus)
 
     def front(self, incumbents: Sequence[Objectives]) -> PairFront:
         """Solve, exclude what the plan found dominates, solve again, until the model is infeasible."""
+        self._prune(incumbents)
         for other in incumbents:
             self._exclude(other)
         points: list[Point] = []
@@ -162,7 +162,15 @@ class _Pair:
             points.append(Point(layout, self.batch, self.microbatch, objectives))
             rounding = max(rounding, self.model.rounding_s() / objectives.ttft_s)
             self._exclude(objectives)
+            self._prune([objectives])
         return PairFront(tuple(points), tuple(solves), self.spanned, False, complete, rounding)
+
+    def _prune(self, others: Sequence[Objectives]) -> None:
+        """Forbid the numbers of stages and stage sizes whose bounds the others dominate."""
+        possible = self.solver.possible(self.model.bounds, others)
+        for row, column in zip(*np.nonzero(self.live & ~possible), strict=True):
+            self.model.forbid_shape(int(row), int(column))
+        self.live &= possible
 
     def _exclude(self, other: Objectives) -> None:
         """Only plans that beat ``other`` in something by more than rounding."""

@@ -48,6 +48,8 @@ class LayoutModel:
         self.batch, self.microbatch = batch, microbatch
         self.candidates: Candidates = tables.candidates
         self.cp = cp_model.CpModel()
+        self.bounds = bounds_of(tables)
+        self._is_size: Variables = []
         self._conjunctions: dict[tuple[int, ...], cp_model.IntVar] = {}
         self.attention = self._choice("attention", len(self.candidates.attention.tp))
         self.experts = self._choice("experts", len(self.candidates.experts.ep))
@@ -94,6 +96,10 @@ class LayoutModel:
         variables = [choice[index] for index in np.flatnonzero(refused)]
         if variables:
             self.cp.add(sum(variables) == 0).only_enforce_if(enforced)
+
+    def forbid_shape(self, row: int, column: int) -> None:
+        """No layout of this number of stages (row of the bounds) and stage size (column)."""
+        self.cp.add_bool_or(self.pp[row].negated(), self._is_size[column].negated())
 
     def groups(
         self, choice: Variables, candidates: AttentionCandidates | ExpertCandidates
@@ -273,11 +279,12 @@ class LayoutModel:
         """GPUs times run time, whose inverse is the throughput per GPU."""
         replicas, largest = self.candidates.replicas, self.problem.max_gpus
         gpu_time = self.cp.new_int_var(0, HORIZON_TICKS * largest, "gpu time")
-        bounds, attention = bounds_of(self.tables), self.candidates.attention.gpus_per_stage
+        bounds, attention = self.bounds, self.candidates.attention.gpus_per_stage
         for column, size in enumerate(bounds.sizes):
             members = [self.attention[i] for i in np.flatnonzero(attention == size)]
             is_size = self.cp.new_bool_var(f"{size} gpus a stage")
             self.cp.add(sum(members) == is_size)
+            self._is_size.append(is_size)
             for row, (stages, chosen) in enumerate(zip(self.candidates.pp, self.pp, strict=True)):
                 gpus = int(size * stages) * replicas
                 if gpus > largest:

@@ -55,7 +55,7 @@ class Tables:
 
     def __init__(self, machine: Machine, candidates: Candidates, batch: int, microbatch: int) -> None:
         self.machine, self.candidates = machine, candidates
-        self.slots = batch // microbatch
+        self.batch, self.slots = batch, batch // microbatch
         self._attention = AttentionPart(machine, candidates.attention.degrees(batch, microbatch))
         self._experts = ExpertPart(machine, candidates.experts.degrees(microbatch))
         self.longest = self._phase(machine.longest_prefill)

@@ -14,32 +14,28 @@ import numpy.typing as npt
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
+from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
 
+    from autoparallel.solver.bounds import Bounds
     from autoparallel.solver.candidates import AttentionCandidates, ExpertCandidates, Ints
     from autoparallel.solver.layout_model import LayoutModel
 
 Mask = npt.NDArray[np.bool_]
+Array = npt.NDArray[np.float64]
 
 
 class Facts(NamedTuple):
-    """A plan as the plain form of a rule sees it; ``values`` is empty where only the layout is checked."""
+    """A plan as the plain form of a rule sees it; a rule about degrees needs no estimate."""
 
     problem: Problem
     layout: Layout
     batch: int
     microbatch: int
     values: Estimates | None = None
-    row: int = 0
-
-    def value(self, name: str) -> float:
-        """One estimated quantity."""
-        if self.values is None:
-            raise ValueError(f"{name} of a plan that was not estimated")
-        return float(getattr(self.values, name)[self.row])
 
 
 class StructureRule:
@@ -92,17 +88,44 @@ class LimitRule:
         """The limit, ``None`` where the problem sets none."""
         raise NotImplementedError
 
-    def value(self, facts: Facts) -> float:
-        """The quantity that is limited."""
+    def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
+        """The quantity that is limited, for every plan of a table."""
         raise NotImplementedError
 
+    def kept(self, problem: Problem, table: PlanTable, values: Estimates) -> Mask:
+        """The plain form, for every plan of a table."""
+        limit, column = self.limit(problem), self.column(problem, table, values)
+        if limit is None:
+            return np.ones(len(column), dtype=bool)
+        mask: Mask = column >= limit if self.at_least else column <= limit
+        return mask
+
+    def value(self, facts: Facts) -> float:
+        """The quantity that is limited, of one estimated plan."""
+        if facts.values is None:
+            raise ValueError(f"{self.name} of a plan that was not estimated")
+        table = PlanTable.of([facts.layout], [facts.batch], [facts.microbatch])
+        return float(self.column(facts.problem, table, facts.values)[0])
+
     def holds(self, facts: Facts) -> bool:
-        """The plain form."""
+        """The plain form, for one plan."""
         limit = self.limit(facts.problem)
         if limit is None:
             return True
         value = self.value(facts)
         return value >= limit if self.at_least else value <= limit
+
+    def within_reach(self, problem: Problem, bounds: Bounds) -> Mask | bool:
+        """Sizes at which the bounds leave the limit in reach; others need no solve."""
+        limit, best = self.limit(problem), self.best(problem, bounds)
+        if limit is None:
+            return True
+        mask: Mask = best >= limit if self.at_least else best <= limit
+        return mask
+
+    def best(self, problem: Problem, bounds: Bounds) -> Array:
+        """What the bounds leave possible for the quantity, by size."""
+        raise NotImplementedError
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         """The CP-SAT form."""

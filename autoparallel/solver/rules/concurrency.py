@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autoparallel.domain.problem import Problem
-from autoparallel.solver.rules.base import Facts, LimitRule
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.estimate import Estimates
+from autoparallel.solver.rules.base import Array, LimitRule
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
 
+    from autoparallel.solver.bounds import Bounds
     from autoparallel.solver.layout_model import LayoutModel
 
 
@@ -24,8 +27,11 @@ class Concurrency(LimitRule):
     def limit(self, problem: Problem) -> float | None:
         return problem.workload.concurrency
 
-    def value(self, facts: Facts) -> float:
-        return float(facts.layout.replicas * facts.batch)
+    def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
+        return table.replicas * table.batch
+
+    def best(self, problem: Problem, bounds: Bounds) -> Array:
+        return bounds.served
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         concurrency = model.problem.workload.concurrency

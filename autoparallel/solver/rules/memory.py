@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autoparallel.domain.problem import Problem
-from autoparallel.solver.rules.base import Facts, LimitRule
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.estimate import Estimates
+from autoparallel.solver.rules.base import Array, LimitRule
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
 
+    from autoparallel.solver.bounds import Bounds
     from autoparallel.solver.layout_model import LayoutModel
 
 
@@ -23,8 +26,11 @@ class Memory(LimitRule):
     def limit(self, problem: Problem) -> float | None:
         return problem.hardware.memory_gb
 
-    def value(self, facts: Facts) -> float:
-        return float(facts.values.memory_bytes[facts.row]) / 1e9 if facts.values is not None else 0.0
+    def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
+        return values.memory_bytes / 1e9
+
+    def best(self, problem: Problem, bounds: Bounds) -> Array:
+        return bounds.memory_bytes / 1e9
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         model.limit_memory(model.problem.hardware.memory_gb * 1e9, enforced)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autoparallel.domain.problem import Problem
-from autoparallel.solver.rules.base import Facts, LimitRule
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.estimate import Estimates
+from autoparallel.solver.rules.base import Array, LimitRule
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
 
+    from autoparallel.solver.bounds import Bounds
     from autoparallel.solver.layout_model import LayoutModel
 
 
@@ -24,8 +27,12 @@ class Throughput(LimitRule):
     def limit(self, problem: Problem) -> float | None:
         return problem.requirements.throughput_tokens_per_ms_per_gpu
 
-    def value(self, facts: Facts) -> float:
-        return facts.value(f"{facts.problem.requirements.throughput_phase}_tokens_per_ms_per_gpu")
+    def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
+        column: Array = getattr(values, f"{problem.requirements.throughput_phase}_tokens_per_ms_per_gpu")
+        return column
+
+    def best(self, problem: Problem, bounds: Bounds) -> Array:
+        return bounds.throughput(problem.workload, problem.requirements.throughput_phase)
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         if (limit := self.limit(model.problem)) is None:

@@ -1,0 +1,149 @@
+"""What is said about the plans that a search has found: the runner-up, what binds, what lies around."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.result import Binding, Candidate
+from autoparallel.pareto import RESOLUTION, Objectives, preference_key
+from autoparallel.performance.machine import Machine
+from autoparallel.performance.plan import build_plan
+from autoparallel.solver.front import FrontSolver, Point, objectives_of
+from autoparallel.solver.landscape import Landscape, landscape
+from autoparallel.solver.rules import LIMITS, fulfilled
+
+# Points that a report shows around the front.
+SHOWN = 1500
+WORDS = {"gpus": "GPUs", "throughput": "tokens/ms/GPU", "ttft_s": "s to the first token"}
+
+
+def equal_layouts(machine: Machine, point: Point) -> int:
+    """How many layouts of the point's batch and microbatch reach the same objectives."""
+    around = landscape(machine, [(point.batch, point.microbatch)])
+    costs = np.stack([around.values.gpus, -around.values.total_tokens_per_ms_per_gpu, around.values.ttft_s])
+    own = np.array(point.objectives.costs())[:, None]
+    same = (np.abs(costs - own) <= RESOLUTION * np.abs(own)).all(axis=0)
+    return int((same & around.feasible).sum())
+
+
+def runner_up(
+    solver: FrontSolver, points: Sequence[Point], plans: Sequence[Plan], around: Landscape
+) -> tuple[Plan | None, str]:
+    """The preferred plan among those with other objectives than the best, and why it lost."""
+    prefer, best = solver.problem.prefer, points[0].objectives
+    second = plans[1] if len(plans) > 1 else None
+    key = preference_key(points[1].objectives, prefer) if second else None
+    row = _next_in(around, best, prefer)
+    if row is not None:
+        objectives = objectives_of(around.values, row)
+        if key is None or preference_key(objectives, prefer) < key:
+            layout = around.table.layout(row)
+            batch, microbatch = int(around.table.batch[row]), int(around.table.microbatch[row])
+            meets = fulfilled(solver.facts(layout, batch, microbatch))
+            second = build_plan(solver.machine, layout, batch=batch, microbatch=microbatch, meets=meets)
+    if second is None:
+        return None, "no other plan meets the requirements"
+    return second, _why(plans[0], second, prefer)
+
+
+def _next_in(around: Landscape, best: Objectives, prefer: Sequence[str]) -> int | None:
+    """The preferred feasible row whose objectives differ from the best's."""
+    values = around.values
+    columns = {"gpus": values.gpus, "throughput": -values.total_tokens_per_ms_per_gpu, "ttft_s": values.ttft_s}
+    costs = dict(zip(Objectives._fields, best.costs(), strict=True))
+    differs = np.zeros(len(values.gpus), dtype=bool)
+    for name, column in columns.items():
+        differs |= np.abs(column - costs[name]) > RESOLUTION * abs(costs[name])
+    rows = np.flatnonzero(around.feasible & differs)
+    if not len(rows):
+        return None
+    order = [*prefer, *(name for name in columns if name not in prefer)]
+    return int(rows[np.lexsort([columns[name][rows] for name in reversed(order)])[0]])
+
+
+def _why(best: Plan, second: Plan, prefer: Sequence[str]) -> str:
+    """The first preferred objective in which the second is worse, and where its time goes."""
+    mine, theirs = _objectives(best), _objectives(second)
+    equal = []
+    for name in prefer:
+        a, b = getattr(mine, name), getattr(theirs, name)
+        if abs(a - b) <= RESOLUTION * abs(a):
+            equal.append(WORDS[name])
+            continue
+        same = f"the same {', '.join(equal)}, but " if equal else ""
+        gains = _gains(mine, theirs, name)
+        return f"{same}{b:.4g} {WORDS[name]} against {a:.4g}{gains}{_cause(best, second)}"
+    return f"equal in {', '.join(equal)}"
+
+
+def _gains(mine: Objectives, theirs: Objectives, lost: str) -> str:
+    """In what the second would have been better."""
+    better = [
+        f"{getattr(theirs, name):.4g} against {getattr(mine, name):.4g} {WORDS[name]}"
+        for name, a, b in zip(Objectives._fields, mine.costs(), theirs.costs(), strict=True)
+        if name != lost and b < a - RESOLUTION * abs(a)
+    ]
+    return f" (better: {'; '.join(better)})" if better else ""
+
+
+def _cause(best: Plan, second: Plan) -> str:
+    """The operator or link in which a token of the second costs most more than one of the best."""
+    mine, theirs = _gpu_time_by_operation(best), _gpu_time_by_operation(second)
+    extra = {name: theirs.get(name, 0.0) - mine.get(name, 0.0) for name in {*mine, *theirs}}
+    phase, operation = max(sorted(extra), key=lambda name: extra[name])
+    more = extra[phase, operation]
+    return f"; most of it is {operation} in {phase}, {more:.3g} GPU-s more" if more > 0 else ""
+
+
+def _gpu_time_by_operation(plan: Plan) -> dict[tuple[str, str], float]:
+    """GPU-seconds of all microbatches of the deployment, by phase and operation; decode for one step."""
+    slots = plan.batch // plan.microbatch * plan.layout.replicas * plan.layout.gpus_per_stage
+    total: dict[tuple[str, str], float] = {}
+    for operation in plan.operations:
+        key = operation.phase, operation.name
+        total[key] = total.get(key, 0.0) + operation.time_s * slots
+    return total
+
+
+def _objectives(plan: Plan) -> Objectives:
+    return Objectives(float(plan.gpus), plan.metrics.total_tokens_per_ms_per_gpu, plan.metrics.ttft_s)
+
+
+def bindings(solver: FrontSolver, point: Point) -> tuple[Binding, ...]:
+    """The slack of every limit at a plan, tightest first."""
+    facts = solver.facts(point.layout, point.batch, point.microbatch)
+    rows = []
+    for rule in LIMITS:
+        limit = rule.limit(solver.problem)
+        if limit is None:
+            continue
+        value = rule.value(facts)
+        slack = 1 - limit / value if rule.at_least else 1 - value / limit
+        rows.append(Binding(rule=rule.name, sentence=rule.sentence, limit=limit, value=value, unit=rule.unit, slack=slack))
+    return tuple(sorted(rows, key=lambda row: row.slack))
+
+
+def sample(problem: Problem, around: Landscape, *, seed: int) -> tuple[Candidate, ...]:
+    """Feasible and infeasible plans for the report: a seeded choice of at most ``SHOWN``."""
+    size = len(around.table.tp)
+    rows = np.sort(np.random.default_rng(seed).choice(size, min(SHOWN, size), replace=False))
+    names = [rule.name for rule in around.rules]
+    values = around.values
+    memory_gb = values.memory_bytes / 1e9
+    return tuple(
+        Candidate(
+            layout=around.table.layout(row).to_dict(),
+            batch=int(around.table.batch[row]),
+            microbatch=int(around.table.microbatch[row]),
+            gpus=int(values.gpus[row]),
+            ttft_s=float(values.ttft_s[row]),
+            total_tokens_per_ms_per_gpu=float(values.total_tokens_per_ms_per_gpu[row]),
+            memory_gb=float(memory_gb[row]),
+            fails=tuple(name for name, kept in zip(names, around.keeps[row], strict=True) if not kept),
+        )
+        for row in rows
+    )

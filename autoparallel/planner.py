@@ -1,0 +1,242 @@
+"""The search: a problem becomes tuned batches, solved layouts, a front, and an answer with its proof."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from autoparallel.answer import bindings, equal_layouts, runner_up, sample
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.result import Proof, SearchResult
+from autoparallel.errors import Conflict, InfeasibleError, LayoutError
+from autoparallel.pareto import Objectives, non_dominated, preference_key
+from autoparallel.performance.limits import physical_limits
+from autoparallel.performance.machine import Machine
+from autoparallel.performance.plan import build_plan
+from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
+from autoparallel.solver.front import FrontSolver, PairFront, Point
+from autoparallel.solver.landscape import landscape
+from autoparallel.solver.rules import fulfilled, violations
+from autoparallel.tuning.space import Pair, PairSpace
+from autoparallel.tuning.study import Study
+
+Progress = Callable[[int, int, str], None]
+
+
+def best_plan(problem: Problem) -> Plan:
+    """The preferred plan of a problem.
+
+    Raises
+    ------
+    InfeasibleError
+        No plan meets the requirements; says which rules conflict.
+
+    Examples
+    --------
+    >>> import autoparallel as ap
+    >>> problem = ap.load_problem("problems/moe10b.toml")
+    >>> ap.best_plan(problem).gpus
+    2
+    """
+    return search(problem).best
+
+
+def evaluate(problem: Problem, layout: Layout, *, batch: int, microbatch: int) -> Plan:
+    """Estimate a plan, also one that misses a requirement.
+
+    Parameters
+    ----------
+    batch, microbatch : int
+        Sequences in service in one instance, and in one of its pipeline slots.
+
+    Raises
+    ------
+    LayoutError
+        The layout, batch or microbatch is impossible; ``violations`` lists every rule it breaks.
+    """
+    machine = Machine(problem)
+    return _evaluated(FrontSolver(machine), layout, batch, microbatch)
+
+
+def _evaluated(solver: FrontSolver, layout: Layout, batch: int, microbatch: int) -> Plan:
+    sizes = {**{k: v for k, v in layout.to_dict().items() if k != "sp_kind"}, "batch": batch, "microbatch": microbatch}
+    wrong = [f"{name} must be at least 1, not {value}" for name, value in sizes.items() if value < 1]
+    if wrong:
+        raise LayoutError(wrong)
+    facts = solver.facts(layout, batch, microbatch)
+    if broken := violations(facts):
+        raise LayoutError(broken)
+    return build_plan(solver.machine, layout, batch=batch, microbatch=microbatch, meets=fulfilled(facts))
+
+
+def search(
+    problem: Problem,
+    *,
+    trials: int | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> SearchResult:
+    """Find the plans of a problem that no other plan beats, and the preferred one among them.
+
+    Parameters
+    ----------
+    trials : int, optional
+        Batch and microbatch pairs to visit at most; by default the problem's.
+    seed : int, optional
+        Seed of tuner and solver; by default the problem's. The same seed gives the same answer.
+    progress : callable, optional
+        Called with pairs done, pairs in all, and a message.
+
+    Raises
+    ------
+    InfeasibleError
+        No plan meets the requirements; ``conflicts`` names the rules, what each asks for and the best
+        that can be had when it alone gives way.
+    """
+    seed = problem.search.seed if seed is None else seed
+    return _Search(problem, trials or problem.search.trials, seed).run(progress)
+
+
+class _Search:
+    """One search from end to end."""
+
+    def __init__(self, problem: Problem, trials: int, seed: int) -> None:
+        self.problem, self.seed = problem, seed
+        self.started = time.perf_counter()
+        self.machine = Machine(problem)
+        self.solver = FrontSolver(self.machine, seed=seed)
+        self.space = PairSpace(problem)
+        self.trials = trials
+        self.fronts: dict[Pair, PairFront] = {}
+
+    def run(self, progress: Progress | None) -> SearchResult:
+        """Visit the pairs, then answer."""
+        limits = physical_limits(self.problem)
+        for limit in limits:
+            if not limit.allows:
+                conflict = Conflict(
+                    f"physical limit of {limit.name}", limit.sentence, limit.required, limit.value, limit.unit
+                )
+                raise InfeasibleError(
+                    f"no layout can reach {limit.required:g} {limit.unit} of {limit.name} throughput: "
+                    f"{limit.sentence}",
+                    [conflict],
+                )
+        study = self._visit(progress)
+        points = self._front()
+        if not points:
+            raise self._infeasible()
+        plans = tuple(_evaluated(self.solver, p.layout, p.batch, p.microbatch) for p in points)
+        around = landscape(self.machine, self._pairs_around(points[0]), seed=self.seed)
+        second, reason = runner_up(self.solver, points, plans, around)
+        return SearchResult(
+            problem=self.problem,
+            best=plans[0],
+            runner_up=second,
+            runner_up_reason=reason,
+            front=plans,
+            equals=tuple(equal_layouts(self.machine, point) for point in points),
+            binding=bindings(self.solver, points[0]),
+            proof=self._proof(study, len(points)),
+            limits=limits,
+            sample=sample(self.problem, around, seed=self.seed),
+        )
+
+    def _visit(self, progress: Progress | None) -> Study:
+        """Solve the pairs that the study proposes, the most promising first."""
+        promises = {pair: self.solver.promise(*pair) for pair in self.space.pairs}
+        worst = (float("inf"),) * 3
+        prefer = self.problem.prefer
+        ranking = sorted(
+            self.space.pairs,
+            key=lambda pair: (preference_key(p, prefer) if (p := promises[pair]) else worst, pair),
+        )
+        study = Study(self.space, ranking, trials=self.trials, seed=self.seed)
+        found: list[Objectives] = []
+        for pair in study.pairs():
+            if progress:
+                progress(len(self.fronts), study.size, f"batch {pair.batch}, microbatch {pair.microbatch}")
+            front = self.solver.solve(*pair, incumbents=found)
+            self.fronts[pair] = front
+            found += [point.objectives for point in front.points]
+            promise = promises[pair]
+            best = min(
+                (point.objectives for point in front.points),
+                key=lambda row: preference_key(row, prefer),
+                default=promise or Objectives(float(self.problem.max_gpus), 0.0, 1e9),
+            )
+            study.tell(pair, best, feasible=promise is not None)
+        if progress:
+            progress(study.size, study.size, "done")
+        return study
+
+    def _front(self) -> list[Point]:
+        """The non-dominated plans of all pairs, the preferred one first."""
+        points = [point for front in self.fronts.values() for point in front.points]
+        keep = non_dominated([point.objectives for point in points])
+        kept = [point for point, stays in zip(points, keep, strict=True) if stays]
+        return sorted(kept, key=lambda point: preference_key(point.objectives, self.problem.prefer))
+
+    def _pairs_around(self, best: Point) -> list[Pair]:
+        """The visited pairs, the best plan's first."""
+        first = Pair(best.batch, best.microbatch)
+        return [first, *(pair for pair in self.fronts if pair != first)]
+
+    def _proof(self, study: Study, front: int) -> Proof:
+        fronts = self.fronts.values()
+        solves = tuple(solve for pair in fronts for solve in pair.solves)
+        exact = all(pair.complete for pair in fronts)
+        complete = study.exhaustive and exact and len(self.fronts) == len(self.space.pairs)
+        bounded = sum(pair.bounded for pair in fronts)
+        spanned = sum(pair.layouts_spanned for pair in fronts)
+        return Proof(
+            complete=complete,
+            statement=_statement(complete, exact, spanned, len(self.fronts), len(self.space.pairs), bounded, front),
+            layouts_spanned=spanned,
+            pairs=len(self.space.pairs),
+            pairs_visited=len(self.fronts),
+            pairs_bounded=bounded,
+            rounding=max((pair.rounding for pair in fronts), default=0.0),
+            seed=self.seed,
+            versions=versions(),
+            solves=solves,
+            wall_s=time.perf_counter() - self.started,
+        )
+
+    def _infeasible(self) -> InfeasibleError:
+        """Why nothing was found."""
+        visited = list(self.fronts)
+        plans = landscape(self.machine, visited, seed=self.seed) if visited else None
+        if plans is None or not len(plans.table.tp):
+            conflicts: Sequence[Conflict] = conflicting_structure(self.problem, [tuple(pair) for pair in visited])
+            return InfeasibleError(
+                "no layout of the candidates can be launched" if visited else
+                "no microbatch candidate divides a batch candidate", conflicts
+            )
+        conflicts = conflicting_limits(self.problem, plans)
+        names = ", ".join(conflict.rule for conflict in conflicts)
+        scope = f"all {len(plans.table.tp):,}" if plans.complete else f"{len(plans.table.tp):,} sampled"
+        return InfeasibleError(f"none of {scope} layouts keeps these rules together: {names}", conflicts)
+
+
+def _statement(
+    complete: bool, exact: bool, spanned: int, visited: int, pairs: int, bounded: int, front: int
+) -> str:
+    """The proof in words."""
+    what = f"{spanned:,} layouts over {visited} of {pairs} pairs of batch and microbatch"
+    how = f"{bounded} pairs ruled out by bounds, the others solved to optimality"
+    if complete:
+        return f"The front of {front} plans is complete: {what}; {how}."
+    if exact:
+        return f"The front of {front} plans is exact for the pairs that were visited: {what}; {how}."
+    return f"The front of {front} plans is the best found: {what}; not every solve ended with a proof."
+
+
+def versions() -> dict[str, str]:
+    """What the answer was computed with."""
+    names = ("autoparallel", "numpy", "ortools", "optuna")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

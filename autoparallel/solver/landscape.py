@@ -1,0 +1,78 @@
+"""Every layout of some batches and microbatches, estimated: what lies around the front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.estimate import Estimates, estimate
+from autoparallel.performance.machine import Machine
+from autoparallel.solver.candidates import Candidates, candidates_for
+from autoparallel.solver.rules import LIMITS, LimitRule
+
+# Plans that are looked at, at most; of larger spaces a seeded sample is.
+LARGEST = 400_000
+
+
+class Landscape(NamedTuple):
+    """Plans with their estimates and, a column a rule, whether they keep the problem's limits.
+
+    ``complete`` says that no plan of the pairs was left out.
+    """
+
+    table: PlanTable
+    values: Estimates
+    rules: tuple[LimitRule, ...]
+    keeps: npt.NDArray[np.bool_]
+    complete: bool
+
+    @property
+    def feasible(self) -> npt.NDArray[np.bool_]:
+        """Plans that keep every limit."""
+        mask: npt.NDArray[np.bool_] = self.keeps.all(axis=1)
+        return mask
+
+
+def landscape(machine: Machine, pairs: Sequence[tuple[int, int]], *, seed: int = 0) -> Landscape:
+    """All layouts that can be launched for the pairs, or a sample where they are too many."""
+    problem = machine.problem
+    tables = [_layouts(candidates_for(problem, *pair), pair, problem.max_gpus) for pair in pairs]
+    table = PlanTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
+    complete = len(table.tp) <= LARGEST
+    if not complete:
+        chosen = np.random.default_rng(seed).choice(len(table.tp), LARGEST, replace=False)
+        table = table.rows(np.sort(chosen))
+    values = estimate(machine, table)
+    rules = tuple(rule for rule in LIMITS if rule.limit(problem) is not None)
+    keeps = [rule.kept(problem, table, values) for rule in rules]
+    everything = np.ones((len(table.tp), 0), dtype=bool)
+    return Landscape(table, values, rules, np.stack(keeps, axis=1) if rules else everything, complete)
+
+
+def _layouts(candidates: Candidates, pair: tuple[int, int], max_gpus: int) -> PlanTable:
+    """Every layout of the candidates that hangs together."""
+    attention, experts, pp = candidates.attention, candidates.experts, candidates.pp
+    same = attention.gpus_per_stage[:, None] == experts.gpus_per_stage[None, :]
+    same &= np.lcm.outer(attention.reach, experts.reach) == attention.gpus_per_stage[:, None]
+    a, e = np.nonzero(same)
+    stages = np.tile(pp, len(a))
+    a, e = np.repeat(a, len(pp)), np.repeat(e, len(pp))
+    fits = attention.gpus_per_stage[a] * stages * candidates.replicas <= max_gpus
+    a, e, stages = a[fits], e[fits], stages[fits]
+    full = np.ones(len(a))
+    return PlanTable(
+        tp=attention.tp[a].astype(np.float64),
+        sp=attention.sp[a].astype(np.float64),
+        sp_kind=attention.kind[a].astype(np.int8),
+        dp=attention.dp[a].astype(np.float64),
+        pp=stages.astype(np.float64),
+        ep=experts.ep[e].astype(np.float64),
+        etp=experts.etp[e].astype(np.float64),
+        replicas=full * candidates.replicas,
+        batch=full * pair[0],
+        microbatch=full * pair[1],
+    )
