@@ -113,7 +113,7 @@ def limit_lines(limits: Iterable[Limit]) -> Iterator[str]:
     """Physical limits, one sentence each."""
     for limit in limits:
         asked = "" if limit.required is None else f" (asked: {given(limit.required)})"
-        yield f"{limit.name}: {quantity(limit.value, limit.unit)}{asked}. {limit.sentence}"
+        yield f"{limit.name}: at most {quantity(limit.value, limit.unit)}{asked}; {limit.sentence}"
 
 
 def search_answer(result: SearchResult) -> Iterator[Any]:
@@ -129,7 +129,7 @@ def search_answer(result: SearchResult) -> Iterator[Any]:
     yield memory_table(result.problem, result.best.memory)
     yield front_table(result)
     if result.runner_up is not None:
-        yield text(f"Runner-up: {plan_line(result.runner_up)}. {result.runner_up_reason}")
+        yield text(f"Runner-up: {plan_line(result.runner_up)}\n  Why it lost: {result.runner_up_reason}")
     yield text(f"Proof: {result.proof.statement}")
     if result.limits:
         yield text("\n".join(("Physical limits", *(f"  {line}" for line in limit_lines(result.limits)))))

@@ -29,7 +29,7 @@ def tiles(result: SearchResult) -> tuple[tuple[str, str, str], ...]:
         (
             "GPUs",
             f"{best.gpus:,}",
-            f"{count(best.layout.replicas, 'replica')} of {best.layout.gpus_per_instance}",
+            f"{count(best.layout.replicas, 'replica')} of {count(best.layout.gpus_per_instance, 'GPU')}",
         ),
         ("TTFT", seconds(metrics.ttft_s), "longest prompts, full batch"),
         ("TPOT", seconds(metrics.tpot_s), "mean lengths"),

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from autoparallel.domain.result import SearchResult
+from autoparallel.report.assumptions import assumptions
 from autoparallel.report.figures import memory, operators, pareto, rank_map, timeline
 from autoparallel.report.figures.drawing import Drawing
 from autoparallel.report.headline import headline, tiles
@@ -63,6 +64,7 @@ def render_report(result: SearchResult) -> str:
         best=result.best,
         headline=headline(result),
         tiles=tiles(result),
+        assumptions=assumptions(result.problem),
         requirements=requirement_rows(result.problem, result.best),
         drawings=drawings,
         data=script_json(_data(result, drawings)),

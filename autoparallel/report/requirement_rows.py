@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
-from autoparallel.report.wording import rule_label
+from autoparallel.report.wording import RULE_LABELS, rule_label
+
+ORDER = tuple(RULE_LABELS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,9 @@ class RequirementRow:
 
 
 def requirement_rows(problem: Problem, plan: Plan) -> tuple[RequirementRow, ...]:
-    """Every requirement and capacity of a problem at a plan, in the order of ``plan.meets``."""
-    return tuple(_row(problem, plan, name, met) for name, met in plan.meets.items())
+    """Every requirement and capacity of a problem at a plan, those that people ask for first."""
+    rows = (_row(problem, plan, name, met) for name, met in plan.meets.items())
+    return tuple(sorted(rows, key=lambda row: ORDER.index(row.name) if row.name in ORDER else len(ORDER)))
 
 
 def _row(problem: Problem, plan: Plan, name: str, met: bool) -> RequirementRow:
@@ -52,7 +55,7 @@ def _row(problem: Problem, plan: Plan, name: str, met: bool) -> RequirementRow:
         "throughput_tokens_per_ms_per_gpu": (
             asked.throughput_tokens_per_ms_per_gpu,
             getattr(metrics, f"{phase}_tokens_per_ms_per_gpu"),
-            "tokens/ms/GPU",
+            "",
             False,
         ),
         "concurrency": (

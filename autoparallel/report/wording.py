@@ -12,19 +12,12 @@ from autoparallel.domain.layout import Layout
 NONE = "–"
 
 RULE_LABELS = {
-    "memory": "Memory of the fullest GPU",
     "ttft_s": "Time to first token",
     "tpot_s": "Time per output token",
-    "throughput_tokens_per_ms_per_gpu": "Throughput per GPU",
+    "throughput_tokens_per_ms_per_gpu": "Throughput, tokens/ms/GPU",
+    "memory": "Memory of the fullest GPU",
     "concurrency": "Sequences in service",
     "max_gpus": "GPUs of the deployment",
-}
-_ALIASES = {
-    "ttft": "ttft_s",
-    "tpot": "tpot_s",
-    "throughput": "throughput_tokens_per_ms_per_gpu",
-    "gpus": "max_gpus",
-    "gpu_budget": "max_gpus",
 }
 
 
@@ -33,15 +26,14 @@ def rule_label(name: str) -> str:
 
     Examples
     --------
-    >>> rule_label("ttft"), rule_label("kv_heads")
+    >>> rule_label("ttft_s"), rule_label("kv_heads")
     ('Time to first token', 'Kv heads')
     """
-    label = RULE_LABELS.get(_ALIASES.get(name, name))
-    return label or printable(name).replace("_", " ").capitalize()
+    return RULE_LABELS.get(name) or printable(name).replace("_", " ").capitalize()
 
 
 def printable(text: str) -> str:
-    r"""A text that cannot steer a terminal: control and direction marks become visible.
+    r"""A text that cannot steer a terminal: control and direction marks become visible, lines stay.
 
     Examples
     --------
@@ -49,7 +41,9 @@ def printable(text: str) -> str:
     'a\\x1b[31m'
     """
     return "".join(
-        mark if unicodedata.category(mark)[0] != "C" else mark.encode("unicode_escape").decode("ascii")
+        mark
+        if mark == "\n" or unicodedata.category(mark)[0] != "C"
+        else mark.encode("unicode_escape").decode("ascii")
         for mark in text
     )
 

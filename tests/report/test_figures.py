@@ -86,7 +86,8 @@ class TestOperators:
         info = operators._get_info(result.best.operations, "decode")
         assert dict(info.bound_shares) == pytest.approx({"memory": 0.8, "latency": 0.2})
         assert operators._summary(info) == (
-            "5.00 ms for one microbatch through all stages. Bound by: memory 80 %, latency 20 %."
+            "5.00 ms for one microbatch through all stages; bound by memory 80 %, latency 20 %; "
+            "communication: ep 20 %."
         )
 
     def test_a_phase_without_operators(self) -> None:

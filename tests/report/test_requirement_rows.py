@@ -26,7 +26,7 @@ def test_the_throughput_is_the_one_that_is_meant(result: SearchResult) -> None:
     rows = requirement_rows(replace(result.problem, requirements=asked), result.best)
     row = next(row for row in rows if row.name.startswith("throughput"))
     assert row.value == result.best.metrics.decode_tokens_per_ms_per_gpu
-    assert row.label == "Throughput per GPU (decode)"
+    assert row.label == "Throughput, tokens/ms/GPU (decode)"
 
 
 def test_a_missed_requirement_has_negative_slack(

@@ -121,7 +121,7 @@ def _get_plot(info: MemoryInfo) -> go.Figure:
             }
         ],
         xaxis=axis("GB", range=[0, end]),
-        yaxis=axis(autorange="reversed", showgrid=False),
+        yaxis=axis(autorange="reversed", showgrid=False, ticksuffix="  "),
         margin={"l": 8, "r": 12, "t": 24, "b": 8},
     )  # fmt: skip
     layout["legend"] = {"orientation": "h", "x": 0, "y": -0.3, "yanchor": "top", "traceorder": "normal"}

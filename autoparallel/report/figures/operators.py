@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,13 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorsInfo:
-    """Bars of a phase, longest first, the sum of them, and the share of each binding."""
+    """Bars of a phase, longest first, the sum of them, and the shares of bindings and of communication."""
 
     phase: str
     bars: tuple[Bar, ...]
     total_s: float
     bound_shares: tuple[tuple[str, float], ...]
+    communication_shares: tuple[tuple[str, float], ...]
 
 
 def draw_prefill(result: SearchResult) -> Drawing:
@@ -86,7 +88,13 @@ def _get_info(operations: tuple[Operation, ...], phase: str) -> OperatorsInfo:
         rest = sum(operation.time_s for operation in small)
         bars.append(Bar(label=f"{len(small)} smaller", time_s=rest, bound="several", share=rest / total))
     return OperatorsInfo(
-        phase=phase, bars=tuple(bars), total_s=total, bound_shares=_bound_shares(timed, total)
+        phase=phase,
+        bars=tuple(bars),
+        total_s=total,
+        bound_shares=_shares(((item.bound, item.time_s) for item in timed), total),
+        communication_shares=_shares(
+            ((item.kind, item.time_s) for item in timed if item.kind != "compute"), total
+        ),
     )
 
 
@@ -94,19 +102,29 @@ def _label(operation: Operation) -> str:
     return operation.name if operation.kind == "compute" else f"{operation.name} · {operation.kind}"
 
 
-def _bound_shares(operations: list[Operation], total: float) -> tuple[tuple[str, float], ...]:
+def _shares(timed: Iterable[tuple[str, float]], total: float) -> tuple[tuple[str, float], ...]:
+    """Share of the total that each name takes, largest first."""
     times: dict[str, float] = defaultdict(float)
-    for operation in operations:
-        times[operation.bound] += operation.time_s
-    shares = ((bound, time / total) for bound, time in times.items())
+    for name, time_s in timed:
+        times[name] += time_s
+    shares = ((name, time / total) for name, time in times.items())
     return tuple(sorted(shares, key=lambda item: (-item[1], item[0])))
 
 
 def _summary(info: OperatorsInfo) -> str:
     if not info.bars:
         return "No operator takes time here."
-    shares = ", ".join(f"{bound} {percent(share)}" for bound, share in info.bound_shares)
-    return f"{seconds(info.total_s)} for one microbatch through all stages. Bound by: {shares}."
+    parts = [
+        f"{seconds(info.total_s)} for one microbatch through all stages",
+        f"bound by {_listed(info.bound_shares)}",
+    ]
+    if info.communication_shares:
+        parts.append(f"communication: {_listed(info.communication_shares)}")
+    return "; ".join(parts) + "."
+
+
+def _listed(shares: tuple[tuple[str, float], ...]) -> str:
+    return ", ".join(f"{name} {percent(share)}" for name, share in shares)
 
 
 def _get_plot(info: OperatorsInfo) -> go.Figure:

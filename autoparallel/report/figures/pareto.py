@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 _MARKERS = {
     INFEASIBLE: ("x-thin", VERMILLION, "infeasible"),
-    FEASIBLE: ("circle-open", SKY, "feasible, dominated"),
+    FEASIBLE: ("circle-open", SKY, "feasible"),
     FRONT: ("circle", BLUE, "front"),
     BEST: ("star", ORANGE, "best"),
 }
+# Crosses are many and matter least, the best plan most.
+_SCALES = {INFEASIBLE: 0.42, FEASIBLE: 0.7, FRONT: 1.0, BEST: 1.7}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,8 @@ def _summary(info: ParetoInfo) -> str:
         f"{count(front, 'plan')} of {len(info.points):,} shown "
         f"{'is' if front == 1 else 'are'} beaten by no other in GPUs, throughput and TTFT at once."
     )
+    if info.paths:
+        shown += " A line joins plans of equally many GPUs."
     if info.throughput_limit is None and info.throughput_phase != "total":
         return f"{shown} The throughput asked for is that of {info.throughput_phase}, not the one drawn."
     return shown
@@ -176,7 +180,6 @@ def _trace(info: ParetoInfo, group: str) -> dict[str, Any]:
     symbol, colour, label = _MARKERS[group]
     points = [point for point in info.points if point.group == group]
     quiet = group in (INFEASIBLE, FEASIBLE)
-    extra = 6 if group == BEST else 0
     return {
         "type": "scatter",
         "mode": "markers",
@@ -189,10 +192,10 @@ def _trace(info: ParetoInfo, group: str) -> dict[str, Any]:
         "showlegend": bool(points),
         "marker": {
             "symbol": symbol,
-            "size": [_marker_size(point.gpus) * (0.75 if quiet else 1) + extra for point in points],
+            "size": [_marker_size(point.gpus) * _SCALES[group] for point in points],
             "color": colour,
-            "opacity": 0.55 if quiet else 1,
-            "line": {"width": 1.3, "color": colour if quiet else "white"},
+            "opacity": 0.5 if quiet else 1,
+            "line": {"width": 1, "color": colour if quiet else "white"},
         },
     }
 

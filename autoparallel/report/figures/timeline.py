@@ -129,7 +129,7 @@ def _get_plot(info: TimelineInfo) -> go.Figure:
     scale, unit = time_scale(info.window_s)
     stages = [f"stage {stage}" for stage in range(info.stages)]
     layout = base_layout(
-        96 + 34 * info.stages,
+        84 + 30 * info.stages,
         barmode="overlay",
         bargap=0.2,
         showlegend=False,
