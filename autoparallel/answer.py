@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoparallel.domain.plan import Plan
-from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import Binding, Candidate
 from autoparallel.pareto import RESOLUTION, Objectives, preference_key
 from autoparallel.performance.machine import Machine
@@ -53,7 +52,11 @@ def runner_up(
 def _next_in(around: Landscape, best: Objectives, prefer: Sequence[str]) -> int | None:
     """The preferred feasible row whose objectives differ from the best's."""
     values = around.values
-    columns = {"gpus": values.gpus, "throughput": -values.total_tokens_per_ms_per_gpu, "ttft_s": values.ttft_s}
+    columns = {
+        "gpus": values.gpus,
+        "throughput": -values.total_tokens_per_ms_per_gpu,
+        "ttft_s": values.ttft_s,
+    }
     costs = dict(zip(Objectives._fields, best.costs(), strict=True))
     differs = np.zeros(len(values.gpus), dtype=bool)
     for name, column in columns.items():
@@ -123,11 +126,15 @@ def bindings(solver: FrontSolver, point: Point) -> tuple[Binding, ...]:
             continue
         value = rule.value(facts)
         slack = 1 - limit / value if rule.at_least else 1 - value / limit
-        rows.append(Binding(rule=rule.name, sentence=rule.sentence, limit=limit, value=value, unit=rule.unit, slack=slack))
+        rows.append(
+            Binding(
+                rule=rule.name, sentence=rule.sentence, limit=limit, value=value, unit=rule.unit, slack=slack
+            )
+        )
     return tuple(sorted(rows, key=lambda row: row.slack))
 
 
-def sample(problem: Problem, around: Landscape, *, seed: int) -> tuple[Candidate, ...]:
+def sample(around: Landscape, *, seed: int) -> tuple[Candidate, ...]:
     """Feasible and infeasible plans for the report: a seeded choice of at most ``SHOWN``."""
     size = len(around.table.tp)
     rows = np.sort(np.random.default_rng(seed).choice(size, min(SHOWN, size), replace=False))

@@ -63,7 +63,11 @@ def evaluate(problem: Problem, layout: Layout, *, batch: int, microbatch: int) -
 
 
 def _evaluated(solver: FrontSolver, layout: Layout, batch: int, microbatch: int) -> Plan:
-    sizes = {**{k: v for k, v in layout.to_dict().items() if k != "sp_kind"}, "batch": batch, "microbatch": microbatch}
+    sizes = {
+        **{k: v for k, v in layout.to_dict().items() if k != "sp_kind"},
+        "batch": batch,
+        "microbatch": microbatch,
+    }
     wrong = [f"{name} must be at least 1, not {value}" for name, value in sizes.items() if value < 1]
     if wrong:
         raise LayoutError(wrong)
@@ -143,7 +147,7 @@ class _Search:
             binding=bindings(self.solver, points[0]),
             proof=self._proof(study, len(points)),
             limits=limits,
-            sample=sample(self.problem, around, seed=self.seed),
+            sample=sample(around, seed=self.seed),
         )
 
     def _visit(self, progress: Progress | None) -> Study:
@@ -195,7 +199,9 @@ class _Search:
         spanned = sum(pair.layouts_spanned for pair in fronts)
         return Proof(
             complete=complete,
-            statement=_statement(complete, exact, spanned, len(self.fronts), len(self.space.pairs), bounded, front),
+            statement=_statement(
+                complete, exact, spanned, len(self.fronts), len(self.space.pairs), bounded, front
+            ),
             layouts_spanned=spanned,
             pairs=len(self.space.pairs),
             pairs_visited=len(self.fronts),
@@ -212,10 +218,12 @@ class _Search:
         visited = list(self.fronts)
         plans = landscape(self.machine, visited, seed=self.seed) if visited else None
         if plans is None or not len(plans.table.tp):
-            conflicts: Sequence[Conflict] = conflicting_structure(self.problem, [tuple(pair) for pair in visited])
+            conflicts: Sequence[Conflict] = conflicting_structure(self.problem, visited)
             return InfeasibleError(
-                "no layout of the candidates can be launched" if visited else
-                "no microbatch candidate divides a batch candidate", conflicts
+                "no layout of the candidates can be launched"
+                if visited
+                else "no microbatch candidate divides a batch candidate",
+                conflicts,
             )
         conflicts = conflicting_limits(self.problem, plans)
         names = ", ".join(conflict.rule for conflict in conflicts)

@@ -1,0 +1,1 @@
+"""Times and bytes of plans: the only place where either is computed."""

@@ -138,7 +138,9 @@ def kv_cache_bytes(model: Model, context: float) -> float:
     return sum(n * per_layer * min(context, model.window_of(kind)) for kind, n in counts.items())
 
 
-def flops_per_token(model: Model, new_tokens: float, context: float = 0.0, *, with_head: bool = False) -> float:
+def flops_per_token(
+    model: Model, new_tokens: float, context: float = 0.0, *, with_head: bool = False
+) -> float:
     """FLOPs of the layers for one of ``new_tokens`` tokens after ``context`` cached ones. [FLOP]
 
     Every token passes the projections, the router and its experts (declared scale included); attention

@@ -73,7 +73,7 @@ class AttentionPart:
         return self.sequences * (phase.new_tokens / self.degrees.cp)
 
     def stream_bytes(self, phase: Phase) -> Quantity:
-        """The residual stream of a microbatch on one GPU, not split by tensor sequence parallelism. [bytes]"""
+        """Residual stream of a microbatch on one GPU, unsplit by tensor sequence parallelism. [bytes]"""
         return self.tokens(phase) * (self.machine.model.hidden_size * self.machine.activation_bytes)
 
     def layer(self, phase: Phase, layer_type: str) -> list[Term]:
@@ -85,7 +85,9 @@ class AttentionPart:
             Term("attention", COMPUTE, core),
             *self._context_parallel(phase, core),
         ]
-        terms.append(Term("attention all-reduce", self.tp_kind, self.tp_group.all_reduce(self.stream_bytes(phase))))
+        terms.append(
+            Term("attention all-reduce", self.tp_kind, self.tp_group.all_reduce(self.stream_bytes(phase)))
+        )
         return terms
 
     def elementwise(self, phase: Phase) -> OperatorCost:
@@ -119,25 +121,45 @@ class AttentionPart:
         up_dim = model.qk_nope_head_dim + model.v_head_dim
         return [
             Term("latent projections", COMPUTE, self._gemm(tokens, h, down)),
-            Term("query projection", COMPUTE, self._gemm(tokens, model.q_lora_rank or h, self.heads * query_dim)),
+            Term(
+                "query projection",
+                COMPUTE,
+                self._gemm(tokens, model.q_lora_rank or h, self.heads * query_dim),
+            ),
             Term("kv up-projection", COMPUTE, self._gemm(tokens, model.kv_lora_rank, self.heads * up_dim)),
             Term("output projection", COMPUTE, self._gemm(tokens, self.heads * model.v_head_dim, h)),
         ]
 
     def _core(self, phase: Phase, window: float) -> OperatorCost:
         machine, model, d = self.machine, self.machine.model, self.degrees
-        gpu, bytes_ = machine.core_gpu, {"activation_bytes": machine.activation_bytes, "kv_bytes": machine.kv_bytes}
+        gpu, activation, kv = machine.core_gpu, machine.activation_bytes, machine.kv_bytes
         if phase.is_decode:
             context, constants = phase.context / d.cp, machine.decode_constants
             if model.is_mla:
-                latent = {"kv_lora_rank": model.kv_lora_rank, "qk_rope_head_dim": model.qk_rope_head_dim}
                 return mla_decode(
-                    self.sequences, context, heads=self.heads, **latent, gpu=gpu, constants=constants, **bytes_
+                    self.sequences,
+                    context,
+                    heads=self.heads,
+                    kv_lora_rank=model.kv_lora_rank,
+                    qk_rope_head_dim=model.qk_rope_head_dim,
+                    gpu=gpu,
+                    constants=constants,
+                    activation_bytes=activation,
+                    kv_bytes=kv,
                 )
-            context = np.minimum(phase.context, window) / d.cp
-            dims = {"head_dim": model.head_dim, "v_head_dim": model.head_dim, "window": np.inf}
-            shape = {"heads": self.heads, "kv_heads": self.kv_heads, **dims}
-            return decode_attention(self.sequences, context, **shape, gpu=gpu, constants=constants, **bytes_)
+            return decode_attention(
+                self.sequences,
+                np.minimum(phase.context, window) / d.cp,
+                heads=self.heads,
+                kv_heads=self.kv_heads,
+                head_dim=model.head_dim,
+                v_head_dim=model.head_dim,
+                window=np.inf,
+                gpu=gpu,
+                constants=constants,
+                activation_bytes=activation,
+                kv_bytes=kv,
+            )
         # A ring gives every rank its share of the pairs (zigzag order), Ulysses its share of the heads.
         by_ring = np.where(d.ring, d.cp, 1.0)
         by_heads = d.cp / by_ring
@@ -152,7 +174,8 @@ class AttentionPart:
             window=window,
             gpu=gpu,
             constants=machine.prefill_constants,
-            **bytes_,
+            activation_bytes=activation,
+            kv_bytes=kv,
         )
 
     def _context_parallel(self, phase: Phase, core: OperatorCost) -> list[Term]:
@@ -161,7 +184,9 @@ class AttentionPart:
         if phase.is_decode:
             return self._gather_and_combine()
         ring, ulysses = self._ring(phase, core), self._ulysses(phase)
-        chosen = OperatorCost(*(np.where(self.degrees.ring, a, b) for a, b in zip(ring, ulysses, strict=True)))
+        chosen = OperatorCost(
+            *(np.where(self.degrees.ring, a, b) for a, b in zip(ring, ulysses, strict=True))
+        )
         return [Term("context parallel exchange", SP, chosen)]
 
     def kv_block_bytes(self, phase: Phase) -> Quantity:
@@ -195,8 +220,9 @@ class AttentionPart:
         return OperatorCost(*(a + b for a, b in zip(there, back, strict=True)))
 
     def _gather_and_combine(self) -> list[Term]:
-        """Decode with a KV cache split by tokens: every rank needs all queries of its group, and the
-        partial outputs are combined by their log-sum-exp.
+        """Decode with a KV cache split by tokens.
+
+        Every rank needs all queries of its group; partial outputs are combined by their log-sum-exp.
         """
         model, activation = self.machine.model, self.machine.activation_bytes
         query_dim = model.kv_lora_rank + model.qk_rope_head_dim if model.is_mla else model.head_dim

@@ -85,7 +85,7 @@ class Collective:
         return _cost(self._exchange_s, link_s, sent)
 
     def ring_step(self, block_bytes: Quantity) -> OperatorCost:
-        """Every rank passes ``block_bytes`` to its neighbour; where the ring leaves the node, NICs set the pace."""
+        """Every rank passes ``block_bytes`` on; where the ring leaves the node, NICs set the pace."""
         return _cost(self._exchange_s, block_bytes * self._ring_s_per_byte, block_bytes)
 
 

@@ -66,7 +66,7 @@ class PlanTable(NamedTuple):
 
     def rows(self, index: slice | npt.NDArray[np.int64]) -> PlanTable:
         """Some of the plans."""
-        return PlanTable(*(column[index] for column in self))
+        return PlanTable(**{name: column[index] for name, column in self._asdict().items()})
 
     def layout(self, row: int) -> Layout:
         """The layout of one plan."""

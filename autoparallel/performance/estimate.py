@@ -109,7 +109,8 @@ class _Chunk:
         model = self.machine.model
         terms, expert = attention_terms(self.attention, phase), expert_terms(self.experts, phase)
         times = layer_times(terms, expert, self.dispatched)
-        total, slowest = times.of_stage(whole_model(model)), 0.0
+        total = times.of_stage(whole_model(model))
+        slowest: Quantity = 0.0
         inside, across = time_of(terms.hop_inside), time_of(terms.hop_across)
         pace: Quantity = 0.0
         if self.pp > 1:

@@ -9,7 +9,7 @@ back is the same; where attention needs its tokens on all tp ranks they are gath
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -39,14 +39,15 @@ class CommonFfn:
     def _ffn(self, phase: Phase, name: str, width: int) -> list[Term]:
         machine, tokens = self.machine, self.attention.tokens(phase)
         local, h = width / self.attention.degrees.tp, machine.model.hidden_size
-        args = {
-            "gpu": machine.ffn_gpu,
-            "constants": machine.gemm_constants,
-            "weight_bytes": machine.ffn_weight_bytes,
-            "activation_bytes": machine.activation_bytes,
-        }
-        up = gemm(tokens, h, local * (machine.model.ffn_matrices - 1), **args)
-        down = gemm(tokens, local, h, **args)
+        product = partial(
+            gemm,
+            gpu=machine.ffn_gpu,
+            constants=machine.gemm_constants,
+            weight_bytes=machine.ffn_weight_bytes,
+            activation_bytes=machine.activation_bytes,
+        )
+        up = product(tokens, h, local * (machine.model.ffn_matrices - 1))
+        down = product(tokens, local, h)
         return [Term(f"{name} up", COMPUTE, up), Term(f"{name} down", COMPUTE, down)]
 
     def _norm(self, phase: Phase) -> Term:

@@ -43,9 +43,7 @@ class Group(NamedTuple):
     nodes: Quantity
 
 
-def group_on_nodes(
-    ranks: Quantity, stride: Quantity, gpus_per_stage: Quantity, gpus_per_node: int
-) -> Group:
+def group_on_nodes(ranks: Quantity, stride: Quantity, gpus_per_stage: Quantity, gpus_per_node: int) -> Group:
     """How a group of ``ranks``, each ``stride`` apart, lies on the nodes of its pipeline stage.
 
     Parameters
@@ -79,7 +77,5 @@ class Hops(NamedTuple):
 def pipeline_hops(pp: Quantity, gpus_per_stage: Quantity, gpus_per_node: int) -> Hops:
     """Hops between neighbouring stages, each node holding as many whole stages as fit into it."""
     stages_per_node = np.floor(gpus_per_node / gpus_per_stage)
-    across = np.where(
-        stages_per_node > 0, np.floor((pp - 1) / np.maximum(stages_per_node, 1.0)), pp - 1
-    )
+    across = np.where(stages_per_node > 0, np.floor((pp - 1) / np.maximum(stages_per_node, 1.0)), pp - 1)
     return Hops(pp - 1 - across, across)

@@ -16,7 +16,7 @@ import numpy as np
 from autoparallel.performance.architecture import parameters_by_part
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.ffn_part import ExpertPart
-from autoparallel.performance.operators.cost import Quantity
+from autoparallel.performance.operators.cost import Flag, Quantity
 from autoparallel.performance.stages import Stage
 
 # Logits are sampled from in float32. [bytes]
@@ -32,8 +32,9 @@ class AttentionMemory:
 
     @cached_property
     def attention_layer_bytes(self) -> Quantity:
-        """Projections of a layer: queries, outputs and KV heads split over tp, KV heads at least one a
-        rank; MLA's down-projections on every rank.
+        """Projections of a layer, split over tp.
+
+        A rank has one KV head at least; MLA's down-projections are on every rank.
         """
         model, part, h = self.model, self.part, self.model.hidden_size
         value = self.machine.attention_weight_bytes
@@ -104,8 +105,10 @@ class AttentionMemory:
         else:
             widths = (2.0 * part.heads + 2.0 * part.kv_heads) * model.head_dim
         if model.is_moe:
-            widest = max(model.intermediate_size * int("dense" in model.mlp_layer_types),
-                         model.shared_expert_intermediate_size)
+            widest = max(
+                model.intermediate_size * int("dense" in model.mlp_layer_types),
+                model.shared_expert_intermediate_size,
+            )
             widths = np.maximum(widths, model.ffn_matrices * widest / part.degrees.tp)
         return tokens * widths
 
@@ -179,9 +182,9 @@ class MemoryRows(NamedTuple):
 
 
 def stage_memory(
-    attention: AttentionMemory, experts: ExpertMemory, stage: Stage, pp: int, dispatched: Quantity
+    attention: AttentionMemory, experts: ExpertMemory, stage: Stage, pp: int, dispatched: Flag
 ) -> MemoryRows:
-    """Memory of a GPU of ``stage``; ``dispatched`` is 1 where tokens are sent to experts, else 0."""
+    """Memory of a GPU of ``stage``; ``dispatched`` says whether tokens are sent to experts."""
     weights, routed = attention.weights(stage), stage.routed * experts.layer_bytes
     block = np.maximum(attention.block(stage), experts.tensors)
     is_moe = attention.model.is_moe
@@ -190,6 +193,6 @@ def stage_memory(
         routed if is_moe else 0.0,
         attention.kv_cache(stage),
         attention.residual + block,
-        attention.buffers(pp) + dispatched * experts.dispatch_buffers,
+        attention.buffers(pp) + np.where(dispatched, experts.dispatch_buffers, 0.0),
         attention.machine.hardware.reserved_gb * 1e9,
     )

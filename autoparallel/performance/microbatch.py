@@ -10,7 +10,7 @@ from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import hop
 from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, vocabulary_terms
 from autoparallel.performance.machine import Phase
-from autoparallel.performance.operators.cost import Quantity
+from autoparallel.performance.operators.cost import Flag, Quantity
 from autoparallel.performance.stages import Stage, whole_model
 from autoparallel.performance.terms import PP, Term, memory_bytes_of, time_of
 
@@ -82,7 +82,7 @@ class LayerCosts(NamedTuple):
         return total + self.head if stage.is_last else total
 
 
-def layer_times(attention: AttentionTerms, experts: ExpertTerms, dispatched: Quantity) -> LayerCosts:
+def layer_times(attention: AttentionTerms, experts: ExpertTerms, dispatched: Flag) -> LayerCosts:
     """Time of every kind of layer for whole layouts, by the way their tokens flow. [s]"""
     flow = np.where(
         dispatched,

@@ -32,7 +32,9 @@ def build_plan(
     """Estimate one plan with its breakdown; ``meets`` is what the rules say of it."""
     table = PlanTable.of([layout], [batch], [microbatch])
     values = estimate(machine, table)
-    prefill, decode = (_Breakdown(machine, table, layout, phase) for phase in (machine.prefill, machine.decode))
+    prefill, decode = (
+        _Breakdown(machine, table, layout, phase) for phase in (machine.prefill, machine.decode)
+    )
     return Plan(
         layout=layout,
         batch=batch,

@@ -1,0 +1,1 @@
+"""The constraint model: the only importer of ortools."""

@@ -38,7 +38,9 @@ class Bounds(NamedTuple):
 
     def throughput(self, workload: Workload, phase: str) -> Array:
         """Bound of a phase's throughput. [tokens/ms/GPU]"""
-        sequences = self.served if workload.concurrency is None else np.minimum(self.served, workload.concurrency)
+        sequences = (
+            self.served if workload.concurrency is None else np.minimum(self.served, workload.concurrency)
+        )
         isl, osl = workload.prompt_tokens.mean, workload.output_tokens.mean
         tokens = {"prefill": isl, "decode": 1.0, "total": isl + osl}[phase]
         time_s = {"prefill": self.prefill_s, "decode": self.step_s, "total": self.run_s}[phase]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,8 +77,8 @@ class ExpertCandidates(NamedTuple):
 
     def degrees(self, microbatch: int) -> ExpertDegrees:
         """For the performance core."""
-        columns = (column.astype(np.float64) for column in self)
-        return ExpertDegrees(*columns, microbatch=np.full(len(self.ep), float(microbatch)))
+        ep, etp, edp = (column.astype(np.float64) for column in self)
+        return ExpertDegrees(ep, etp, edp, np.full(len(self.ep), float(microbatch)))
 
 
 class Candidates(NamedTuple):
@@ -104,7 +104,9 @@ class Candidates(NamedTuple):
         )
 
 
-def candidates_for(problem: Problem, batch: int, microbatch: int, *, keep_refused: bool = False) -> Candidates:
+def candidates_for(
+    problem: Problem, batch: int, microbatch: int, *, keep_refused: bool = False
+) -> Candidates:
     """Candidates of every part for a batch and microbatch.
 
     Parameters
@@ -119,7 +121,7 @@ def candidates_for(problem: Problem, batch: int, microbatch: int, *, keep_refuse
     stages = _stages(problem, largest)
     experts = _experts(problem, sorted(set(attention.gpus_per_stage.tolist())))
     candidates = Candidates(attention, experts, stages, replicas)
-    return candidates if keep_refused else _allowed(problem, candidates, batch, microbatch)
+    return candidates if keep_refused else _allowed(problem, candidates, microbatch)
 
 
 def _attention(problem: Problem, microbatch: int, largest: int) -> AttentionCandidates:
@@ -131,7 +133,7 @@ def _attention(problem: Problem, microbatch: int, largest: int) -> AttentionCand
             reach = tp * (sp if kind in (RING, ULYSSES) else 1)
             for dp in search.dp if search.dp is not None else divisors(microbatch):
                 if reach * dp <= largest:
-                    rows.append((tp, sp, SP_KIND_NAMES.index(kind), dp))
+                    rows.append((tp, sp, SP_KIND_NAMES.index(kind), dp))  # noqa: PERF401
     return AttentionCandidates(*_columns(rows, 4))
 
 
@@ -171,16 +173,18 @@ def _experts(problem: Problem, sizes: list[int]) -> ExpertCandidates:
     return ExpertCandidates(*_columns(rows, 3))
 
 
-def _columns(rows: list[tuple[int, ...]], width: int) -> Ints:
+def _columns(rows: Sequence[tuple[int, ...]], width: int) -> Ints:
     return np.array(rows, dtype=np.int64).reshape(-1, width).T
 
 
-def _allowed(problem: Problem, candidates: Candidates, batch: int, microbatch: int) -> Candidates:
+def _allowed(problem: Problem, candidates: Candidates, microbatch: int) -> Candidates:
     from autoparallel.solver.rules import STRUCTURE
 
     attention, experts, pp = candidates.attention, candidates.experts, candidates.pp
     for rule in STRUCTURE:
-        attention = AttentionCandidates(*(c[rule.allows_attention(problem, attention, microbatch)] for c in attention))
+        attention = AttentionCandidates(
+            *(c[rule.allows_attention(problem, attention, microbatch)] for c in attention)
+        )
         experts = ExpertCandidates(*(c[rule.allows_experts(problem, experts)] for c in experts))
         pp = pp[rule.allows_stages(problem, pp)]
     attention, experts = _that_fit_together(attention, experts)
@@ -201,7 +205,8 @@ def _that_fit_together(
     used = {(s, w) for (s, _), widths in matched.items() for w in widths}
     keep = np.array([bool(matched[int(s), int(r)]) for s, r in zip(sizes, reach, strict=True)], dtype=bool)
     keep_experts = np.array(
-        [(int(s), int(w)) in used for s, w in zip(experts.gpus_per_stage, experts.reach, strict=True)], dtype=bool
+        [(int(s), int(w)) in used for s, w in zip(experts.gpus_per_stage, experts.reach, strict=True)],
+        dtype=bool,
     )
     return (
         AttentionCandidates(*(column[keep] for column in attention)),
@@ -210,7 +215,7 @@ def _that_fit_together(
 
 
 def layouts_spanned(candidates: Candidates, max_gpus: int) -> int:
-    """How many layouts of at most ``max_gpus`` GPUs the candidates make: pairs that hang together, by stages."""
+    """How many layouts of at most ``max_gpus`` GPUs the candidates make."""
     attention, experts = candidates.attention, candidates.experts
     groups = _histogram(experts.gpus_per_stage, experts.reach)
     count = 0

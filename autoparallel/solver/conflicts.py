@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -38,7 +40,7 @@ def _conflict(problem: Problem, plans: Landscape, index: int) -> Conflict:
     return Conflict(rule.name, rule.sentence, rule.limit(problem), best, rule.unit)
 
 
-def conflicting_structure(problem: Problem, pairs: list[tuple[int, int]]) -> tuple[Conflict, ...]:
+def conflicting_structure(problem: Problem, pairs: Sequence[tuple[int, int]]) -> tuple[Conflict, ...]:
     """A minimal set of rules about degrees that no candidate layout keeps together.
 
     Looks at every combination of the candidates, refused ones included, for each batch and microbatch.

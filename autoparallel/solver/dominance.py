@@ -55,7 +55,7 @@ def _attention_times(phase: PhaseTable) -> list[npt.NDArray[np.float64]]:
 
 
 def _undominated(keys: npt.NDArray[np.int64], columns: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    kept = []
+    kept: list[int] = []
     for key in np.unique(keys, axis=1).T:
         members = np.flatnonzero((keys == key[:, None]).all(axis=0))
         costs = columns[members]

@@ -26,7 +26,15 @@ from autoparallel.solver.candidates import (
 )
 from autoparallel.solver.dominance import without_dominated
 from autoparallel.solver.layout_model import LayoutModel
-from autoparallel.solver.rules import LIMITS, STRUCTURE, Facts, fulfilled, violations
+from autoparallel.solver.rules import (
+    LIMITS,
+    STRUCTURE,
+    Facts,
+    LimitRule,
+    StructureRule,
+    fulfilled,
+    violations,
+)
 from autoparallel.solver.tables import Tables
 
 
@@ -107,7 +115,7 @@ class FrontSolver:
         return live
 
     def promise(self, batch: int, microbatch: int) -> Objectives | None:
-        """Objectives that no plan of a pair beats by the problem's preference; ``None`` where bounds rule it out."""
+        """What no plan of a pair beats by the problem's preference; ``None`` where bounds rule it out."""
         candidates = candidates_for(self.problem, batch, microbatch)
         if not layouts_spanned(candidates, self.problem.max_gpus):
             return None
@@ -129,12 +137,15 @@ class FrontSolver:
 class _Pair:
     """One model, solved until nothing new is left."""
 
-    def __init__(self, solver: FrontSolver, tables: Tables, batch: int, microbatch: int, spanned: int) -> None:
+    def __init__(
+        self, solver: FrontSolver, tables: Tables, batch: int, microbatch: int, spanned: int
+    ) -> None:
         self.solver, self.tables, self.spanned = solver, tables, spanned
         self.batch, self.microbatch = batch, microbatch
         self.model = LayoutModel(solver.problem, tables, batch, microbatch)
         enforced = self.model.cp.new_constant(1)
-        for rule in (*STRUCTURE, *LIMITS):
+        rules: tuple[StructureRule | LimitRule, ...] = (*STRUCTURE, *LIMITS)
+        for rule in rules:
             rule.constrain(self.model, enforced)
         self.live = np.ones((len(self.model.bounds.pp), len(self.model.bounds.sizes)), dtype=bool)
         # Any objective that grows with each of the three ends on a non-dominated plan.
@@ -192,12 +203,22 @@ class _Pair:
         status = solver.status_name(solver.solve(self.model.cp))
         found = status in ("OPTIMAL", "FEASIBLE")
         objective, bound = (solver.objective_value, solver.best_objective_bound) if found else (None, None)
-        gap = None if objective is None or bound is None else abs(objective - bound) / max(abs(objective), 1.0)
+        gap = (
+            None if objective is None or bound is None else abs(objective - bound) / max(abs(objective), 1.0)
+        )
         wall_s = time.perf_counter() - started
-        solves.append(Solve(
-            batch=self.batch, microbatch=self.microbatch, status=status, objective=objective,
-            bound=bound, gap=gap, layouts_spanned=self.spanned, wall_s=wall_s,
-        ))
+        solves.append(
+            Solve(
+                batch=self.batch,
+                microbatch=self.microbatch,
+                status=status,
+                objective=objective,
+                bound=bound,
+                gap=gap,
+                layouts_spanned=self.spanned,
+                wall_s=wall_s,
+            )
+        )
         if not found:
             return status, None
         chosen = tuple(

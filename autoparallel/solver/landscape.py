@@ -33,7 +33,7 @@ class Landscape(NamedTuple):
     @property
     def feasible(self) -> npt.NDArray[np.bool_]:
         """Plans that keep every limit."""
-        mask: npt.NDArray[np.bool_] = self.keeps.all(axis=1)
+        mask: npt.NDArray[np.bool_] = np.asarray(self.keeps.all(axis=1))
         return mask
 
 

@@ -30,6 +30,17 @@ BOUND_MARGIN = 1.0 - 1e-6
 Variables = list[cp_model.IntVar]
 
 
+def total(variables: Sequence[cp_model.LinearExpr]) -> cp_model.LinearExpr:
+    """Their sum, also of none."""
+    return cp_model.LinearExpr.sum(variables)
+
+
+def weighted(terms: Sequence[cp_model.LinearExpr], weights: npt.ArrayLike) -> cp_model.LinearExpr:
+    """Their weighted sum."""
+    values = np.asarray(weights).astype(np.int64).tolist()
+    return cp_model.LinearExpr.weighted_sum(terms, values)
+
+
 class LayoutModel:
     """Variables of one batch and microbatch, named so that rules read as sentences.
 
@@ -68,7 +79,7 @@ class LayoutModel:
 
     # -- what rules say ---------------------------------------------------------------------------
 
-    def add(self, expression: cp_model.BoundedLinearExpression) -> cp_model.Constraint:
+    def add(self, expression: cp_model.BoundedLinearExpression | bool) -> cp_model.Constraint:
         """Add a linear constraint."""
         return self.cp.add(expression)
 
@@ -95,7 +106,7 @@ class LayoutModel:
         """None of the refused candidates is chosen while the rule is enforced."""
         variables = [choice[index] for index in np.flatnonzero(refused)]
         if variables:
-            self.cp.add(sum(variables) == 0).only_enforce_if(enforced)
+            self.cp.add(total(variables) == 0).only_enforce_if(enforced)
 
     def forbid_shape(self, row: int, column: int) -> None:
         """No layout of this number of stages (row of the bounds) and stage size (column)."""
@@ -118,15 +129,19 @@ class LayoutModel:
         """``time * gpus <= gpu_seconds``: a bound on the time for every number of GPUs."""
         sizes = self.candidates.attention.gpus_per_stage
         for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
-            bounds = [self.ticks(gpu_seconds / int(stages * self.candidates.replicas * size)) for size in sizes]
-            self.cp.add(time <= self._weighted(self.attention, bounds)).only_enforce_if(self.all_of(enforced, chosen))
+            bounds = [
+                self.ticks(gpu_seconds / int(stages * self.candidates.replicas * size)) for size in sizes
+            ]
+            self.cp.add(time <= weighted(self.attention, bounds)).only_enforce_if(
+                self.all_of(enforced, chosen)
+            )
 
     def limit_memory(self, limit_bytes: float, enforced: cp_model.IntVar) -> None:
         """Every GPU of every stage holds at most ``limit_bytes``."""
         room = limit_bytes - self.problem.hardware.reserved_gb * 1e9
         buffers = np.floor(self.tables.dispatch_buffers() / MEMORY_UNIT)
         sent = self.cp.new_int_var(0, int(buffers.max(initial=0.0)), "dispatch buffers")
-        self.cp.add(sent >= self._weighted(self.experts, buffers)).only_enforce_if(self.dispatched)
+        self.cp.add(sent >= weighted(self.experts, buffers)).only_enforce_if(self.dispatched)
         for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
             for stage in self.tables.memory(int(stages)):
                 for attention, experts in (
@@ -135,9 +150,11 @@ class LayoutModel:
                 ):
                     if attention.max() + experts.max() + buffers.max() * MEMORY_UNIT <= room:
                         continue
-                    held = self._weighted(self.attention, np.floor(attention / MEMORY_UNIT))
-                    held += self._weighted(self.experts, np.floor(experts / MEMORY_UNIT)) + sent
-                    self.cp.add(held <= int(room / MEMORY_UNIT)).only_enforce_if(self.all_of(enforced, chosen))
+                    held = weighted(self.attention, np.floor(attention / MEMORY_UNIT))
+                    held += weighted(self.experts, np.floor(experts / MEMORY_UNIT)) + sent
+                    self.cp.add(held <= int(room / MEMORY_UNIT)).only_enforce_if(
+                        self.all_of(enforced, chosen)
+                    )
 
     @property
     def sequences(self) -> int:
@@ -159,18 +176,13 @@ class LayoutModel:
         self.cp.add_exactly_one(variables)
         return variables
 
-    @staticmethod
-    def _weighted(choice: Variables, weights: npt.NDArray[np.float64] | Sequence[int]) -> cp_model.LinearExprT:
-        values = np.asarray(weights).astype(np.int64).tolist()
-        return cp_model.LinearExpr.weighted_sum(choice, values)
-
     def _same_stage_size(self) -> None:
         """Attention and experts take the same GPUs."""
         attention, experts = self.candidates.attention.gpus_per_stage, self.candidates.experts.gpus_per_stage
         for size in np.union1d(attention, experts):
             of_attention = [self.attention[i] for i in np.flatnonzero(attention == size)]
             of_experts = [self.experts[i] for i in np.flatnonzero(experts == size)]
-            self.cp.add(sum(of_attention) == sum(of_experts))
+            self.cp.add(total(of_attention) == total(of_experts))
 
     def _flow_of_tokens(self) -> None:
         """Tokens are at their experts already exactly where ``etp * ep`` divides ``tp``."""
@@ -179,14 +191,14 @@ class LayoutModel:
             attention = [self.attention[i] for i in np.flatnonzero(tp == degree)]
             inside = [self.experts[i] for i in np.flatnonzero(degree % reach == 0)]
             outside = [self.experts[i] for i in np.flatnonzero(degree % reach != 0)]
-            self.cp.add(sum(attention) + sum(inside) - 1 <= self.dispatched.negated())
-            self.cp.add(sum(attention) + sum(outside) - 1 <= self.dispatched)
+            self.cp.add(total(attention) + total(inside) - 1 <= self.dispatched.negated())
+            self.cp.add(total(attention) + total(outside) - 1 <= self.dispatched)
 
     def _count_gpus(self) -> None:
         sizes = self.candidates.attention.gpus_per_stage
         for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
             weights = sizes * int(stages * self.candidates.replicas)
-            self.cp.add(self.gpus == self._weighted(self.attention, weights)).only_enforce_if(chosen)
+            self.cp.add(self.gpus == weighted(self.attention, weights)).only_enforce_if(chosen)
 
     # -- times ------------------------------------------------------------------------------------
 
@@ -201,7 +213,7 @@ class LayoutModel:
     def _worst(self, phase: PhaseTable) -> float:
         layers, model = phase.layers, self.tables.whole_model
         flow = phase.all_reduce.max() + phase.gather.max() + phase.dispatch.max() + phase.experts.max()
-        total = sum(count * layers.attention[kind].max() for kind, count in model.attention)
+        total = sum(count * np.max(layers.attention[kind]) for kind, count in model.attention)
         total += model.dense * np.max(layers.dense) + model.routed * (np.max(layers.routed) + flow)
         hops = int(self.candidates.pp.max()) * max(phase.hop_inside.max(), phase.hop_across.max())
         return float(total + np.max(layers.embedding) + np.max(layers.head) + hops)
@@ -209,8 +221,8 @@ class LayoutModel:
     def _time(self, name: str) -> cp_model.IntVar:
         return self.cp.new_int_var(0, HORIZON_TICKS, name)
 
-    def _ticks_by(self, choice: Variables, seconds: npt.NDArray[np.float64]) -> cp_model.LinearExprT:
-        return self._weighted(choice, np.floor(seconds / self.tick_s))
+    def _ticks_by(self, choice: Variables, seconds: npt.NDArray[np.float64]) -> cp_model.LinearExpr:
+        return weighted(choice, np.floor(seconds / self.tick_s))
 
     def _microbatch(self, name: str, phase: PhaseTable) -> tuple[cp_model.IntVar, cp_model.IntVar]:
         """Time of a microbatch through all stages, and in the slowest one."""
@@ -227,12 +239,12 @@ class LayoutModel:
                 self.cp.add(slowest >= time).only_enforce_if(chosen)
         return total, slowest
 
-    def _layers(self, name: str, phase: PhaseTable) -> dict[str, cp_model.LinearExprT]:
+    def _layers(self, name: str, phase: PhaseTable) -> dict[str, cp_model.LinearExpr]:
         """One variable for every kind of layer and each end of the model."""
         layers = phase.layers
         by_attention = {f"attention {kind}": seconds for kind, seconds in layers.attention.items()}
         by_attention |= {"dense": layers.dense, "embedding": layers.embedding, "head": layers.head}
-        parts: dict[str, cp_model.LinearExprT] = {}
+        parts: dict[str, cp_model.LinearExpr] = {}
         for part, seconds in by_attention.items():
             parts[part] = self._time(f"{name} {part}")
             self.cp.add(parts[part] == self._ticks_by(self.attention, np.asarray(seconds)))
@@ -247,11 +259,12 @@ class LayoutModel:
         return {**parts, "routed": routed}
 
     @staticmethod
-    def _of_stage(parts: dict[str, cp_model.LinearExprT], stage: Stage) -> cp_model.LinearExprT:
+    def _of_stage(parts: dict[str, cp_model.LinearExpr], stage: Stage) -> cp_model.LinearExpr:
         counts = {f"attention {kind}": count for kind, count in stage.attention}
         counts |= {"dense": stage.dense, "routed": stage.routed}
         counts |= {"embedding": int(stage.is_first), "head": int(stage.is_last)}
-        return sum(count * parts[name] for name, count in counts.items() if count)
+        present = [name for name, count in counts.items() if count]
+        return weighted([parts[name] for name in present], [counts[name] for name in present])
 
     def _prefill(self, name: str, phase: PhaseTable) -> cp_model.IntVar:
         """All slots follow each other through the pipeline."""
@@ -283,7 +296,7 @@ class LayoutModel:
         for column, size in enumerate(bounds.sizes):
             members = [self.attention[i] for i in np.flatnonzero(attention == size)]
             is_size = self.cp.new_bool_var(f"{size} gpus a stage")
-            self.cp.add(sum(members) == is_size)
+            self.cp.add(total(members) == is_size)
             self._is_size.append(is_size)
             for row, (stages, chosen) in enumerate(zip(self.candidates.pp, self.pp, strict=True)):
                 gpus = int(size * stages) * replicas
@@ -291,7 +304,8 @@ class LayoutModel:
                     self.cp.add_bool_or(is_size.negated(), chosen.negated())
                     continue
                 least_run, least_ttft = (
-                    int(seconds[row, column] * BOUND_MARGIN / self.tick_s) for seconds in (bounds.run_s, bounds.ttft_s)
+                    int(seconds[row, column] * BOUND_MARGIN / self.tick_s)
+                    for seconds in (bounds.run_s, bounds.ttft_s)
                 )
                 both = self.all_of(is_size, chosen)
                 self.cp.add(gpu_time >= gpus * self.run).only_enforce_if(both)

@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 
 
 class PhaseTable(NamedTuple):
-    """Times of one phase: ``layers``, flows and hops by attention candidate, the rest by expert candidate. [s]
+    """Times of one phase: layers, flows and hops by attention candidate, the rest by expert candidate. [s]
 
     ``layers.routed`` leaves the experts and the token flow out.
     """
@@ -38,8 +38,7 @@ class PhaseTable(NamedTuple):
 
 
 class StageMemory(NamedTuple):
-    """Bytes in one stage of a pipeline: by attention candidate for each of the two blocks of live tensors,
-    by expert candidate likewise. [bytes]
+    """Bytes in one stage of a pipeline, by attention candidate and by expert candidate. [bytes]
 
     The block of live tensors is the larger of attention's and the experts', so both sums hold.
     """
@@ -103,13 +102,20 @@ class Tables:
         total = hops.inside * phase.hop_inside + hops.across * phase.hop_across
         if pp == 1:
             return self._by_attention(0.0), self._by_attention(0.0)
-        return self._by_attention(total), np.where(np.asarray(hops.across) > 0, phase.hop_across, phase.hop_inside)
+        return self._by_attention(total), np.where(
+            np.asarray(hops.across) > 0, phase.hop_across, phase.hop_inside
+        )
 
     def memory(self, pp: int) -> Iterator[StageMemory]:
         """Memory of every distinct stage, without reserve and dispatch buffers."""
         attention, experts = AttentionMemory(self._attention), ExpertMemory(self._experts)
         for stage in self.stages(pp):
-            held = attention.weights(stage) + attention.kv_cache(stage) + attention.residual + attention.buffers(pp)
+            held = (
+                attention.weights(stage)
+                + attention.kv_cache(stage)
+                + attention.residual
+                + attention.buffers(pp)
+            )
             routed = stage.routed * experts.layer_bytes
             yield StageMemory(
                 self._by_attention(held),

@@ -1,0 +1,1 @@
+"""What batch and microbatch to look at: the only importer of optuna."""

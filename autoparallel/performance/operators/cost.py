@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Quantity = Array | float
+Flag = npt.NDArray[np.bool_] | bool
 
 
 class Gpu(NamedTuple):

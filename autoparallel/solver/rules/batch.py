@@ -23,7 +23,8 @@ class Batch(StructureRule):
         return concurrency is None or facts.batch <= concurrency
 
     def violation(self, facts: Facts) -> str:
-        return f"batch: {facts.batch} sequences are more than the concurrency of {facts.problem.workload.concurrency}"
+        concurrency = facts.problem.workload.concurrency
+        return f"batch: {facts.batch} sequences are more than the concurrency of {concurrency}"
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         concurrency = model.problem.workload.concurrency

@@ -25,7 +25,9 @@ class FfnWidth(StructureRule):
 
     def holds(self, facts: Facts) -> bool:
         model, layout = facts.problem.model, facts.layout
-        return model.routed_width % layout.etp == 0 and all(w % layout.tp == 0 for w in widths_split_by_tp(model))
+        return model.routed_width % layout.etp == 0 and all(
+            w % layout.tp == 0 for w in widths_split_by_tp(model)
+        )
 
     def violation(self, facts: Facts) -> str:
         model, layout = facts.problem.model, facts.layout

@@ -35,11 +35,13 @@ class HangsTogether(StructureRule):
             return f"hangs_together: etp x ep = {experts} does not divide tp x cp x dp = {size}"
         together = math.lcm(layout.tp * layout.cp, experts)
         return (
-            f"hangs_together: {size} GPUs of a stage fall apart into {size // together} instances of {together}: "
-            f"use replicas={layout.replicas * (size // together)} and a smaller dp"
+            f"hangs_together: {size} GPUs of a stage fall apart into {size // together} instances "
+            f"of {together}: use replicas={layout.replicas * (size // together)} and a smaller dp"
         )
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
+        from autoparallel.solver.layout_model import total
+
         # For every (stage size, tp x cp) that is chosen, the experts are of a reach that completes it.
         experts = model.groups(model.experts, model.candidates.experts)
         for (size, reach), chosen in model.groups(model.attention, model.candidates.attention).items():
@@ -49,7 +51,7 @@ class HangsTogether(StructureRule):
                 if other == size and math.lcm(reach, width) == size
                 for variable in members
             ]
-            model.add(sum(partners) >= sum(chosen)).only_enforce_if(enforced)
+            model.add(total(partners) >= total(chosen)).only_enforce_if(enforced)
 
 
 RULE = HangsTogether()

@@ -26,8 +26,9 @@ class KvHeads(StructureRule):
 
     def violation(self, facts: Facts) -> str:
         model, layout = facts.problem.model, facts.layout
-        return f"kv_heads: {model.num_key_value_heads} KV heads neither divide nor are divided by tp={layout.tp}" + (
-            f" x sp={layout.sp}" if layout.sp_kind == ULYSSES else ""
+        return (
+            f"kv_heads: {model.num_key_value_heads} KV heads neither divide nor are divided by tp={layout.tp}"
+            + (f" x sp={layout.sp}" if layout.sp_kind == ULYSSES else "")
         )
 
     def allows_attention(self, problem: Problem, attention: AttentionCandidates, microbatch: int) -> Mask:

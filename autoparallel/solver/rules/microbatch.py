@@ -25,7 +25,9 @@ class Microbatch(StructureRule):
 
     def violation(self, facts: Facts) -> str:
         if facts.batch % facts.microbatch:
-            return f"microbatch: a batch of {facts.batch} cannot be cut into microbatches of {facts.microbatch}"
+            return (
+                f"microbatch: a batch of {facts.batch} cannot be cut into microbatches of {facts.microbatch}"
+            )
         return f"microbatch: {facts.microbatch} sequences cannot be split by dp={facts.layout.dp}"
 
     def allows_attention(self, problem: Problem, attention: AttentionCandidates, microbatch: int) -> Mask:

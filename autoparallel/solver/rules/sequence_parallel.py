@@ -23,7 +23,9 @@ class SequenceParallel(StructureRule):
     def violation(self, facts: Facts) -> str:
         layout = facts.layout
         if layout.sp_kind == TENSOR:
-            return f"sequence_parallel: sp_kind=tensor lives inside the tp group: sp={layout.sp}, tp={layout.tp}"
+            return (
+                f"sequence_parallel: sp_kind=tensor lives inside the tp group: sp={layout.sp}, tp={layout.tp}"
+            )
         return f"sequence_parallel: sp={layout.sp} needs sp_kind=tensor, ring or ulysses"
 
     def allows_attention(self, problem: Problem, attention: AttentionCandidates, microbatch: int) -> Mask:
