@@ -1,0 +1,133 @@
+"""The program as a whole: help, failures, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from click.testing import Result
+
+from autoparallel import planner
+from autoparallel.cli.application import application
+
+Run = Callable[..., Result]
+COMMANDS = ("catalog", "evaluate", "init", "schema", "search")
+HEAVY = ("numpy", "pandas", "pydantic", "ortools", "optuna", "plotly", "rich", "jinja2")
+
+
+def test_every_file_of_the_package_is_a_command() -> None:
+    assert tuple(sorted(application.commands)) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_json(run: Run, command: str) -> None:
+    shown = run(command, "--help")
+    assert shown.exit_code == 0
+    assert "Example" in shown.stdout
+    assert f"autoparallel {command}" in shown.stdout
+    assert "--json" in shown.stdout
+
+
+def test_help_names_the_commands_and_the_completion(run: Run) -> None:
+    shown = run("--help")
+    assert all(command in shown.stdout for command in COMMANDS)
+    assert "_AUTOPARALLEL_COMPLETE=bash_source" in shown.stdout
+
+
+def test_the_program_without_work_loads_nothing_heavy() -> None:
+    script = f"import sys, autoparallel.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").stdout.startswith("autoparallel, version ")
+
+
+def test_completion_is_what_the_help_says() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from autoparallel.cli import main; main()"],
+        env={**os.environ, "_AUTOPARALLEL_COMPLETE": "zsh_source"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "#compdef autoparallel" in done.stdout
+
+
+def test_a_misspelt_command_is_guessed(run: Run) -> None:
+    done = run("serch")
+    assert done.exit_code == 2
+    assert "Did you mean 'search'?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (RuntimeError("wheel fell off"), 1, "this is a bug in autoparallel"),
+    ],
+)
+def test_failures_are_messages_and_leave_nothing(
+    run: Run, problem: str, monkeypatch: pytest.MonkeyPatch, failure: BaseException, code: int, says: str
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(planner, "search", fail)
+    done = run("search", problem)
+    assert done.exit_code == code
+    assert says in done.stderr
+    assert "Traceback" not in done.output
+    assert done.stdout == ""
+    assert os.listdir() == ["problem.toml"]
+
+
+def test_a_bug_shows_its_traceback_on_request(
+    run: Run, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOPARALLEL_DEBUG", "1")
+    monkeypatch.setattr(planner, "search", lambda *args, **options: 1 / 0)
+    assert isinstance(run("search", problem).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("args", "kind"),
+    [
+        (("search", "none.toml", "--json"), "ProblemError"),
+        (("search", "--json"), "usage"),
+        (
+            ("evaluate", "none.toml", "--json", "--layout", "tp=2", "--batch", "0", "--microbatch", "1"),
+            "usage",
+        ),
+        (("catalog", "h101", "--json"), "usage"),
+    ],
+)
+def test_with_json_a_failure_is_one_document_too(run: Run, args: tuple[str, ...], kind: str) -> None:
+    done = run(*args)
+    assert done.exit_code == 2
+    document = json.loads(done.stdout)
+    assert document["schema"] == "autoparallel.error/1"
+    assert document["error"]["kind"] == kind
+    assert "Error: " in done.stderr
+
+
+def test_all_faults_of_a_file_are_listed_with_their_places(run: Run, problem: str) -> None:
+    with open(problem, "a", encoding="utf-8") as file:
+        file.write("pp = [0]\nmoon = 1\n")
+    done = run("search", problem, "--json")
+    assert done.exit_code == 2
+    faults = json.loads(done.stdout)["error"]["faults"]
+    assert {fault["key"] for fault in faults} == {"search.pp[0]", "search.moon"}
+    assert all(fault["line"] > 30 for fault in faults)
+    assert "2 faults in the input:" in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_failure() -> None:
+    program = f"{sys.executable} -c 'from autoparallel.cli import main; main()'"
+    done = subprocess.run(
+        ["bash", "-c", f"{program} schema | head -c 10"], capture_output=True, text=True, check=True
+    )
+    assert len(done.stdout) == 10
+    assert done.stderr == ""
