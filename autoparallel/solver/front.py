@@ -242,6 +242,8 @@ def new_solver(seed: int) -> cp_model.CpSolver:
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = seed
+    # Its own handler would end the solve early on Ctrl-C and leave the answer unproven.
+    solver.parameters.catch_sigint_signal = False
     solver.parameters.cp_model_presolve = False
     solver.parameters.linearization_level = 0
     return solver
