@@ -1,5 +1,14 @@
 """The command line: a command reads, calls one use case, writes, and returns an exit code."""
 
-from autoparallel.cli.application import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import sys
+
+
+def main() -> None:
+    """Run the ``autoparallel`` program; also Ctrl-C while it is still loading ends without a traceback."""
+    try:
+        from autoparallel.cli.application import run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()

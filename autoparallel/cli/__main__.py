@@ -1,5 +1,5 @@
 """``python -m autoparallel.cli``."""
 
-from autoparallel.cli.application import main
+from autoparallel.cli import main
 
 main()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import signal
 import sys
 from importlib import import_module
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -16,6 +18,8 @@ from autoparallel.errors import AutoparallelError
 
 DEBUG = "AUTOPARALLEL_DEBUG"
 INTERRUPTED = 130
+WAS_INTERRUPTED = "\ninterrupted; nothing was written"
+INTERRUPTS: list[int] = []
 
 EPILOG = """\b
 Example:
@@ -51,12 +55,14 @@ class Application(click.Group):
             _answer_in_json(ctx, error_document(type(error).__name__, message, error))
             _leave(f"Error: {message}", error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            _leave("\ninterrupted; nothing was written", INTERRUPTED)
+            _leave(WAS_INTERRUPTED, INTERRUPTED)
         except BrokenPipeError:
             _leave_quietly()
         except click.exceptions.Exit:
             raise
         except Exception as error:
+            if INTERRUPTS:
+                _leave(WAS_INTERRUPTED, INTERRUPTED)
             if os.environ.get(DEBUG):
                 raise
             message = bug_text(error)
@@ -96,6 +102,14 @@ for _module in pkgutil.iter_modules(commands.__path__):
     application.add_command(import_module(f"{commands.__name__}.{_module.name}").command)
 
 
-def main() -> None:
-    """Entry point of the ``autoparallel`` program."""
+def run() -> None:
+    """Run the program, ended by Ctrl-C or by ``kill`` as by each other."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     application(prog_name="autoparallel")
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    # An extension module that is just loading turns the KeyboardInterrupt into an ImportError.
+    INTERRUPTS.append(number)
+    raise KeyboardInterrupt

@@ -98,11 +98,13 @@ def percent(share: float | None) -> str:
 
     Examples
     --------
-    >>> percent(0.256), percent(0.004), percent(0.0)
-    ('26 %', '0.4 %', '0 %')
+    >>> percent(0.256), percent(0.004), percent(0.0001), percent(0.0)
+    ('26 %', '0.4 %', '<0.1 %', '0 %')
     """
     if share is None or not math.isfinite(share):
         return NONE
+    if 0 < share < 0.0005:
+        return "<0.1 %"
     return f"{share * 100:.1f} %" if 0 < abs(share) < 0.0095 else f"{share * 100:.0f} %"
 
 

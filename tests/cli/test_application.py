@@ -51,8 +51,11 @@ def test_version(run: Run) -> None:
 def test_completion_is_what_the_help_says() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from autoparallel.cli import main; main()"],
-        env={**os.environ, "_AUTOPARALLEL_COMPLETE": "zsh_source"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env={**os.environ, "_AUTOPARALLEL_COMPLETE": "zsh_source"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "#compdef autoparallel" in done.stdout
 
 
@@ -122,6 +125,28 @@ def test_all_faults_of_a_file_are_listed_with_their_places(run: Run, problem: st
     assert {fault["key"] for fault in faults} == {"search.pp[0]", "search.moon"}
     assert all(fault["line"] > 30 for fault in faults)
     assert "2 faults in the input:" in done.stderr
+
+
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_search_leaves_nothing(problem: str, signal_name: str) -> None:
+    """The signal comes in the middle of the search, from the search's own progress."""
+    script = f"""
+import os, signal
+from autoparallel import planner
+from autoparallel.cli import main
+search = planner.search
+def interrupted(problem, **options):
+    options["progress"] = lambda done, total, message: done and os.kill(os.getpid(), signal.{signal_name})
+    return search(problem, **options)
+planner.search = interrupted
+main()
+"""
+    folder = os.path.dirname(problem)
+    command = [sys.executable, "-c", script, "search", problem, "--out", f"{folder}/out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "\ninterrupted; nothing was written\n"
+    assert os.listdir(folder) == ["problem.toml"]
 
 
 def test_a_reader_that_leaves_early_is_no_failure() -> None:
