@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
+from autoparallel.pareto import RESOLUTION
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
 
@@ -116,11 +117,15 @@ class LimitRule:
         return value >= limit if self.at_least else value <= limit
 
     def within_reach(self, problem: Problem, bounds: Bounds) -> Mask | bool:
-        """Sizes at which the bounds leave the limit in reach; others need no solve."""
+        """Sizes at which the bounds leave the limit in reach; others need no solve.
+
+        A bound that passes the limit by no more than the order of floating-point sums rules nothing out.
+        """
         limit, best = self.limit(problem), self.best(problem, bounds)
         if limit is None:
             return True
-        mask: Mask = best >= limit if self.at_least else best <= limit
+        slack = abs(limit) * RESOLUTION
+        mask: Mask = best >= limit - slack if self.at_least else best <= limit + slack
         return mask
 
     def best(self, problem: Problem, bounds: Bounds) -> Array:
