@@ -119,6 +119,8 @@ class AttentionPart:
         query_dim = model.qk_nope_head_dim + model.qk_rope_head_dim
         down = model.q_lora_rank + model.kv_lora_rank + model.qk_rope_head_dim
         up_dim = model.qk_nope_head_dim + model.v_head_dim
+        # A ring passes latents on, and every rank expands those of the whole sequence for its queries.
+        expanded = tokens if phase.is_decode else tokens * np.where(self.degrees.ring, self.degrees.cp, 1.0)
         return [
             Term("latent projections", COMPUTE, self._gemm(tokens, h, down)),
             Term(
@@ -126,7 +128,7 @@ class AttentionPart:
                 COMPUTE,
                 self._gemm(tokens, model.q_lora_rank or h, self.heads * query_dim),
             ),
-            Term("kv up-projection", COMPUTE, self._gemm(tokens, model.kv_lora_rank, self.heads * up_dim)),
+            Term("kv up-projection", COMPUTE, self._gemm(expanded, model.kv_lora_rank, self.heads * up_dim)),
             Term("output projection", COMPUTE, self._gemm(tokens, self.heads * model.v_head_dim, h)),
         ]
 

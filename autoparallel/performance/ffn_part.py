@@ -168,9 +168,10 @@ class ExpertPart:
         return Collective(group_on_nodes(d.etp, 1.0, d.gpus_per_stage, fabric.gpus_per_node), fabric)
 
     def dispatch(self, phase: Phase) -> list[Term]:
-        """Tokens to the experts and back (the dispatched flow)."""
-        sent, received = self.sent_bytes(phase), self.received_bytes(phase)
-        there, gather = self._ep_group.all_to_all(sent), self._etp_group.all_gather(received)
+        """Tokens to the experts and back (the dispatched flow); the fullest rank's links set the pace."""
+        skew = np.minimum(self.imbalance, 1.0 / self.rank_hit)
+        there = self._ep_group.all_to_all(self.sent_bytes(phase) * skew)
+        gather = self._etp_group.all_gather(self.received_bytes(phase))
         return [
             Term("expert dispatch", EP, there),
             Term("expert shard all-gather", TP, gather),
@@ -189,9 +190,16 @@ def vocabulary_terms(attention: AttentionPart, phase: Phase) -> tuple[list[Term]
         return [], []
     stream = attention.stream_bytes(phase)
     lookup = elementwise(2.0 * stream, gpu=machine.core_gpu, constants=machine.elementwise_constants)
+    # Tensor sequence parallelism leaves the sums split by tokens: a reduce-scatter, half an all-reduce.
+    group, split = attention.tp_group, attention.degrees.tensor_sp
+    added = zip(group.reduce_scatter(stream), group.all_reduce(stream), strict=True)
     embedding = [
         Term("embedding", COMPUTE, lookup),
-        Term("embedding all-reduce", attention.tp_kind, attention.tp_group.all_reduce(stream)),
+        Term(
+            "embedding all-reduce",
+            attention.tp_kind,
+            OperatorCost(*(np.where(split, half, whole) for half, whole in added)),
+        ),
     ]
     rows = np.ceil(attention.sequences / attention.degrees.cp)
     head = gemm(

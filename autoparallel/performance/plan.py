@@ -63,10 +63,13 @@ class _Breakdown:
         self.dispatched = bool(is_dispatched(table.tp, table.ep, table.etp)[0])
 
     def operations(self) -> Iterator[Operation]:
-        """Every term that takes time, with how often a microbatch meets it."""
+        """Every term that takes time or moves bytes, with how often a microbatch meets it.
+
+        A ring exchange that hides behind attention takes no time, yet its bytes cross the links.
+        """
         for count, terms in self._counted():
             for term in terms:
-                if count and float(np.max(term.cost.time_s)) > 0:
+                if count and (np.max(term.cost.time_s) > 0 or np.max(term.cost.bytes) > 0):
                     yield self._operation(term, count)
 
     def _counted(self) -> Iterator[tuple[int, list[Term]]]:
