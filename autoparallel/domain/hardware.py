@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from autoparallel.domain.dtypes import WIDER
 
@@ -42,6 +43,12 @@ class Hardware:
         Links inside a node and between nodes, per GPU.
     streaming_multiprocessors : int
         Compute units, 0 where unknown.
+    kernels : mapping
+        Constants fitted to measurements, by operator and number format (see ``performance.kernels``);
+        empty where every operator is a roofline with the two efficiencies.
+    calibration : str
+        Where ``kernels`` come from: ``"h100_sxm trtllm"`` was measured on this GPU, ``"default vllm"``
+        on others, empty where there are none.
     """
 
     name: str
@@ -58,6 +65,8 @@ class Hardware:
     power_w: float | None = None
     usd_per_gpu_hour: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    kernels: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    calibration: str = ""
 
     def compute_dtype(self, dtype: str) -> str:
         """The format in which this GPU multiplies values of ``dtype``.

@@ -5,19 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autoparallel.domain.dtypes import DTYPES
-from autoparallel.domain.model import DENSE, Model
-from autoparallel.performance.operators.attention import causal_pairs
+from autoparallel.domain.model import DENSE, FULL, LINEAR, SPARSE, Model
+from autoparallel.performance.attention_weights import (
+    attention_projections,
+    attention_shape,
+    indexer_parameters,
+)
+from autoparallel.performance.operators.prefill_attention import keys_per_query
+
+# Channels of an indexer's key that share a scale.
+INDEXER_SCALE_GROUP = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
     """Weights of a model by where they stand. [1]
 
-    ``attention``, ``dense_ffn``, ``router``, ``shared_experts`` and ``experts`` are of one layer that
-    has them; ``norms`` of every layer; ``embedding``, ``head`` and ``final_norm`` of the model.
+    ``attention`` is of a layer of full attention (:func:`attention_projections` knows the other kinds),
+    ``indexer``, ``dense_ffn``, ``router``, ``shared_experts`` and ``experts`` of one layer that has them,
+    ``norms`` of every layer; ``embedding``, ``head`` and ``final_norm`` of the model.
     """
 
     attention: int
+    indexer: int
     dense_ffn: int
     router: int
     shared_experts: int
@@ -32,33 +42,30 @@ def parameters_by_part(model: Model) -> Parameters:
     """Count the weights of one layer of each kind, and those outside the layers."""
     h = model.hidden_size
     vocabulary = model.vocab_size * h
+    norm = 2 * h if model.norm_bias else h
+    latent_norms = model.q_lora_rank + model.kv_lora_rank if model.is_mla else 0
+    router = model.num_experts * (h + (1 if model.router_bias else 0)) if model.is_moe else 0
+    gate = h if model.shared_expert_gate else 0
     return Parameters(
         attention=attention_projections(model),
-        dense_ffn=model.ffn_matrices * h * model.intermediate_size,
-        router=h * model.num_experts if model.is_moe else 0,
-        shared_experts=model.ffn_matrices * h * model.shared_expert_intermediate_size,
-        experts=model.num_experts * model.ffn_matrices * h * model.moe_intermediate_size,
-        norms=2 * h + (model.q_lora_rank + model.kv_lora_rank if model.is_mla else 0),
+        indexer=indexer_parameters(model) if model.indexer_layers else 0,
+        dense_ffn=_ffn(model, model.intermediate_size),
+        router=router,
+        shared_experts=_ffn(model, model.shared_expert_intermediate_size) + gate,
+        experts=model.num_experts * _ffn(model, model.moe_intermediate_size),
+        norms=model.norms_per_layer * norm + latent_norms,
         embedding=vocabulary,
-        head=0 if model.tie_word_embeddings else vocabulary,
-        final_norm=h,
+        head=(0 if model.tie_word_embeddings else vocabulary) + (model.vocab_size if model.head_bias else 0),
+        final_norm=norm,
     )
 
 
-def attention_projections(model: Model) -> int:
-    """Weights of the projections around one layer's attention, biases included."""
-    h, heads = model.hidden_size, model.num_attention_heads
-    if model.is_mla:
-        query_dim = model.qk_nope_head_dim + model.qk_rope_head_dim
-        query = h * model.q_lora_rank + model.q_lora_rank * heads * query_dim
-        if not model.q_lora_rank:
-            query = h * heads * query_dim
-        down = h * (model.kv_lora_rank + model.qk_rope_head_dim)
-        up = model.kv_lora_rank * heads * (model.qk_nope_head_dim + model.v_head_dim)
-        return query + down + up + heads * model.v_head_dim * h
-    outputs = (heads + 2 * model.num_key_value_heads) * model.head_dim
-    bias = outputs if model.attention_bias else 0
-    return h * outputs + heads * model.head_dim * h + bias
+def _ffn(model: Model, width: int) -> int:
+    """Matrices and biases of an FFN; 0 for no width."""
+    if not width:
+        return 0
+    bias = (model.ffn_matrices - 1) * width + model.hidden_size if model.mlp_bias else 0
+    return model.ffn_matrices * model.hidden_size * width + bias
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,18 +96,41 @@ def derived_parameters(model: Model) -> int:
 
 
 def active_parameters(model: Model) -> float:
-    """Weights that one token uses: all but the experts it is not sent to, embedding and head counted."""
+    """Weights that one token is multiplied with.
+
+    In a model with experts: all weights but the experts that the token is not sent to and the embedding,
+    of which it looks up one row (a tied embedding counts as the head). The head counts, as in the model
+    card of gpt-oss (arXiv 2508.10925). A dense model has no idle weights: all of them.
+    """
     part, layers = parameters_by_part(model), layer_counts(model)
     if not model.is_moe:
         return float(derived_parameters(model))
     idle = 1 - model.num_experts_per_tok / model.num_experts
-    return derived_parameters(model) - layers.routed * part.experts * idle
+    looked_up = 0 if model.tie_word_embeddings else part.embedding
+    return derived_parameters(model) - looked_up - layers.routed * part.experts * idle
+
+
+def prediction_layer_parameters(model: Model) -> int:
+    """Weights of the layers for multi-token prediction, which no other count contains. [1]
+
+    Each is a layer like the last one, a projection of two residual streams to one and three norms
+    (DeepSeek-V3 report, arXiv 2412.19437, section 2.2); embedding and head are the model's own.
+    """
+    part, h = parameters_by_part(model), model.hidden_size
+    kind = next((kind for kind in reversed(model.layer_types) if kind != LINEAR), model.layer_types[-1])
+    ffn = part.dense_ffn
+    if model.mlp_layer_types[-1] == SPARSE:
+        ffn = part.router + part.shared_experts + part.experts
+    layer = attention_projections(model, kind) + part.indexer + part.norms + ffn
+    return model.num_nextn_predict_layers * (layer + 2 * h * h + 3 * h)
 
 
 def _outside_ffn(model: Model) -> int:
     """Weights of the layers that a declared count does not scale."""
     part, layers = parameters_by_part(model), layer_counts(model)
-    always = model.num_hidden_layers * (part.attention + part.norms) + part.final_norm
+    attention = sum(n * attention_projections(model, kind) for kind, n in layers.attention.items())
+    attention += model.indexer_layers * part.indexer
+    always = attention + model.num_hidden_layers * part.norms + part.final_norm
     if not model.is_moe:
         return always
     return always + layers.dense * part.dense_ffn + layers.routed * (part.router + part.shared_experts)
@@ -123,19 +153,52 @@ def expert_scale(model: Model) -> float:
     return max(model.declared_parameters - rest, 0.0) / _scaled_ffn(model)
 
 
-def kv_bytes_per_token_and_layer(model: Model) -> float:
+def kv_bytes_per_token_and_layer(model: Model, layer_type: str = FULL) -> float:
     """KV cache of one token in one layer, over all heads: keys and values, or MLA's latent. [bytes]"""
     value = DTYPES[model.kv_cache_dtype].bytes
+    if layer_type == LINEAR:
+        return 0.0
     if model.is_mla:
         return (model.kv_lora_rank + model.qk_rope_head_dim) * value
-    return 2 * model.num_key_value_heads * model.head_dim * value
+    shape = attention_shape(model, layer_type)
+    return shape.kv_heads * (shape.head_dim + shape.v_head_dim) * value
+
+
+def indexer_bytes_per_token(model: Model) -> float:
+    """Keys that the indexer of sparse attention keeps of one token in all layers. [bytes]
+
+    One fp8 value a channel and a float32 scale for each 128 of them (DeepSeek-V3.2's kernels).
+    """
+    scales = -(-model.index_head_dim // INDEXER_SCALE_GROUP)
+    return float(model.indexer_layers * (model.index_head_dim + 4 * scales))
+
+
+def kv_bytes_per_token(model: Model) -> float:
+    """KV cache of one token in all layers, as long as no window is full. [bytes]"""
+    counts = layer_counts(model).attention
+    return sum(n * kv_bytes_per_token_and_layer(model, kind) for kind, n in counts.items())
 
 
 def kv_cache_bytes(model: Model, context: float) -> float:
-    """KV cache of one sequence of ``context`` tokens in all layers; a window bounds it. [bytes]"""
-    per_layer = kv_bytes_per_token_and_layer(model)
+    """KV cache of one sequence of ``context`` tokens in all layers; a window bounds it. [bytes]
+
+    The indexer's keys are included.
+    """
     counts = layer_counts(model).attention
-    return sum(n * per_layer * min(context, model.window_of(kind)) for kind, n in counts.items())
+    return context * indexer_bytes_per_token(model) + sum(
+        n * kv_bytes_per_token_and_layer(model, kind) * min(context, model.window_of(kind))
+        for kind, n in counts.items()
+    )
+
+
+def linear_state_bytes(model: Model) -> float:
+    """State of one sequence in all layers of linear attention: float32, whatever its length. [bytes]"""
+    heads, layers = model.linear_num_value_heads, layer_counts(model).attention.get(LINEAR, 0)
+    key_dim = model.linear_num_key_heads * model.linear_key_head_dim
+    value_dim = heads * model.linear_value_head_dim
+    convolution = (2 * key_dim + value_dim) * max(model.linear_conv_kernel_dim - 1, 0)
+    activation = DTYPES[model.activation_dtype].bytes
+    return layers * (value_dim * model.linear_key_head_dim * 4 + convolution * activation)
 
 
 def flops_per_token(
@@ -147,7 +210,8 @@ def flops_per_token(
     is causal. ``with_head`` adds the projection to the vocabulary.
     """
     part, layers = parameters_by_part(model), layer_counts(model)
-    weights = model.num_hidden_layers * attention_projections(model)
+    weights = sum(n * attention_projections(model, kind) for kind, n in layers.attention.items())
+    weights += model.indexer_layers * part.indexer
     chosen = model.routed_experts_per_tok / model.routed_experts
     weights += layers.dense * part.dense_ffn + layers.routed * (part.router + part.shared_experts)
     ffn = _scaled_ffn(model) * chosen * expert_scale(model)
@@ -169,6 +233,6 @@ def attention_flops_per_token(model: Model, new_tokens: float, context: float) -
         if new_tokens == 1:
             pairs = min(context, window)
         else:
-            pairs = float(causal_pairs(new_tokens, window, context)) / new_tokens
+            pairs = float(keys_per_query(new_tokens, window, context))
         flops += count * 2.0 * dims * model.num_attention_heads * pairs
     return flops

@@ -53,13 +53,21 @@ class AttentionPart:
     def tp_group(self) -> Collective:
         """Collectives of the tensor parallel group."""
         d, fabric = self.degrees, self.machine.fabric
-        return Collective(group_on_nodes(d.tp, 1.0, d.gpus_per_stage, fabric.gpus_per_node), fabric)
+        return Collective(
+            group_on_nodes(d.tp, 1.0, d.gpus_per_stage, fabric.gpus_per_node),
+            fabric,
+            self.machine.collectives,
+        )
 
     @cached_property
     def cp_group(self) -> Collective:
         """Collectives of the context parallel group."""
         d, fabric = self.degrees, self.machine.fabric
-        return Collective(group_on_nodes(d.cp, d.tp, d.gpus_per_stage, fabric.gpus_per_node), fabric)
+        return Collective(
+            group_on_nodes(d.cp, d.tp, d.gpus_per_stage, fabric.gpus_per_node),
+            fabric,
+            self.machine.collectives,
+        )
 
     @cached_property
     def has_cp(self) -> bool:
@@ -103,9 +111,9 @@ class AttentionPart:
             k,
             n,
             gpu=machine.attention_gpu,
-            constants=machine.gemm_constants,
+            constants=machine.attention_gemm,
             weight_bytes=machine.attention_weight_bytes,
-            activation_bytes=machine.activation_bytes,
+            activation_bytes=machine.attention_input_bytes,
         )
 
     def _projections(self, phase: Phase) -> list[Term]:
@@ -151,12 +159,11 @@ class AttentionPart:
                 )
             return decode_attention(
                 self.sequences,
-                np.minimum(phase.context, window) / d.cp,
+                context,
                 heads=self.heads,
                 kv_heads=self.kv_heads,
                 head_dim=model.head_dim,
-                v_head_dim=model.head_dim,
-                window=np.inf,
+                window=window / d.cp,
                 gpu=gpu,
                 constants=constants,
                 activation_bytes=activation,

@@ -1,9 +1,15 @@
-r"""Times of collectives: latency of the rounds plus bytes over the link, tier by tier.
+r"""Times of collectives: rounds of latency plus bytes over the links, inside nodes and between them.
 
-A group of :math:`n = m k` ranks on :math:`k` nodes works in two tiers: the :math:`m` ranks of a node
-over the scale-up links, and equal ranks of different nodes over their own NICs. Reduce-scatter and
-all-gather take :math:`\lceil\log_2 n\rceil` rounds and move :math:`(n-1)/n` of the tensor, an
-all-reduce is one after the other (recursive halving and doubling). Nothing overlaps with computing.
+A group of :math:`n = p N` ranks on :math:`N` nodes works in two tiers: the :math:`p` ranks of a node over
+the scale-up links, and equal ranks of different nodes over their own NICs, each with its :math:`1/p` of
+the tensor. Chunks of a message are on both tiers at once: latencies add up, the slower tier sets the
+pace. Nothing overlaps with computing. In one tier, for a tensor of :math:`V` bytes,
+
+.. math:: t = \max\left(t_f,\ t_0 + h\,\alpha + \min(\mathrm{bulk}, \mathrm{fast})\right), \quad
+   \mathrm{bulk} = s + \sqrt{c V / B} + \frac{k V (n - 1 + o)}{n\,e B}
+
+with ``k`` 2 for an all-reduce, else 1, and ``h`` rounds: :math:`\lceil\log_2 n\rceil` by default
+(recursive halving and doubling), neighbours :math:`n - 1` where ``step_s`` was fitted.
 
 References
 ----------
@@ -13,22 +19,122 @@ Int. J. High Performance Computing Applications 19(1), 2005, doi:10.1177/1094342
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from autoparallel.performance.links import Fabric, Group, LinkRate
 from autoparallel.performance.operators.cost import OperatorCost, Quantity
 
+ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, ALL_TO_ALL = (
+    "all_reduce",
+    "all_gather",
+    "reduce_scatter",
+    "all_to_all",
+)
 
-def _inverse_bandwidth(rate: LinkRate, ranks: Quantity) -> Quantity:
-    """Seconds a byte takes; in a mesh only the links to the group's own ranks carry it."""
-    if rate.peers:
-        used = np.maximum(ranks - 1, 1.0) / rate.peers
-        return 1.0 / (rate.bandwidth_bytes_per_s * used)
-    return 1.0 / rate.bandwidth_bytes_per_s
+
+@dataclass(frozen=True, kw_only=True)
+class CollectiveConstants:
+    """Constants of one collective of one library on one GPU; the defaults are the link's own.
+
+    Attributes
+    ----------
+    t0_s : float
+        Start of the kernel and first handshake. [s]
+    step_s : float or None
+        One hop to the next rank; ``None`` takes the link's latency per round. [s]
+    efficiency : float or None
+        Share of the data sheet's bandwidth that large messages reach; ``None`` takes the link's.
+    own_share : float
+        Cost of a rank's own n-th of the tensor relative to one that is sent. [1]
+    fast_efficiency : float
+        As ``efficiency``, of the low-latency protocol; 0 where there is none.
+    start_s, chunk_s : float
+        Start of the bandwidth protocol's pipeline, and of one chunk of it. [s]
+    switch_efficiency : float
+        As ``efficiency``, of an all-reduce that the switch adds up; 0 where it does not.
+    contention : float
+        Bandwidth falls as ``(2/n)^contention`` where ranks share their path (PCIe).
+    floor_s : float
+        Nothing is faster than the host launches it. [s]
+    one_shot : bool
+        The fast way of an all-reduce: everyone reads everything.
+    """
+
+    t0_s: float = 0.0
+    step_s: float | None = None
+    efficiency: float | None = None
+    own_share: float = 0.0
+    fast_efficiency: float = 0.0
+    start_s: float = 0.0
+    chunk_s: float = 0.0
+    switch_efficiency: float = 0.0
+    contention: float = 0.0
+    floor_s: float = 0.0
+    one_shot: bool = False
 
 
-def _cost(latency_s: Quantity, link_s: Quantity, sent_bytes: Quantity) -> OperatorCost:
-    return OperatorCost(latency_s + link_s, 0.0, sent_bytes, 0.0, link_s, latency_s)
+PLAIN = CollectiveConstants()
+
+
+class Tier:
+    """One collective over ``ranks`` that all reach each other over one kind of link.
+
+    What does not depend on the message is worked out once.
+    """
+
+    def __init__(self, kind: str, ranks: Quantity, rate: LinkRate, constants: CollectiveConstants) -> None:
+        c, n = constants, np.asarray(ranks, dtype=np.float64)
+        twice = 2.0 if kind == ALL_REDUCE else 1.0
+        self.together = n > 1.0
+        bandwidth = rate.to_peers(n) if c.efficiency is None else rate.sheet_to_peers(n)
+        per_byte = 1.0 / bandwidth
+        if c.contention:
+            per_byte = per_byte * (np.maximum(n, 2.0) * 0.5) ** c.contention
+        self.constants = c
+        self.sent_share = twice * (1.0 - 1.0 / n)
+        efficiency = 1.0 if c.efficiency is None else c.efficiency
+        work = (self.sent_share + (twice * c.own_share) / n) / efficiency
+        if c.switch_efficiency and kind == ALL_REDUCE:
+            work = np.minimum(work, (1.0 + 1.0 / n) / c.switch_efficiency)
+        self.s_per_byte = np.where(self.together, work * per_byte, 0.0)
+        rounds = np.ceil(np.log2(n)) if c.step_s is None else n - 1.0
+        steps = np.where(self.together, 1.0, 0.0) if kind == ALL_TO_ALL else twice * rounds
+        step_s = rate.latency_s if c.step_s is None else c.step_s
+        self.latency_s = np.where(self.together, c.t0_s, 0.0) + steps * step_s
+        self.chunk_s_per_byte = c.chunk_s / rate.sheet_bandwidth_bytes_per_s
+        reads = (n - 1.0) if c.one_shot else 1.0
+        self.fast_s_per_byte = reads * per_byte / c.fast_efficiency if c.fast_efficiency else None
+
+    def transfer_s(self, tensor_bytes: Quantity) -> Quantity:
+        """Time on the links. [s]"""
+        c = self.constants
+        time_s = tensor_bytes * self.s_per_byte
+        if c.chunk_s:
+            time_s = time_s + np.where(self.together, np.sqrt(tensor_bytes * self.chunk_s_per_byte), 0.0)
+        if c.start_s:
+            time_s = time_s + np.where(self.together, c.start_s, 0.0)
+        if self.fast_s_per_byte is not None:
+            time_s = np.minimum(time_s, tensor_bytes * self.fast_s_per_byte)
+        return time_s
+
+    def wait_s(self, transfer_s: Quantity) -> Quantity:
+        """Latency, no less than what is left of the launch from the host. [s]"""
+        if not self.constants.floor_s:
+            return self.latency_s
+        return np.where(self.together, np.maximum(self.latency_s, self.constants.floor_s - transfer_s), 0.0)
+
+
+@dataclass(frozen=True)
+class CollectiveKernels:
+    """Constants of every collective inside a node; of several ways to do an all-reduce the fastest counts."""
+
+    all_reduce: Sequence[CollectiveConstants] = (PLAIN,)
+    all_gather: CollectiveConstants = PLAIN
+    reduce_scatter: CollectiveConstants = PLAIN
+    all_to_all: CollectiveConstants = PLAIN
 
 
 class Collective:
@@ -40,56 +146,64 @@ class Collective:
         Ranks by node; arrays of any shape, with which every message broadcasts.
     fabric : Fabric
         Links of a GPU.
+    kernels : CollectiveKernels
+        Constants inside a node; between nodes the link's own count.
     """
 
-    def __init__(self, group: Group, fabric: Fabric) -> None:
-        local, nodes = group.local, group.nodes
-        up, out = _inverse_bandwidth(fabric.up, local), 1.0 / fabric.out.bandwidth_bytes_per_s
-        share_up, share_out = 1.0 - 1.0 / local, (1.0 - 1.0 / nodes) / local
-        self._rounds_s = (
-            np.ceil(np.log2(local)) * fabric.up.latency_s + np.ceil(np.log2(nodes)) * fabric.out.latency_s
-        )
-        self._moved = share_up + share_out
-        self._s_per_byte = share_up * up + share_out * out
-        ranks = local * nodes
-        self._local_share = (local - 1.0) / ranks
-        self._remote_share = 1.0 - local / ranks
-        self._exchange_s = np.where(
-            nodes > 1, fabric.out.latency_s, np.where(local > 1, fabric.up.latency_s, 0.0)
-        )
-        self._exchange_up, self._exchange_out = self._local_share * up, self._remote_share * out
-        self._ring_s_per_byte = np.where(nodes > 1, out, up)
+    def __init__(self, group: Group, fabric: Fabric, kernels: CollectiveKernels) -> None:
+        self.group, self.fabric, self.kernels = group, fabric, kernels
+        self._tiers: dict[tuple[str, int], tuple[Tier, Tier]] = {}
 
     def all_reduce(self, tensor_bytes: Quantity) -> OperatorCost:
         """Sum a tensor of ``tensor_bytes`` over the ranks, all of which end up with it."""
-        return _cost(
-            2.0 * self._rounds_s, (2.0 * tensor_bytes) * self._s_per_byte, (2.0 * tensor_bytes) * self._moved
+        first, *others = (
+            self._cost(ALL_REDUCE, index, constants, tensor_bytes)
+            for index, constants in enumerate(self.kernels.all_reduce)
         )
+        for other in others:
+            faster = np.less(other.time_s, first.time_s)
+            first = OperatorCost(*(np.where(faster, b, a) for a, b in zip(first, other, strict=True)))
+        return first
 
     def all_gather(self, tensor_bytes: Quantity) -> OperatorCost:
-        """Every rank ends up with a tensor of ``tensor_bytes`` of which each held a part.
+        """Every rank ends up with a tensor of ``tensor_bytes`` of which each held a part."""
+        return self._cost(ALL_GATHER, 0, self.kernels.all_gather, tensor_bytes)
 
-        A reduce-scatter of such a tensor costs the same.
-        """
-        return _cost(self._rounds_s, tensor_bytes * self._s_per_byte, tensor_bytes * self._moved)
-
-    reduce_scatter = all_gather
+    def reduce_scatter(self, tensor_bytes: Quantity) -> OperatorCost:
+        """Every rank ends up with its part of the sum of tensors of ``tensor_bytes``."""
+        return self._cost(REDUCE_SCATTER, 0, self.kernels.reduce_scatter, tensor_bytes)
 
     def all_to_all(self, held_bytes: Quantity) -> OperatorCost:
-        """Every rank holds ``held_bytes`` and sends an equal part of them to each other rank.
-
-        Scale-up links and NICs work at the same time; the slower counts.
-        """
-        link_s = np.maximum(held_bytes * self._exchange_up, held_bytes * self._exchange_out)
-        sent = held_bytes * (self._local_share + self._remote_share)
-        return _cost(self._exchange_s, link_s, sent)
+        """Every rank holds ``held_bytes`` and sends an equal part of them to each other rank."""
+        return self._cost(ALL_TO_ALL, 0, self.kernels.all_to_all, held_bytes)
 
     def ring_step(self, block_bytes: Quantity) -> OperatorCost:
         """Every rank passes ``block_bytes`` on; where the ring leaves the node, NICs set the pace."""
-        return _cost(self._exchange_s, block_bytes * self._ring_s_per_byte, block_bytes)
+        up, out = self.fabric.up, self.fabric.out
+        leaves = np.greater(self.group.nodes, 1)
+        inverse = np.where(leaves, 1.0 / out.bandwidth_bytes_per_s, 1.0 / up.to_peers(2.0))
+        latency_s = np.where(leaves, out.latency_s, up.latency_s)
+        link_s = block_bytes * inverse
+        return OperatorCost(latency_s + link_s, 0.0, block_bytes, 0.0, link_s, latency_s)
+
+    def _cost(
+        self, kind: str, index: int, constants: CollectiveConstants, tensor_bytes: Quantity
+    ) -> OperatorCost:
+        if (kind, index) not in self._tiers:
+            inside = Tier(kind, self.group.local, self.fabric.up, constants)
+            self._tiers[kind, index] = inside, Tier(kind, self.group.nodes, self.fabric.out, PLAIN)
+        up, out = self._tiers[kind, index]
+        # All-to-all keeps its local part inside the node and sends the rest straight from every rank.
+        to_node = tensor_bytes / self.group.nodes if kind == ALL_TO_ALL else tensor_bytes
+        across = tensor_bytes if kind == ALL_TO_ALL else tensor_bytes / self.group.local
+        up_s, out_s = up.transfer_s(to_node), out.transfer_s(across)
+        link_s = np.maximum(up_s, out_s)
+        latency_s = up.wait_s(up_s) + out.wait_s(out_s)
+        sent = to_node * up.sent_share + across * out.sent_share
+        return OperatorCost(latency_s + link_s, 0.0, sent, 0.0, link_s, latency_s)
 
 
 def hop(message_bytes: Quantity, rate: LinkRate) -> OperatorCost:
     """Cost of sending ``message_bytes`` from every GPU of a stage to its peer in the next one."""
-    inverse = _inverse_bandwidth(rate, 2.0)
-    return _cost(rate.latency_s, message_bytes * inverse, message_bytes)
+    link_s = message_bytes * (1.0 / rate.to_peers(2.0))
+    return OperatorCost(rate.latency_s + link_s, 0.0, message_bytes, 0.0, link_s, rate.latency_s)

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import Collective
 from autoparallel.performance.degrees import ExpertDegrees
-from autoparallel.performance.links import group_on_nodes
+from autoparallel.performance.expert_exchange import Routing, exchange
+from autoparallel.performance.links import Group, group_on_nodes
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.operators import OperatorCost, elementwise, experts, gemm
 from autoparallel.performance.operators.cost import Quantity
@@ -42,9 +43,9 @@ class CommonFfn:
         product = partial(
             gemm,
             gpu=machine.ffn_gpu,
-            constants=machine.gemm_constants,
+            constants=machine.ffn_gemm,
             weight_bytes=machine.ffn_weight_bytes,
-            activation_bytes=machine.activation_bytes,
+            activation_bytes=machine.ffn_input_bytes,
         )
         up = product(tokens, h, local * (machine.model.ffn_matrices - 1))
         down = product(tokens, local, h)
@@ -67,8 +68,8 @@ class CommonFfn:
                 attention.tokens(phase) / attention.shard,
                 model.hidden_size,
                 model.num_experts,
-                gpu=machine.ffn_gpu,
-                constants=machine.gemm_constants,
+                gpu=machine.router_gpu,
+                constants=machine.router_gemm,
                 weight_bytes=machine.activation_bytes,
                 activation_bytes=machine.activation_bytes,
             )
@@ -110,14 +111,15 @@ class ExpertPart:
         return np.maximum(self.degrees.microbatch * phase.new_tokens / self.degrees.edp, 1.0)
 
     @cached_property
-    def rank_hit(self) -> Quantity:
-        """Probability that a token needs a given expert rank: its k experts are drawn without repetition."""
+    def routing(self) -> Routing:
+        """Expected different ranks and nodes among a token's experts."""
         model = self.machine.model
-        elsewhere = model.routed_experts - model.routed_experts / self.degrees.ep
-        missed: Quantity = 1.0
-        for drawn in range(model.routed_experts_per_tok):
-            missed = missed * np.maximum(elsewhere - drawn, 0.0) / (model.routed_experts - drawn)
-        return 1.0 - missed
+        return Routing.of(self._ep_ranks, model.routed_experts, model.routed_experts_per_tok)
+
+    @cached_property
+    def rank_hit(self) -> Quantity:
+        """Probability that a token needs a given expert rank."""
+        return self.routing.ranks / self.degrees.ep
 
     def pairs(self, phase: Phase) -> Quantity:
         """Token-expert pairs of the fullest rank. [1]"""
@@ -130,11 +132,14 @@ class ExpertPart:
         token = self.machine.model.hidden_size * self.machine.activation_bytes
         return self.group_tokens(phase) * hit * token
 
+    def own_tokens(self, phase: Phase) -> Quantity:
+        """Tokens of a microbatch that a rank sends to their experts. [tokens]"""
+        return np.maximum(self.degrees.microbatch * phase.new_tokens / self.degrees.gpus_per_stage, 1.0)
+
     def sent_bytes(self, phase: Phase) -> Quantity:
         """Copies of its own tokens that a rank sends, one for every expert rank that needs them. [bytes]"""
-        own = np.maximum(self.degrees.microbatch * phase.new_tokens / self.degrees.gpus_per_stage, 1.0)
         token = self.machine.model.hidden_size * self.machine.activation_bytes
-        return own * (self.degrees.ep * self.rank_hit * token)
+        return self.own_tokens(phase) * (self.routing.ranks * token)
 
     def compute(self, phase: Phase) -> list[Term]:
         """The experts themselves."""
@@ -151,32 +156,44 @@ class ExpertPart:
             gpu=machine.expert_gpu,
             constants=machine.expert_constants,
             weight_bytes=machine.expert_weight_bytes,
-            activation_bytes=machine.activation_bytes,
+            activation_bytes=machine.expert_input_bytes,
             ffn_matrices=model.ffn_matrices,
             weight_scale=machine.scale,
         )
         return [Term("experts" if model.is_moe else "ffn", COMPUTE, cost)]
 
     @cached_property
-    def _ep_group(self) -> Collective:
+    def _ep_ranks(self) -> Group:
         d, fabric = self.degrees, self.machine.fabric
-        return Collective(group_on_nodes(d.ep, d.etp, d.gpus_per_stage, fabric.gpus_per_node), fabric)
+        return group_on_nodes(d.ep, d.etp, d.gpus_per_stage, fabric.gpus_per_node)
 
     @cached_property
     def _etp_group(self) -> Collective:
         d, fabric = self.degrees, self.machine.fabric
-        return Collective(group_on_nodes(d.etp, 1.0, d.gpus_per_stage, fabric.gpus_per_node), fabric)
+        ranks = group_on_nodes(d.etp, 1.0, d.gpus_per_stage, fabric.gpus_per_node)
+        return Collective(ranks, fabric, self.machine.collectives)
+
+    def _exchange(self, phase: Phase, direction: str) -> OperatorCost:
+        """Own tokens to their experts or back; the fullest rank's links set the pace."""
+        machine = self.machine
+        skew = np.minimum(self.imbalance, 1.0 / self.rank_hit)
+        return exchange(
+            self.own_tokens(phase) * skew,
+            machine.model.hidden_size * machine.activation_bytes,
+            group=self._ep_ranks,
+            routing=self.routing,
+            fabric=machine.fabric,
+            constants=machine.exchange_constants[direction, phase.is_decode],
+        )
 
     def dispatch(self, phase: Phase) -> list[Term]:
-        """Tokens to the experts and back (the dispatched flow); the fullest rank's links set the pace."""
-        skew = np.minimum(self.imbalance, 1.0 / self.rank_hit)
-        there = self._ep_group.all_to_all(self.sent_bytes(phase) * skew)
-        gather = self._etp_group.all_gather(self.received_bytes(phase))
+        """Tokens to the experts and back (the dispatched flow)."""
+        received = self.received_bytes(phase)
         return [
-            Term("expert dispatch", EP, there),
-            Term("expert shard all-gather", TP, gather),
-            Term("expert shard reduce-scatter", TP, gather),
-            Term("expert combine", EP, there),
+            Term("expert dispatch", EP, self._exchange(phase, "dispatch")),
+            Term("expert shard all-gather", TP, self._etp_group.all_gather(received)),
+            Term("expert shard reduce-scatter", TP, self._etp_group.reduce_scatter(received)),
+            Term("expert combine", EP, self._exchange(phase, "combine")),
         ]
 
 
@@ -207,7 +224,7 @@ def vocabulary_terms(attention: AttentionPart, phase: Phase) -> tuple[list[Term]
         model.hidden_size,
         model.vocab_size / attention.degrees.tp,
         gpu=machine.head_gpu,
-        constants=machine.gemm_constants,
+        constants=machine.head_gemm,
         weight_bytes=machine.embedding_bytes,
         activation_bytes=machine.activation_bytes,
     )

@@ -11,11 +11,30 @@ from autoparallel.performance.operators.cost import Quantity
 
 
 class LinkRate(NamedTuple):
-    """What one GPU sends over a link, one way: share of the data sheet reached already counted in."""
+    """A link of one GPU, one way.
 
-    bandwidth_bytes_per_s: float
+    ``peers`` is the number of links that a mesh's bandwidth is the sum of, 0 for a switch.
+    """
+
+    sheet_bandwidth_bytes_per_s: float
     latency_s: float
-    peers: int = 0  # of a mesh: links that the bandwidth is the sum of; 0 for a switch
+    efficiency: float = 1.0
+    peers: int = 0
+
+    @property
+    def bandwidth_bytes_per_s(self) -> float:
+        """What large messages reach. [bytes/s]"""
+        return self.sheet_bandwidth_bytes_per_s * self.efficiency
+
+    def sheet_to_peers(self, ranks: Quantity) -> Quantity:
+        """Data-sheet bandwidth to the other ranks of a group: in a mesh only the links to them. [bytes/s]"""
+        if not self.peers:
+            return self.sheet_bandwidth_bytes_per_s
+        return self.sheet_bandwidth_bytes_per_s * np.maximum(ranks - 1.0, 1.0) / self.peers
+
+    def to_peers(self, ranks: Quantity) -> Quantity:
+        """What large messages to the other ranks of a group reach. [bytes/s]"""
+        return self.sheet_to_peers(ranks) * self.efficiency
 
 
 class Fabric(NamedTuple):
@@ -33,7 +52,7 @@ class Fabric(NamedTuple):
 
 
 def _rate(link: Link, peers: int) -> LinkRate:
-    return LinkRate(link.bandwidth_gb_per_s * 1e9 * link.efficiency, link.latency_us * 1e-6, peers)
+    return LinkRate(link.bandwidth_gb_per_s * 1e9, link.latency_us * 1e-6, link.efficiency, peers)
 
 
 class Group(NamedTuple):

@@ -8,14 +8,9 @@ from typing import NamedTuple
 from autoparallel.domain.dtypes import DTYPES
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.architecture import expert_scale
+from autoparallel.performance.kernels import Kernels
 from autoparallel.performance.links import Fabric
-from autoparallel.performance.operators import (
-    AttentionConstants,
-    ElementwiseConstants,
-    ExpertConstants,
-    GemmConstants,
-)
-from autoparallel.performance.operators.cost import Gpu, Roofline
+from autoparallel.performance.operators import Gpu
 
 
 class Phase(NamedTuple):
@@ -37,20 +32,30 @@ class Machine:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.model, self.hardware, self.workload = problem.model, problem.hardware, problem.workload
-        hardware = problem.hardware
-        constants = Roofline(0.0, hardware.compute_efficiency, hardware.memory_efficiency)
-        self.gemm_constants: GemmConstants = constants
-        self.prefill_constants: AttentionConstants = constants
-        self.decode_constants: AttentionConstants = constants
-        self.expert_constants: ExpertConstants = constants
-        self.elementwise_constants: ElementwiseConstants = constants
+        hardware, model = problem.hardware, problem.model
+        kernels = Kernels(hardware)
+        formats = model.activation_dtype, model.kv_cache_dtype
+        routed_dtype = model.expert_weights_dtype if model.is_moe else model.weights_dtype
+        self.attention_gemm = kernels.gemm(model.attention_weights_dtype)
+        self.ffn_gemm = kernels.gemm(model.weights_dtype)
+        self.router_gemm = kernels.gemm(model.activation_dtype)
+        self.head_gemm = kernels.gemm(model.embedding_dtype)
+        self.prefill_constants = kernels.prefill_attention(*formats, mla=model.is_mla)
+        self.decode_constants = kernels.decode_attention(*formats, mla=model.is_mla)
+        self.expert_constants = kernels.experts(routed_dtype)
+        self.elementwise_constants = kernels.elementwise
+        self.collectives = kernels.collectives
+        self.exchange_constants = {
+            (direction, is_decode): kernels.exchange(direction, low_latency=is_decode)
+            for direction in ("dispatch", "combine")
+            for is_decode in (False, True)
+        }
         self.fabric = Fabric.of(hardware.scale_up, hardware.scale_out, hardware.gpus_per_node)
         self.scale = expert_scale(problem.model)
         self.activation_bytes = DTYPES[self.model.activation_dtype].bytes
         self.kv_bytes = DTYPES[self.model.kv_cache_dtype].bytes
         self.attention_weight_bytes = DTYPES[self.model.attention_weights_dtype].bytes
         self.ffn_weight_bytes = DTYPES[self.model.weights_dtype].bytes
-        routed_dtype = self.model.expert_weights_dtype if self.model.is_moe else self.model.weights_dtype
         self.expert_weight_bytes = DTYPES[routed_dtype].bytes
         self.embedding_bytes = DTYPES[self.model.embedding_dtype].bytes
 
@@ -64,6 +69,31 @@ class Machine:
             hardware.streaming_multiprocessors,
         )
 
+    def input_bytes(self, dtype: str) -> float:
+        """Bytes per value of the activations that are multiplied with weights of a format.
+
+        Where the GPU multiplies narrow weights in their own format, activations are narrowed to it.
+        """
+        computed = self.hardware.compute_dtype(DTYPES[dtype].compute)
+        narrow = {"fp8": 1.0, "int8": 1.0, "fp4": DTYPES["nvfp4"].bytes, "int4": 1.0}
+        return min(narrow.get(computed, self.activation_bytes), self.activation_bytes)
+
+    @cached_property
+    def attention_input_bytes(self) -> float:
+        """Bytes per value of the attention projections' inputs. [bytes]"""
+        return self.input_bytes(self.model.attention_weights_dtype)
+
+    @cached_property
+    def ffn_input_bytes(self) -> float:
+        """Bytes per value of the inputs of dense FFNs and shared experts. [bytes]"""
+        return self.input_bytes(self.model.weights_dtype)
+
+    @cached_property
+    def expert_input_bytes(self) -> float:
+        """Bytes per value of the experts' inputs. [bytes]"""
+        routed = self.model.expert_weights_dtype if self.model.is_moe else self.model.weights_dtype
+        return self.input_bytes(routed)
+
     @cached_property
     def attention_gpu(self) -> Gpu:
         """The data sheet for the attention projections."""
@@ -76,8 +106,13 @@ class Machine:
 
     @cached_property
     def ffn_gpu(self) -> Gpu:
-        """The data sheet for dense FFNs, shared experts and the router."""
+        """The data sheet for dense FFNs and shared experts."""
         return self.gpu(self.model.weights_dtype)
+
+    @cached_property
+    def router_gpu(self) -> Gpu:
+        """The data sheet for the router, whose weights are in the activations' format."""
+        return self.gpu(self.model.activation_dtype)
 
     @cached_property
     def expert_gpu(self) -> Gpu:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,16 @@ Array = npt.NDArray[np.float64]
 Quantity = Array | float
 Flag = npt.NDArray[np.bool_] | bool
 
+# How terms that use different units of a GPU share its time: side by side without loss, side by side but
+# in each other's way where they are alike, or one after the other.
+Overlap = Literal["max", "hypot", "sum"]
+
 
 class Gpu(NamedTuple):
     """The data sheet as an operator sees it, for the number format it computes in.
 
-    ``sms`` is the number of streaming multiprocessors, 0 where unknown.
+    ``sms`` is the number of streaming multiprocessors (compute units), 0 where unknown: terms that need
+    it are then left out.
     """
 
     peak_flops_per_s: float
@@ -38,28 +43,13 @@ class OperatorCost(NamedTuple):
     latency_s: Quantity
 
 
-def roofline(flops: Quantity, moved_bytes: Quantity, gpu: Gpu, constants: Roofline) -> OperatorCost:
-    """``t0 + max(flops / (peak * compute_efficiency), bytes / (bandwidth * memory_efficiency))``.
-
-    References
-    ----------
-    Williams, Waterman, Patterson, "Roofline: an insightful visual performance model for multicore
-    architectures", Communications of the ACM 52(4), 2009, doi:10.1145/1498765.1498785.
-    """
-    compute_s = flops * (1.0 / (gpu.peak_flops_per_s * constants.compute_efficiency))
-    memory_s = moved_bytes * (1.0 / (gpu.memory_bandwidth_bytes_per_s * constants.memory_efficiency))
-    time_s = np.maximum(compute_s, memory_s)
-    if constants.t0_s:
-        time_s = time_s + constants.t0_s
-    return OperatorCost(time_s, flops, moved_bytes, compute_s, memory_s, constants.t0_s)
-
-
-class Roofline(NamedTuple):
-    """Constants of a plain roofline: a fixed time, and the shares of peak and bandwidth reached."""
-
-    t0_s: float = 0.0
-    compute_efficiency: float = 0.6
-    memory_efficiency: float = 0.8
+def overlapped(first: Quantity, second: Quantity, overlap: Overlap) -> Quantity:
+    """Time of two terms that share a GPU."""
+    if overlap == "max":
+        return np.maximum(first, second)
+    if overlap == "sum":
+        return first + second
+    return np.sqrt(first * first + second * second)
 
 
 def bound_of(cost: OperatorCost, *, link: bool) -> str:
