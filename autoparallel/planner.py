@@ -214,9 +214,10 @@ class _Search:
         )
 
     def _infeasible(self) -> InfeasibleError:
-        """Why nothing was found."""
+        """Why nothing was found; deployments larger than the requirements allow are looked at as well."""
         visited = list(self.fronts)
-        plans = landscape(self.machine, visited, seed=self.seed) if visited else None
+        largest = self.problem.search.max_gpus
+        plans = landscape(self.machine, visited, seed=self.seed, max_gpus=largest) if visited else None
         if plans is None or not len(plans.table.tp):
             conflicts: Sequence[Conflict] = conflicting_structure(self.problem, visited)
             return InfeasibleError(
@@ -228,7 +229,11 @@ class _Search:
         conflicts = conflicting_limits(self.problem, plans)
         names = ", ".join(conflict.rule for conflict in conflicts)
         scope = f"all {len(plans.table.tp):,}" if plans.complete else f"{len(plans.table.tp):,} sampled"
-        return InfeasibleError(f"none of {scope} layouts keeps these rules together: {names}", conflicts)
+        message = f"none of {scope} layouts keeps these rules together: {names}"
+        pairs = len(self.space.pairs)
+        if missed := pairs - len(visited):
+            message += f" ({missed} of {pairs} pairs of batch and microbatch were not visited)"
+        return InfeasibleError(message, conflicts)
 
 
 def _statement(

@@ -105,7 +105,7 @@ class Candidates(NamedTuple):
 
 
 def candidates_for(
-    problem: Problem, batch: int, microbatch: int, *, keep_refused: bool = False
+    problem: Problem, batch: int, microbatch: int, *, keep_refused: bool = False, max_gpus: int | None = None
 ) -> Candidates:
     """Candidates of every part for a batch and microbatch.
 
@@ -114,9 +114,11 @@ def candidates_for(
     keep_refused : bool
         Keep candidates that a rule would refuse (``explain`` and the rules' contract test do); by
         default they are left out, which changes no answer.
+    max_gpus : int, optional
+        GPUs of the largest deployment; by default what search and requirements allow.
     """
     replicas = problem.replicas_for(batch)
-    largest = problem.max_gpus // replicas
+    largest = (problem.max_gpus if max_gpus is None else max_gpus) // replicas
     attention = _attention(problem, microbatch, largest)
     stages = _stages(problem, largest)
     experts = _experts(problem, sorted(set(attention.gpus_per_stage.tolist())))

@@ -13,6 +13,9 @@ from autoparallel.solver.candidates import candidates_for
 from autoparallel.solver.landscape import Landscape
 from autoparallel.solver.rules import STRUCTURE, Facts
 
+# GPUs that no deployment reaches.
+UNLIMITED = 1 << 60
+
 
 def conflicting_limits(problem: Problem, plans: Landscape) -> tuple[Conflict, ...]:
     """A minimal set of limits that no plan keeps together, and what each would have to become.
@@ -43,28 +46,57 @@ def _conflict(problem: Problem, plans: Landscape, index: int) -> Conflict:
 def conflicting_structure(problem: Problem, pairs: Sequence[tuple[int, int]]) -> tuple[Conflict, ...]:
     """A minimal set of rules about degrees that no candidate layout keeps together.
 
-    Looks at every combination of the candidates, refused ones included, for each batch and microbatch.
+    Looks at every combination of the candidates, refused ones included, for each batch and microbatch;
+    the size of the largest deployment that the search looks at counts as one of the rules.
     """
-    rows = [row for pair in pairs for row in _structure_rows(problem, pair)]
+    rows: dict[tuple[bool, ...], int] = {}
+    for pair in pairs:
+        for row, gpus in _structure_rows(problem, pair).items():
+            rows[row] = min(gpus, rows.get(row, gpus))
     if not rows:
         return ()
-    keeps: npt.NDArray[np.bool_] = np.array(sorted(set(rows)), dtype=bool)
-    needed = list(range(len(STRUCTURE)))
-    for index in range(len(STRUCTURE)):
+    keeps: npt.NDArray[np.bool_] = np.array(sorted(rows), dtype=bool)
+    needed = list(range(len(STRUCTURE) + 1))
+    for index in reversed(range(len(STRUCTURE) + 1)):
         others = [other for other in needed if other != index]
         if not keeps[:, others].all(axis=1).any():
             needed = others
-    return tuple(Conflict(STRUCTURE[index].name, STRUCTURE[index].sentence) for index in needed)
+    named = (*(Conflict(rule.name, rule.sentence) for rule in STRUCTURE), _budget(problem, rows))
+    return tuple(named[index] for index in needed)
 
 
-def _structure_rows(problem: Problem, pair: tuple[int, int]) -> set[tuple[bool, ...]]:
-    """Which rules a layout can keep at once: one row for every pattern that occurs."""
-    candidates = candidates_for(problem, *pair, keep_refused=True)
-    attention, experts = candidates.attention, candidates.experts
-    patterns = set()
-    for a in range(len(attention.tp)):
-        for e in np.flatnonzero(experts.gpus_per_stage == attention.gpus_per_stage[a]):
-            for p in range(len(candidates.pp)):
-                facts = Facts(problem, candidates.layout(a, int(e), p), *pair)
-                patterns.add(tuple(rule.holds(facts) for rule in STRUCTURE))
+def _budget(problem: Problem, rows: dict[tuple[bool, ...], int]) -> Conflict:
+    """The size of the search, and the smallest deployment that keeps all rules."""
+    sentence = "the search looks at deployments of at most search.max_gpus GPUs"
+    smallest = min((gpus for row, gpus in rows.items() if all(row[:-1])), default=None)
+    return Conflict("search.max_gpus", sentence, problem.search.max_gpus, smallest, "GPUs")
+
+
+def _structure_rows(problem: Problem, pair: tuple[int, int]) -> dict[tuple[bool, ...], int]:
+    """Which rules a layout can keep at once: every pattern that occurs, with the fewest GPUs it occurs at."""
+    candidates = candidates_for(problem, *pair, keep_refused=True, max_gpus=UNLIMITED)
+    attention, experts, pp = candidates.attention, candidates.experts, candidates.pp
+    like_attention = _one_of_each(
+        attention.gpus_per_stage,
+        attention.reach,
+        *(rule.allows_attention(problem, attention, pair[1]) for rule in STRUCTURE),
+    )
+    like_experts = _one_of_each(
+        experts.gpus_per_stage, experts.reach, *(rule.allows_experts(problem, experts) for rule in STRUCTURE)
+    )
+    stages = _one_of_each(*(rule.allows_stages(problem, pp) for rule in STRUCTURE))
+    patterns: dict[tuple[bool, ...], int] = {}
+    for a in like_attention:
+        for e in like_experts[experts.gpus_per_stage[like_experts] == attention.gpus_per_stage[a]]:
+            for p in stages:
+                layout = candidates.layout(int(a), int(e), int(p))
+                facts = Facts(problem, layout, *pair)
+                pattern = (*(rule.holds(facts) for rule in STRUCTURE), layout.gpus <= problem.search.max_gpus)
+                patterns[pattern] = min(layout.gpus, patterns.get(pattern, layout.gpus))
     return patterns
+
+
+def _one_of_each(*keys: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The first of all candidates that have the same keys."""
+    _, first = np.unique(np.stack([key.astype(np.int64) for key in keys]), axis=1, return_index=True)
+    return np.asarray(first, dtype=np.int64)

@@ -171,7 +171,8 @@ class _Pair:
                 continue
             objectives = objectives_of(facts.values, 0)
             points.append(Point(layout, self.batch, self.microbatch, objectives))
-            rounding = max(rounding, self.model.rounding_s() / objectives.ttft_s)
+            shortest_s = min(objectives.ttft_s, self._run_s(objectives))
+            rounding = max(rounding, self.model.rounding_s() / shortest_s)
             self._exclude(objectives)
             self._prune([objectives])
         return PairFront(tuple(points), tuple(solves), self.spanned, False, complete, rounding)
@@ -186,9 +187,7 @@ class _Pair:
     def _exclude(self, other: Objectives) -> None:
         """Only plans that beat ``other`` in something by more than rounding."""
         model, cp = self.model, self.model.cp
-        workload = self.solver.problem.workload
-        tokens = model.sequences * (workload.prompt_tokens.mean + workload.output_tokens.mean)
-        gpu_seconds = tokens / (other.throughput * 1e3)
+        gpu_seconds = self._run_s(other) * other.gpus
         slack_s = model.rounding_s()
         better = [cp.new_bool_var("better") for _ in range(3)]
         cp.add(model.gpus <= round(other.gpus) - 1).only_enforce_if(better[0])
@@ -196,6 +195,12 @@ class _Pair:
         allowed = int((gpu_seconds - slack_s * other.gpus) / model.tick_s) - 1
         cp.add(model.gpu_time <= allowed).only_enforce_if(better[2])
         cp.add_bool_or(better)
+
+    def _run_s(self, other: Objectives) -> float:
+        """How long the sequences of this batch run at another plan's throughput. [s]"""
+        workload = self.solver.problem.workload
+        tokens = self.model.sequences * (workload.prompt_tokens.mean + workload.output_tokens.mean)
+        return tokens / (other.throughput * 1e3 * other.gpus)
 
     def _solve(self, solves: list[Solve]) -> tuple[str, Layout | None]:
         started = time.perf_counter()

@@ -37,10 +37,16 @@ class Landscape(NamedTuple):
         return mask
 
 
-def landscape(machine: Machine, pairs: Sequence[tuple[int, int]], *, seed: int = 0) -> Landscape:
-    """All layouts that can be launched for the pairs, or a sample where they are too many."""
+def landscape(
+    machine: Machine, pairs: Sequence[tuple[int, int]], *, seed: int = 0, max_gpus: int | None = None
+) -> Landscape:
+    """All layouts that can be launched for the pairs, or a sample where they are too many.
+
+    ``max_gpus`` looks at larger deployments than the requirements allow.
+    """
     problem = machine.problem
-    tables = [_layouts(candidates_for(problem, *pair), pair, problem.max_gpus) for pair in pairs]
+    largest = problem.max_gpus if max_gpus is None else max_gpus
+    tables = [_layouts(candidates_for(problem, *pair, max_gpus=largest), pair, largest) for pair in pairs]
     table = PlanTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
     complete = len(table.tp) <= LARGEST
     if not complete:

@@ -67,7 +67,7 @@ class LayoutModel:
         self.pp = self._choice("pp", len(self.candidates.pp))
         self.dispatched = self.cp.new_bool_var("dispatched")
         self.tick_s = self._horizon_s() / HORIZON_TICKS
-        self.gpus = self.cp.new_int_var(1, problem.max_gpus, "gpus")
+        self.gpus = self.cp.new_int_var(1, problem.search.max_gpus, "gpus")
         self._same_stage_size()
         self._flow_of_tokens()
         self._count_gpus()
@@ -290,7 +290,7 @@ class LayoutModel:
 
     def _gpu_time(self) -> cp_model.IntVar:
         """GPUs times run time, whose inverse is the throughput per GPU."""
-        replicas, largest = self.candidates.replicas, self.problem.max_gpus
+        replicas, largest = self.candidates.replicas, self.problem.search.max_gpus
         gpu_time = self.cp.new_int_var(0, HORIZON_TICKS * largest, "gpu time")
         bounds, attention = self.bounds, self.candidates.attention.gpus_per_stage
         for column, size in enumerate(bounds.sizes):

@@ -7,13 +7,23 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from autoparallel.domain import Hardware, Layout, Lengths, Link, Model, Problem, Requirements, SearchSpace, Workload
+from autoparallel.domain import (
+    Hardware,
+    Layout,
+    Lengths,
+    Link,
+    Model,
+    Problem,
+    Requirements,
+    SearchSpace,
+    Workload,
+)
 from autoparallel.pareto import Objectives
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
@@ -69,7 +79,9 @@ class BruteForce:
                 if size > largest or size % (ep * etp):
                     continue
                 for pp in degrees["pp"]:
-                    layout = Layout(tp=tp, sp=sp, sp_kind=kind, dp=dp, pp=pp, ep=ep, etp=etp, replicas=replicas)
+                    layout = Layout(
+                        tp=tp, sp=sp, sp_kind=kind, dp=dp, pp=pp, ep=ep, etp=etp, replicas=replicas
+                    )
                     facts = Facts(problem, layout, batch, microbatch)
                     if layout.gpus <= problem.max_gpus and not violations(facts):
                         yield layout
@@ -78,7 +90,8 @@ class BruteForce:
     def _alone(problem: Problem, name: str, largest: int, batch: int, microbatch: int) -> Iterator[int]:
         layers = problem.model.num_hidden_layers
         for degree in getattr(problem.search, name) or range(1, largest + 1):
-            facts = Facts(problem, Layout(**{name: degree}), batch, microbatch)
+            alone: dict[str, Any] = {name: degree}
+            facts = Facts(problem, replace(Layout(), **alone), batch, microbatch)
             # By default the numbers of stages are the divisors of the layers, and powers of two.
             usual = name != "pp" or problem.search.pp or layers % degree == 0 or degree.bit_count() == 1
             if usual and all(RULES[rule].holds(facts) for rule in ALONE[name]):
@@ -159,6 +172,7 @@ def _card(*, memory_gb: float, gpus_per_node: int) -> Hardware:
 
 def _model(*, layers: int, heads: int, kv_heads: int, experts: int, vocabulary: int = 0) -> Model:
     kinds = ("weights", "expert_weights", "attention_weights", "kv_cache", "activation")
+    dtypes: dict[str, Any] = {f"{kind}_dtype": "float16" for kind in kinds}
     return Model(
         name="model",
         num_hidden_layers=layers,
@@ -174,7 +188,7 @@ def _model(*, layers: int, heads: int, kv_heads: int, experts: int, vocabulary: 
         num_experts_per_tok=min(2, experts),
         moe_intermediate_size=1024 if experts else 0,
         embedding_dtype="float16",
-        **{f"{kind}_dtype": "float16" for kind in kinds},
+        **dtypes,
     )
 
 
@@ -184,11 +198,15 @@ def _random_model(dice: random.Random) -> Model:
     kv_heads = dice.choice([n for n in range(1, heads + 1) if heads % n == 0])
     layers = dice.choice([1, 2, 3, 5, 6, 8, 12, 13])
     experts = dice.choice([0, 0, 4, 6, 8, 15, 16])
-    model = _model(layers=layers, heads=heads, kv_heads=kv_heads, experts=experts, vocabulary=dice.choice([0, 1000]))
+    model = _model(
+        layers=layers, heads=heads, kv_heads=kv_heads, experts=experts, vocabulary=dice.choice([0, 1000])
+    )
     model = replace(model, hidden_size=dice.choice([256, 512, 1024]), tie_word_embeddings=dice.random() < 0.3)
     if experts:
         per_token = dice.choice([1, 2, min(4, experts)])
-        model = replace(model, num_experts_per_tok=per_token, moe_intermediate_size=dice.choice([256, 384, 1024]))
+        model = replace(
+            model, num_experts_per_tok=per_token, moe_intermediate_size=dice.choice([256, 384, 1024])
+        )
         if layers > 2 and dice.random() < 0.5:
             dense = dice.randrange(1, layers)
             kinds = ("dense",) * dense + ("sparse",) * (layers - dense)
@@ -199,7 +217,12 @@ def _random_model(dice: random.Random) -> Model:
         window = ("full_attention", "sliding_attention") * layers
         model = replace(model, layer_types=window[:layers], sliding_window=dice.choice([64, 256]))
     elif dice.random() < 0.2:
-        latent = {"kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32}
+        latent: dict[str, Any] = {
+            "kv_lora_rank": 64,
+            "qk_nope_head_dim": 32,
+            "qk_rope_head_dim": 16,
+            "v_head_dim": 32,
+        }
         model = replace(model, **latent, q_lora_rank=dice.choice([0, 96]))
     return model
 
@@ -217,7 +240,9 @@ def random_problem(seed: int) -> Problem:
         workload=Workload(
             concurrency=concurrency,
             prompt_tokens=Lengths(kind="uniform", min=low, max=dice.choice([128, 700, 2048])),
-            output_tokens=dice.choice([Lengths.fixed(1), Lengths.fixed(64), Lengths(kind="uniform", min=1, max=100)]),
+            output_tokens=dice.choice(
+                [Lengths.fixed(1), Lengths.fixed(64), Lengths(kind="uniform", min=1, max=100)]
+            ),
             expert_imbalance=dice.choice([1.0, 1.3]),
         ),
         search=SearchSpace(
@@ -230,7 +255,7 @@ def random_problem(seed: int) -> Problem:
 
 
 def bind(problem: Problem, plans: Plans, dice: random.Random) -> Problem:
-    """The problem with requirements equal to what some of its plans reach, so that rounding is at its worst."""
+    """Set requirements equal to what some of the problem's plans reach, where rounding is at its worst."""
     if not len(plans.layouts):
         return problem
 
@@ -239,7 +264,7 @@ def bind(problem: Problem, plans: Plans, dice: random.Random) -> Problem:
 
     phase = dice.choice(["prefill", "decode", "total"])
     column: npt.NDArray[np.float64] = getattr(plans.values, f"{phase}_tokens_per_ms_per_gpu")
-    limits = {
+    limits: dict[str, Any] = {
         "ttft_s": some(plans.values.ttft_s),
         "tpot_s": some(plans.values.tpot_s),
         "throughput_tokens_per_ms_per_gpu": float(np.quantile(column, 0.3, method="nearest")),
@@ -248,7 +273,7 @@ def bind(problem: Problem, plans: Plans, dice: random.Random) -> Problem:
     chosen = {name: value for name, value in limits.items() if dice.random() < 0.5}
     memory_gb = some(plans.values.memory_bytes) / 1e9
     hardware = replace(problem.hardware, memory_gb=memory_gb) if dice.random() < 0.5 else problem.hardware
-    requirements = Requirements(throughput_phase=phase, **chosen)  # type: ignore[arg-type]
+    requirements = Requirements(throughput_phase=phase, **chosen)
     return replace(problem, hardware=hardware, requirements=requirements)
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from autoparallel.domain import Problem
-from autoparallel.pareto import Objectives
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.front import FrontSolver, PairFront
-from autoparallel.solver.rules import Facts, fulfilled, violations
+from autoparallel.solver.rules import fulfilled, violations
 from autoparallel.tuning.space import PairSpace
 
 MOE10B_PAIRS = [(128, 128), (128, 16), (64, 64), (64, 8), (32, 4), (16, 1), (8, 8), (1, 1)]
@@ -25,7 +24,9 @@ def equal_fronts(found: PairFront, expected: Any, as_rows: Any) -> None:
 
 
 @pytest.mark.parametrize("pair", MOE10B_PAIRS)
-def test_moe10b_equals_brute_force(moe10b: Problem, brute_force: Any, as_rows: Any, pair: tuple[int, int]) -> None:
+def test_moe10b_equals_brute_force(
+    moe10b: Problem, brute_force: Any, as_rows: Any, pair: tuple[int, int]
+) -> None:
     found = FrontSolver(Machine(moe10b)).solve(*pair)
     plans = brute_force.plans(moe10b, *pair)
     assert found.complete

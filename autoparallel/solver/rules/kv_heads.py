@@ -16,13 +16,15 @@ class KvHeads(StructureRule):
     """
 
     name = "kv_heads"
-    sentence = "tp (tp x sp with Ulysses) divides num_key_value_heads or is a multiple of it"
+    sentence = "tp (with Ulysses tp x sp as well) divides num_key_value_heads or is a multiple of it"
 
     def holds(self, facts: Facts) -> bool:
         model, layout = facts.problem.model, facts.layout
-        ways = layout.tp * (layout.sp if layout.sp_kind == ULYSSES else 1)
+        exchanged = layout.tp * (layout.sp if layout.sp_kind == ULYSSES else 1)
         kv_heads = model.num_key_value_heads
-        return model.is_mla or kv_heads % ways == 0 or ways % kv_heads == 0
+        return model.is_mla or all(
+            kv_heads % ways == 0 or ways % kv_heads == 0 for ways in (layout.tp, exchanged)
+        )
 
     def violation(self, facts: Facts) -> str:
         model, layout = facts.problem.model, facts.layout
@@ -36,8 +38,10 @@ class KvHeads(StructureRule):
             return super().allows_attention(problem, attention, microbatch)
         kv_heads = problem.model.num_key_value_heads
         ulysses = attention.kind == SP_KIND_NAMES.index(ULYSSES)
-        ways = attention.tp * np.where(ulysses, attention.sp, 1)
-        mask: Mask = (kv_heads % ways == 0) | (ways % kv_heads == 0)
+        mask = np.ones(len(attention.tp), dtype=bool)
+        # The projections are split over tp before Ulysses splits the heads further.
+        for ways in (attention.tp, attention.tp * np.where(ulysses, attention.sp, 1)):
+            mask &= (kv_heads % ways == 0) | (ways % kv_heads == 0)
         return mask
 
 
