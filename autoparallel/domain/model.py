@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+LINEAR = "linear_attention"
 DENSE, SPARSE = "dense", "sparse"
+NO_NORM, HEAD_NORM, FULL_NORM = "none", "head", "full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,36 @@ class Model:
     ffn_matrices : int
         3 for a gated FFN (gate, up, down), 2 for a plain one.
     layer_types : tuple of str
-        Per layer ``full_attention``, ``sliding_attention`` or ``chunked_attention``.
+        Per layer ``full_attention``, ``sliding_attention``, ``chunked_attention`` or ``linear_attention``
+        (a gated delta net: a state of constant size instead of keys and values).
     mlp_layer_types : tuple of str
         Per layer ``dense`` or ``sparse`` (with routed experts).
     sliding_window : int or None
-        Tokens that a layer which is not ``full_attention`` sees. [tokens]
+        Tokens that a sliding or chunked layer sees. [tokens]
+    sliding_num_attention_heads, sliding_num_key_value_heads, sliding_head_dim, sliding_v_head_dim : int
+        Shape of the layers that see only a window, where it is not that of the others; 0: the same.
+    v_head_dim : int
+        Width of a value head; 0 outside latent attention: as ``head_dim``.
+    attention_k_eq_v : bool
+        Whether layers of full attention use their keys as values and have no projection of their own.
+    attention_output_gate : bool
+        Whether a gate as wide as the queries is projected too.
+    attention_sinks : bool
+        Whether every head has a learned sink.
+    attention_bias, attention_output_bias, mlp_bias, router_bias, norm_bias, head_bias : bool
+        Whether query, key and value projections, the output projection, FFN and experts, router, norms
+        and head have a bias; ``mlp_bias`` holds for experts too.
+    qk_norm : str
+        ``none``, ``head`` (a weight per channel of a head) or ``full`` (per channel of all heads).
+    norms_per_layer : int
+        Norms of a layer as wide as ``hidden_size``.
+    index_n_heads, index_head_dim, index_topk, indexer_layers : int
+        The indexer of sparse attention (DeepSeek-V3.2): its heads, their width, the tokens it selects,
+        and how many layers have one; 0 without.
+    linear_num_key_heads, ... : int
+        Shape of linear attention.
+    num_nextn_predict_layers : int
+        Layers for multi-token prediction; counted apart, nothing else uses them.
     kv_lora_rank : int
         Rank of the compressed KV cache of multi-head latent attention (MLA); 0 for other attention.
     weights_dtype, expert_weights_dtype, attention_weights_dtype, embedding_dtype : str
@@ -56,6 +83,31 @@ class Model:
     qk_nope_head_dim: int = 0
     qk_rope_head_dim: int = 0
     v_head_dim: int = 0
+    attention_output_bias: bool = False
+    attention_output_gate: bool = False
+    attention_sinks: bool = False
+    attention_k_eq_v: bool = False
+    sliding_num_attention_heads: int = 0
+    sliding_num_key_value_heads: int = 0
+    sliding_head_dim: int = 0
+    sliding_v_head_dim: int = 0
+    index_n_heads: int = 0
+    index_head_dim: int = 0
+    index_topk: int = 0
+    indexer_layers: int = 0
+    linear_num_key_heads: int = 0
+    linear_num_value_heads: int = 0
+    linear_key_head_dim: int = 0
+    linear_value_head_dim: int = 0
+    linear_conv_kernel_dim: int = 0
+    qk_norm: str = NO_NORM
+    norms_per_layer: int = 2
+    norm_bias: bool = False
+    mlp_bias: bool = False
+    router_bias: bool = False
+    shared_expert_gate: bool = False
+    head_bias: bool = False
+    num_nextn_predict_layers: int = 0
     intermediate_size: int = 0
     ffn_matrices: int = 3
     num_experts: int = 0
@@ -96,7 +148,23 @@ class Model:
         """Width that ``etp`` divides: of an expert, or of the FFN of a dense model."""
         return self.moe_intermediate_size if self.is_moe else self.intermediate_size
 
+    @property
+    def counted_only(self) -> str:
+        """The field that makes a model countable but not yet timed; empty where it can be."""
+        if LINEAR in self.layer_types:
+            return "layer_types"
+        if self.attention_k_eq_v:
+            return "attention_k_eq_v"
+        if self.attention_output_gate:
+            return "attention_output_gate"
+        if self.v_head_dim and not self.is_mla:
+            return "v_head_dim"
+        shapes = ("num_attention_heads", "num_key_value_heads", "head_dim", "v_head_dim")
+        return next((f"sliding_{key}" for key in shapes if getattr(self, f"sliding_{key}")), "")
+
     def window_of(self, layer_type: str) -> float:
-        """Tokens of context that a layer of this type attends to, infinite for full attention."""
+        """Tokens of context whose keys and values a layer uses: all in full, none in linear attention."""
+        if layer_type == LINEAR:
+            return 0.0
         bounded = layer_type != FULL and self.sliding_window is not None
         return float(self.sliding_window) if bounded and self.sliding_window else float("inf")

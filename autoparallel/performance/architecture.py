@@ -143,8 +143,9 @@ def _scaled_ffn(model: Model) -> int:
 
 
 def expert_scale(model: Model) -> float:
-    """Factor on the experts' weight bytes and FLOPs (the FFN's in a dense model) that makes the count
-    the declared one; 1 with ``parameter_basis = "derived"``.
+    """Factor on the experts' weight bytes and FLOPs (in a dense model the FFN's).
+
+    It makes the count the declared one; 1 with ``parameter_basis = "derived"``.
     """
     if model.parameter_basis != "declared" or model.declared_parameters is None:
         return 1.0
@@ -220,7 +221,7 @@ def flops_per_token(
 
 
 def attention_flops_per_token(model: Model, new_tokens: float, context: float) -> float:
-    """FLOPs of scores and values in all layers for one token, decode (one new token) in MLA's absorbed form."""
+    """FLOPs of scores and values in all layers for one token; decode (one token) in MLA's absorbed form."""
     if model.is_mla:
         dims = model.qk_nope_head_dim + model.qk_rope_head_dim + model.v_head_dim
         if new_tokens == 1:
