@@ -127,7 +127,16 @@ def decode_attention(
     units_s = batch * ((head_dim + 128.0) / 256.0) * unit_s
     chain = seen if c.window_shortens_walk else context
     moved = _Traffic(cache, rest, reread)
-    return _cost(c, gpu, flops, flops, moved, units_s, _latency(c, chain) + split_s, 0.0)
+    return _cost(
+        c,
+        gpu,
+        flops,
+        padded_flops=flops,
+        moved=moved,
+        units_s=units_s,
+        latency_s=_latency(c, chain) + split_s,
+        walk_s=0.0,
+    )
 
 
 def mla_decode(
@@ -162,7 +171,14 @@ def mla_decode(
     padded = per_head * np.maximum(heads, c.min_heads) if c.min_heads else per_head * heads
     moved = _Traffic(cache, rest, 0.0)
     return _cost(
-        c, gpu, per_head * heads, padded, moved, units_s, _latency(c, context), c.walk_s_per_token * context
+        c,
+        gpu,
+        per_head * heads,
+        padded_flops=padded,
+        moved=moved,
+        units_s=units_s,
+        latency_s=_latency(c, context),
+        walk_s=c.walk_s_per_token * context,
     )
 
 

@@ -61,7 +61,8 @@ def gemm(
     r"""Cost of ``C[m, n] = A[m, k] B[k, n]`` with a weight ``B``.
 
     .. math:: t = t_0 + \mathrm{hyp}\left(\frac{2mkn}{e_c P},
-              \ \frac{kn b_w}{e_w W} + \frac{mk b_a + 2mn}{e_a W},\ \left(\frac1{c_k k} + \frac1{w}\right)^{-1}\right) + \frac{2mk}{e_q W}
+              \ \frac{kn b_w}{e_w W} + \frac{mk b_a + 2mn}{e_a W},
+              \ \left(\frac1{c_k k} + \frac1{w}\right)^{-1}\right) + \frac{2mk}{e_q W}
 
     Arithmetic, traffic and the walk of one tile along k overlap, imperfectly where ``overlap`` is
     ``hypot``; small products last as long as the walk, which stops growing once k is split.

@@ -116,7 +116,19 @@ def prefill_attention(
     if c.kv_row_s and gpu.sms:
         memory_s = memory_s + batch * kv_heads * seq * (c.kv_row_s / gpu.sms)
     if c.tile_rows:
-        compute_s = _tiled_s(c, gpu, batch, seq, heads, kv_heads, head_dim, v_head_dim, keys, window, past_kv)
+        compute_s = _tiled_s(
+            c,
+            gpu,
+            batch=batch,
+            seq=seq,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            v_head_dim=v_head_dim,
+            keys=keys,
+            window=window,
+            past_kv=past_kv,
+        )
     else:
         compute_s = flops * (1.0 / (gpu.peak_flops_per_s * c.compute_efficiency))
     time_s = overlapped(compute_s, memory_s, c.overlap)
@@ -128,6 +140,7 @@ def prefill_attention(
 def _tiled_s(
     c: PrefillAttentionConstants,
     gpu: Gpu,
+    *,
     batch: Quantity,
     seq: Quantity,
     heads: Quantity,
