@@ -16,6 +16,7 @@ from autoparallel.errors import Conflict, InfeasibleError, LayoutError
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.limits import physical_limits
 from autoparallel.performance.machine import Machine
+from autoparallel.performance.notes import notes
 from autoparallel.performance.plan import build_plan
 from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
 from autoparallel.solver.front import FrontSolver, PairFront, Point
@@ -147,6 +148,7 @@ class _Search:
             binding=bindings(self.solver, points[0]),
             proof=self._proof(study, len(points)),
             limits=limits,
+            warnings=notes(self.problem),
             sample=sample(around, seed=self.seed),
         )
 

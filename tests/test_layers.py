@@ -22,6 +22,7 @@ LAYERS = [
     {"pareto"},
     {"solver"},
     {"tuning"},
+    {"answer"},
     {"planner"},
     {"results_folder"},
     {"report", "exporters", "audit"},

@@ -11,6 +11,7 @@ from autoparallel.cli.terminal import answer_console, say
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SEARCH_SCHEMA
 from autoparallel.errors import Conflict, InfeasibleError
+from autoparallel.performance.notes import notes
 from autoparallel.report.wording import given, quantity, rule_label
 from autoparallel.results_folder import json_text
 
@@ -28,7 +29,7 @@ def answer_infeasible(problem: Problem, error: InfeasibleError, *, as_json: bool
             "front": [],
             "message": str(error),
             "conflicts": [asdict(conflict) for conflict in error.conflicts],
-            "warnings": list(problem.warnings),
+            "warnings": list(notes(problem)),
         }
         click.echo(json_text(document), nl=False)
     elif error.conflicts:

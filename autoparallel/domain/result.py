@@ -139,6 +139,8 @@ class SearchResult:
         The slack of every rule at the best plan, tightest first.
     limits : tuple of Limit
         Physical limits.
+    warnings : tuple of str
+        What the problem leaves to defaults, and where it contradicts itself.
     sample : tuple of Candidate
         Feasible and infeasible plans around the front, for the report.
     """
@@ -152,6 +154,7 @@ class SearchResult:
     binding: tuple[Binding, ...]
     proof: Proof
     limits: tuple[Limit, ...]
+    warnings: tuple[str, ...] = ()
     sample: tuple[Candidate, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,7 +173,7 @@ class SearchResult:
             "binding": [asdict(binding) for binding in self.binding],
             "proof": self.proof.to_dict(),
             "limits": [{**asdict(limit), "allows": limit.allows} for limit in self.limits],
-            "warnings": list(self.problem.warnings),
+            "warnings": list(self.warnings),
         }
 
     def to_frame(self) -> pd.DataFrame:

@@ -46,6 +46,7 @@ def command(
     """Estimate one plan for PROBLEM, also where it misses a requirement."""
     from autoparallel import planner
     from autoparallel.domain.layout import Layout
+    from autoparallel.performance.notes import notes
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
 
@@ -54,7 +55,7 @@ def command(
     plan = planner.evaluate(problem, Layout(**degrees), batch=batch, microbatch=microbatch)
     if as_json:
         click.echo(
-            json_text({**plan.to_dict(), "problem": problem.name, "warnings": list(problem.warnings)}),
+            json_text({**plan.to_dict(), "problem": problem.name, "warnings": list(notes(problem))}),
             nl=False,
         )
         return
@@ -64,6 +65,7 @@ def command(
 def _answer(problem: Any, plan: Any) -> None:
     from autoparallel.cli import tables
     from autoparallel.cli.terminal import answer_console, say
+    from autoparallel.performance.notes import notes
     from autoparallel.report.shown_plans import plan_rows
 
     console = answer_console()
@@ -75,5 +77,5 @@ def _answer(problem: Any, plan: Any) -> None:
     console.print(tables.memory_table(problem, plan.memory))
     for phase in ("prefill", "decode"):
         console.print(tables.operations_table(plan, phase))
-    for warning in problem.warnings:
+    for warning in notes(problem):
         say(f"Warning: {warning}")

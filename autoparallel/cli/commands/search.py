@@ -69,6 +69,6 @@ def _answer(result: Any, target: Path, *, as_json: bool, quiet: bool) -> None:
         for part in search_answer(result):
             console.print(part)
     if not quiet:
-        for warning in result.problem.warnings:
+        for warning in result.warnings:
             say(f"Warning: {warning}")
         say(f"Report: {target / 'report.html'}")
