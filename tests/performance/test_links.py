@@ -1,0 +1,79 @@
+"""Groups on nodes: the formulas agree with the rank map, GPU by GPU."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.rank_map import rank_map
+from autoparallel.performance.links import group_on_nodes, pipeline_hops
+
+POWERS = (1, 2, 4, 8, 16, 32)
+
+
+def layouts(sizes: tuple[int, ...], *, limit: int) -> list[Layout]:
+    return [
+        Layout(tp=tp, sp=cp, sp_kind="ring" if cp > 1 else None, dp=dp, ep=ep, etp=etp)
+        for tp, cp, dp, ep, etp in product(sizes, repeat=5)
+        if tp * cp * dp <= limit
+        and tp * cp * dp % (ep * etp) == 0
+        and math.lcm(tp * cp, ep * etp) == tp * cp * dp
+    ]
+
+
+def counted(layout: Layout, kind: str, node: int) -> tuple[int, int]:
+    """Nodes of the widest group of a kind, and GPUs of the fullest node of any of its groups."""
+    ranks = rank_map(layout, gpus_per_node=node, layers=1, experts=32 * 3)
+    spread = [[ranks.gpus[rank].node for rank in group] for group in ranks.groups(kind)]
+    return max(len(set(nodes)) for nodes in spread), max(
+        nodes.count(name) for nodes in spread for name in nodes
+    )
+
+
+def formula(layout: Layout, kind: str, node: int) -> tuple[int, int]:
+    size, stride = {
+        "tp": (layout.tp, 1),
+        "cp": (layout.cp, layout.tp),
+        "etp": (layout.etp, 1),
+        "ep": (layout.ep, layout.etp),
+    }[kind]
+    group = group_on_nodes(float(size), float(stride), float(layout.gpus_per_stage), node)
+    return int(group.nodes), int(group.local)
+
+
+def test_groups_by_hand() -> None:
+    # 16 ranks side by side fill two nodes of 8; 8 ranks two apart lie four to a node.
+    assert group_on_nodes(16.0, 1.0, 16.0, 8) == (8, 2)
+    assert group_on_nodes(8.0, 2.0, 16.0, 8) == (4, 2)
+    # Four ranks eight apart are alone on their nodes; four side by side share one.
+    assert group_on_nodes(4.0, 8.0, 32.0, 8) == (1, 4)
+    assert group_on_nodes(4.0, 1.0, 32.0, 8) == (4, 1)
+
+
+@pytest.mark.parametrize("kind", ["tp", "cp", "ep", "etp"])
+def test_powers_of_two_are_exact(kind: str) -> None:
+    for layout, node in product(layouts(POWERS, limit=32), (4, 8)):
+        assert formula(layout, kind, node) == counted(layout, kind, node), (layout, node)
+
+
+@pytest.mark.parametrize("kind", ["tp", "cp", "ep", "etp"])
+def test_odd_sizes_are_never_placed_better_than_they_are(kind: str) -> None:
+    # Where groups straddle nodes the formula takes a whole node more rather than a part of one less.
+    for layout in layouts((1, 2, 3, 6, 8), limit=48):
+        assert formula(layout, kind, 8)[0] >= counted(layout, kind, 8)[0], layout
+
+
+@pytest.mark.parametrize("pp", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("stage", [1, 2, 3, 4, 6, 8, 16])
+def test_hops_are_those_of_the_rank_map(pp: int, stage: int) -> None:
+    ranks = rank_map(Layout(tp=stage, pp=pp), gpus_per_node=8, layers=16, experts=1)
+    pairs = [
+        (ranks.gpus[a].node, ranks.gpus[b].node)
+        for group in ranks.groups("pp")[:1]
+        for a, b in zip(group, group[1:], strict=False)
+    ]
+    crossing = sum(a != b for a, b in pairs)
+    assert pipeline_hops(float(pp), float(stage), 8) == (len(pairs) - crossing, crossing)
