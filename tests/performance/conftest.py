@@ -57,9 +57,7 @@ class Problems:
         self, model: Model = MIXTURE, hardware: Hardware = CARD, workload: Workload = WORK, **changes: Any
     ) -> Problem:
         """A problem; ``changes`` are fields of the model."""
-        return Problem(
-            name="small", model=replace(model, **changes), hardware=hardware, workload=workload
-        )
+        return Problem(name="small", model=replace(model, **changes), hardware=hardware, workload=workload)
 
     def dense(self, **changes: Any) -> Problem:
         """A dense model of the same size."""
@@ -90,7 +88,7 @@ class Problems:
         """Layouts that the definitions allow, written apart from the solver's rules."""
         model, sizes = problem.model, (1, 2, 3, 4, 8, 16)
         for tp, sp, kind, dp in product(sizes, (1, 2, 4), ("tensor", "ring", "ulysses"), sizes):
-            if kind == "tensor" and sp != tp and sp > 1 or kind != "tensor" and sp == 1:
+            if (kind == "tensor" and sp != tp and sp > 1) or (kind != "tensor" and sp == 1):
                 continue
             cp = 1 if kind == "tensor" else sp
             heads = tp * cp if kind == "ulysses" else tp

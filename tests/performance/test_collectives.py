@@ -73,7 +73,8 @@ def test_one_rank_a_node_uses_nics_alone() -> None:
 
 def test_hop_by_hand() -> None:
     cost = hop(100e6, FABRIC.out)
-    assert (cost.time_s, cost.bytes) == (pytest.approx(20.01e-3), 100e6)
+    assert cost.time_s == pytest.approx(20.01e-3)
+    assert cost.bytes == 100e6
     assert hop(100e6, FABRIC.up).time_s == pytest.approx(2.005e-3)
 
 

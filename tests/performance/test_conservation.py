@@ -57,8 +57,7 @@ def weights_of_all_ranks(problem: Problem, layout: Layout) -> float:
         ExpertMemory(ExpertPart(machine, experts)),
     )
     held = sum(
-        np.asarray(common.weights(stage)).flat[0]
-        + stage.routed * np.asarray(routed.layer_bytes).flat[0]
+        np.asarray(common.weights(stage)).flat[0] + stage.routed * np.asarray(routed.layer_bytes).flat[0]
         for stage in stages(problem.model, layout.pp)
     )
     return float(held) * layout.gpus_per_stage / 2

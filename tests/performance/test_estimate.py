@@ -22,6 +22,14 @@ from autoparallel.solver.rules.memory import RULE as MEMORY
 
 BATCH = 8
 TIMES = ("ttft_s", "tpot_s", "prefill_s", "run_s")
+BETTER = (
+    "memory_bandwidth_gb_per_s",
+    "memory_efficiency",
+    "compute_efficiency",
+    "peak_tflops",
+    "scale_up",
+    "scale_out",
+)
 
 
 def table_of(layouts: Sequence[Layout], batch: int = BATCH, microbatch: int | None = None) -> PlanTable:
@@ -40,7 +48,7 @@ def dense_layouts(problems: Any) -> tuple[Layout, ...]:
 
 
 def test_there_are_layouts_of_every_kind(layouts: tuple[Layout, ...]) -> None:
-    assert len(layouts) > 500
+    assert len(layouts) > 400
     for field in ("tp", "sp", "dp", "pp", "ep", "etp", "edp"):
         assert max(getattr(layout, field) for layout in layouts) > 1, field
     assert {layout.sp_kind for layout in layouts} == {None, "tensor", "ring", "ulysses"}
@@ -97,7 +105,9 @@ def test_replicas_change_nothing_per_gpu(problems: Any) -> None:
 
 
 def test_one_output_token_is_prefill_alone(problems: Any) -> None:
-    problem = problems.make(workload=Workload(prompt_tokens=Lengths.fixed(64), output_tokens=Lengths.fixed(1)))
+    problem = problems.make(
+        workload=Workload(prompt_tokens=Lengths.fixed(64), output_tokens=Lengths.fixed(1))
+    )
     values = estimate(Machine(problem), table_of([Layout()]))
     assert values.run_s[0] == values.prefill_s[0]
 
@@ -177,11 +187,10 @@ def slower(problem: Problem, layouts: tuple[Layout, ...], better: Problem) -> li
 
 @settings(max_examples=25)
 @given(
-    field=st.sampled_from(["memory_bandwidth_gb_per_s", "memory_efficiency", "compute_efficiency", "peak_tflops",
-                           "scale_up", "scale_out"]),
+    field=st.sampled_from(BETTER),
     factor=st.floats(1.0, 1.25),
     dense=st.booleans(),
-)  # fmt: skip
+)
 def test_a_better_gpu_is_never_slower(
     problems: Any,
     layouts: tuple[Layout, ...],

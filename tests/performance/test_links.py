@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -73,7 +73,7 @@ def test_hops_are_those_of_the_rank_map(pp: int, stage: int) -> None:
     pairs = [
         (ranks.gpus[a].node, ranks.gpus[b].node)
         for group in ranks.groups("pp")[:1]
-        for a, b in zip(group, group[1:], strict=False)
+        for a, b in pairwise(group)
     ]
     crossing = sum(a != b for a, b in pairs)
     assert pipeline_hops(float(pp), float(stage), 8) == (len(pairs) - crossing, crossing)

@@ -17,9 +17,7 @@ from autoparallel.performance.memory import AttentionMemory, ExpertMemory, Memor
 from autoparallel.performance.stages import stages
 
 
-def rows_by_stage(
-    problem: Problem, batch: int = 8, microbatch: int = 8, **degrees: Any
-) -> list[MemoryRows]:
+def rows_by_stage(problem: Problem, batch: int = 8, microbatch: int = 8, **degrees: Any) -> list[MemoryRows]:
     """Memory of a GPU of every stage, as scalars."""
     layout = Layout(**degrees)
     table, machine = PlanTable.of([layout], [batch], [microbatch]), Machine(problem)

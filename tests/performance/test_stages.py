@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def test_remainder_goes_to_the_earliest() -> None:
 def test_as_even_as_can_be_and_the_same_as_in_the_rank_map(layers: int, data: st.DataObject) -> None:
     pp = data.draw(st.integers(1, layers))
     bounds = stage_boundaries(layers, pp)
-    sizes = [after - before for before, after in zip(bounds, bounds[1:], strict=False)]
+    sizes = [after - before for before, after in itertools.pairwise(bounds)]
     assert sum(sizes) == layers
     assert max(sizes) - min(sizes) <= 1
     assert sizes == sorted(sizes, reverse=True)
