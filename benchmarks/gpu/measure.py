@@ -14,7 +14,7 @@ import statistics
 import sys
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 
 DEVICE, DTYPE = "cuda", torch.bfloat16
 REPEATS, COPIES = 10, 8
