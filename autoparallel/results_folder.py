@@ -1,4 +1,4 @@
-"""The folder that a search leaves: plan.json, front.csv, proof.json and report.html.
+"""The folder that a search leaves: plan.json, problem.json, front.csv, proof.json and report.html.
 
 A folder is written whole or not at all: its files are made in a hidden folder beside or inside it and
 renamed into place at the end.
@@ -19,11 +19,14 @@ from typing import Any
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import SCHEMA, Memory, Metrics, Operation, Plan
+from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
 from autoparallel.errors import Fault, OutputError, ProblemError
+from autoparallel.problem_file.resolved import read_resolved, resolved_document
 
 PROOF_SCHEMA = "autoparallel.proof/1"
 PLAN_FILE = "plan.json"
+PROBLEM_FILE = "problem.json"
 
 
 def json_text(document: Any) -> str:
@@ -63,6 +66,7 @@ def result_files(result: SearchResult) -> dict[str, str]:
     return {
         "front.csv": result.to_frame().to_csv(index=False, lineterminator="\n"),
         "proof.json": json_text({**proof, **result.proof.to_dict()}),
+        PROBLEM_FILE: json_text(resolved_document(result.problem)),
         PLAN_FILE: json_text(plan_document(result)),
     }
 
@@ -184,21 +188,65 @@ def read_plan(path: Path) -> Plan:
     ProblemError
         There is no such file, or it is no plan of this schema.
     """
-    file = Path(path) / PLAN_FILE if Path(path).is_dir() else Path(path)
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ProblemError([Fault(f"cannot read it: {error.strerror or error}", file=str(file))]) from error
-    except UnicodeDecodeError as error:
-        raise ProblemError([Fault("is not UTF-8 text, so it is no plan.json", file=str(file))]) from error
-    except json.JSONDecodeError as error:
-        raise ProblemError([Fault(f"is no JSON: {error.msg}", file=str(file), line=error.lineno)]) from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise ProblemError([Fault(f"is no plan: its schema is not {SCHEMA!r}", file=str(file), key="schema")])
+    data = read_plan_data(path)
     try:
         return _plan(data)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ProblemError([Fault(f"is no whole plan: {error}", file=str(file))]) from error
+        raise ProblemError([Fault(f"is no whole plan: {error}", file=str(plan_path(path)))]) from error
+
+
+def read_plan_data(path: Path) -> dict[str, Any]:
+    """What the plan.json of a results folder, or a plan.json, holds besides the plan too.
+
+    Raises
+    ------
+    ProblemError
+        There is no such file, or its schema is not that of a plan.
+    """
+    file = plan_path(path)
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ProblemError([_unreadable(file, error)]) from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ProblemError([Fault(f"is no plan: its schema is not {SCHEMA!r}", file=str(file), key="schema")])
+    return data
+
+
+def read_problem(path: Path) -> Problem:
+    """The problem that the plan of a results folder, or a plan.json in one, answers.
+
+    Raises
+    ------
+    ProblemError
+        No problem.json is there, it cannot be read, or it belongs to another plan.
+    """
+    file = plan_path(path).with_name(PROBLEM_FILE)
+    try:
+        problem = read_resolved(file.read_text(encoding="utf-8"), file=str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProblemError([_unreadable(file, error)]) from error
+    if read_plan_data(path).get("fingerprint") != problem.fingerprint:
+        message = f"is not the problem that {PLAN_FILE} answers: their fingerprints differ"
+        raise ProblemError([Fault(message, file=str(file), key="fingerprint")])
+    return problem
+
+
+def plan_path(path: Path) -> Path:
+    """The plan.json that is meant by a results folder or by the file itself."""
+    path = Path(path)
+    return path / PLAN_FILE if path.is_dir() else path
+
+
+def _unreadable(file: Path, error: Exception) -> Fault:
+    """Why a file of a result cannot be read."""
+    if isinstance(error, OSError):
+        return Fault(f"cannot read it: {error.strerror or error}", file=str(file))
+    if isinstance(error, UnicodeDecodeError):
+        return Fault(f"is not UTF-8 text, so it is no {file.name}", file=str(file))
+    if isinstance(error, json.JSONDecodeError):
+        return Fault(f"is no JSON: {error.msg}", file=str(file), line=error.lineno)
+    return Fault(f"is no JSON that a result holds: {error}", file=str(file))
 
 
 def _plan(data: dict[str, Any]) -> Plan:

@@ -10,7 +10,9 @@ import pytest
 
 from autoparallel.domain import Layout, Memory, Metrics, Operation, Plan
 from autoparallel.errors import OutputError, ProblemError
-from autoparallel.results_folder import json_text, read_plan, staged, write_file
+from autoparallel.problem_file import load_problem
+from autoparallel.problem_file.resolved import resolved_document
+from autoparallel.results_folder import json_text, read_plan, read_problem, staged, write_file
 
 NAMES = ("ttft_s", "tpot_s", "prefill_s", "run_s", "requests_per_s", "prefill_tokens_per_ms_per_gpu",
          "decode_tokens_per_ms_per_gpu", "total_tokens_per_ms_per_gpu", "prefill_mfu", "decode_mfu",
@@ -141,3 +143,42 @@ def test_a_missing_or_binary_plan_is_refused(tmp_path: Path) -> None:
 def test_numbers_that_are_not_finite_become_null() -> None:
     text = json_text({"a": float("inf"), "b": [float("nan"), 0.1], "c": (1, "é")})
     assert json.loads(text) == {"a": None, "b": [None, 0.1], "c": [1, "é"]}
+
+
+@pytest.fixture
+def answered(tmp_path: Path, small_problem: str) -> Path:
+    """A folder with a plan and the problem that it answers."""
+    file = tmp_path / "small.toml"
+    file.write_text(small_problem, encoding="utf-8")
+    problem = load_problem(file)
+    plan = json_text({**PLAN.to_dict(), "fingerprint": problem.fingerprint})
+    with staged(tmp_path / "result") as stage:
+        stage.write({"problem.json": json_text(resolved_document(problem)), "plan.json": plan})
+    return tmp_path / "result"
+
+
+def test_the_problem_of_a_result_reads_back(answered: Path) -> None:
+    problem = load_problem(answered.parent / "small.toml")
+    assert read_problem(answered) == problem
+    assert read_problem(answered / "plan.json") == problem
+
+
+def test_the_problem_of_another_plan_is_refused(answered: Path) -> None:
+    (answered / "plan.json").write_text(json_text({**PLAN.to_dict(), "fingerprint": "of another"}))
+    with pytest.raises(ProblemError, match="fingerprints differ"):
+        read_problem(answered)
+
+
+def test_a_result_without_its_problem_is_refused(answered: Path) -> None:
+    (answered / "problem.json").unlink()
+    with pytest.raises(ProblemError, match=r"problem\.json: cannot read it"):
+        read_problem(answered)
+    (answered / "problem.json").write_bytes(b"\xff")
+    with pytest.raises(ProblemError, match="UTF-8"):
+        read_problem(answered)
+
+
+def test_a_plan_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("[" * 100_000)
+    with pytest.raises(ProblemError, match="no JSON"):
+        read_plan(tmp_path)

@@ -19,7 +19,7 @@ from autoparallel.errors import Conflict, InfeasibleError
 from autoparallel.results_folder import read_plan
 
 Run = Callable[..., Result]
-FILES = ["front.csv", "plan.json", "proof.json", "report.html"]
+FILES = ["front.csv", "plan.json", "problem.json", "proof.json", "report.html"]
 
 
 def test_it_writes_the_result_next_to_the_working_directory(
@@ -39,7 +39,7 @@ def test_it_writes_the_result_next_to_the_working_directory(
 def test_the_same_seed_gives_the_same_bytes(run: Run, problem: str) -> None:
     for name in ("a", "b"):
         assert run("search", problem, "--out", name, "--seed", "7", "--quiet").exit_code == 0
-    for name in ("plan.json", "front.csv"):
+    for name in ("plan.json", "problem.json", "front.csv"):
         assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
     assert "wall_s" not in Path("a/plan.json").read_text(encoding="utf-8")
     assert "wall_s" in Path("a/proof.json").read_text(encoding="utf-8")
