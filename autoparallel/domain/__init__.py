@@ -1,5 +1,6 @@
 """What the program talks about: frozen dataclasses without input, output or physics."""
 
+from autoparallel.domain.engine import EngineOptions
 from autoparallel.domain.hardware import Hardware, Link
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.model import Model
@@ -10,6 +11,7 @@ from autoparallel.domain.search_space import SearchSpace
 from autoparallel.domain.workload import Lengths, Workload
 
 __all__ = [
+    "EngineOptions",
     "Hardware",
     "Layout",
     "Lengths",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from autoparallel.domain.engine import EngineOptions
 from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.model import Model
 from autoparallel.domain.requirements import Requirements
@@ -17,7 +18,8 @@ class Problem:
     """Model, hardware, workload, requirements and search space.
 
     ``name`` is the stem of the problem file; ``warnings`` lists what the file leaves to defaults that
-    a user should know of; ``fingerprint`` is a hash of the problem's content.
+    a user should know of; ``fingerprint`` is a hash of the problem's content. ``engine`` names the
+    serving engine that has to be able to launch every plan, ``None`` where any layout will do.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Problem:
     search: SearchSpace = field(default_factory=SearchSpace)
     warnings: tuple[str, ...] = ()
     fingerprint: str = ""
+    engine: str | None = None
+    engine_options: EngineOptions = field(default_factory=EngineOptions)
 
     @property
     def prefer(self) -> tuple[str, ...]:
@@ -42,6 +46,12 @@ class Problem:
     def max_gpus(self) -> int:
         """GPUs of the largest deployment that the search looks at."""
         return min(self.search.max_gpus, self.requirements.max_gpus or self.search.max_gpus)
+
+    @property
+    def memory_limit_gb(self) -> float:
+        """What a plan may take of a GPU: all of it, or what the engine is told to keep to. [1e9 bytes]"""
+        share = self.engine_options.gpu_memory_utilization if self.engine else None
+        return self.hardware.memory_gb * (share or 1.0)
 
     def replicas_for(self, batch: int) -> int:
         """Instances of ``batch`` sequences that the deployment has."""

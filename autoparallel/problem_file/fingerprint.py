@@ -22,5 +22,7 @@ def fingerprint(problem: Problem) -> str:
         "requirements": asdict(problem.requirements),
         "search": asdict(problem.search),
     }
+    if problem.engine is not None:
+        content["engine"] = {"name": problem.engine, **asdict(problem.engine_options)}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

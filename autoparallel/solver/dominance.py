@@ -19,7 +19,10 @@ def without_dominated(tables: Tables) -> Candidates:
     candidates = tables.candidates
     attention, experts = candidates.attention, candidates.experts
     columns, expert_columns = _columns(tables)
-    keep = _undominated(np.stack([attention.gpus_per_stage, attention.reach, attention.tp]), columns)
+    # An engine may launch one kind of sequence parallelism only with some numbers of stages.
+    kinds = attention.kind * (tables.machine.problem.engine is not None)
+    keys = np.stack([attention.gpus_per_stage, attention.reach, attention.tp, kinds])
+    keep = _undominated(keys, columns)
     keep_experts = _undominated(np.stack([experts.gpus_per_stage, experts.reach]), expert_columns)
     return Candidates(
         AttentionCandidates(*(column[keep] for column in attention)),

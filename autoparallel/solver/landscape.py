@@ -12,7 +12,7 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.candidates import Candidates, candidates_for
-from autoparallel.solver.rules import LIMITS, LimitRule
+from autoparallel.solver.rules import LIMITS, STRUCTURE, LimitRule
 
 # Plans that are looked at, at most; of larger spaces a seeded sample is.
 LARGEST = 400_000
@@ -48,6 +48,8 @@ def landscape(
     largest = problem.max_gpus if max_gpus is None else max_gpus
     tables = [_layouts(candidates_for(problem, *pair, max_gpus=largest), pair, largest) for pair in pairs]
     table = PlanTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
+    launched = np.all([rule.allows_rows(problem, table) for rule in STRUCTURE], axis=0)
+    table = table.rows(np.flatnonzero(launched))
     complete = len(table.tp) <= LARGEST
     if not complete:
         chosen = np.random.default_rng(seed).choice(len(table.tp), LARGEST, replace=False)
