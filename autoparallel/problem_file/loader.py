@@ -16,6 +16,7 @@ from autoparallel.problem_file.candidates import check_candidates
 from autoparallel.problem_file.compatibility import check_dtypes
 from autoparallel.problem_file.defaults import default_warnings
 from autoparallel.problem_file.document import read_document
+from autoparallel.problem_file.engine_section import build_engine
 from autoparallel.problem_file.faults import Faults, checked
 from autoparallel.problem_file.fingerprint import fingerprint
 from autoparallel.problem_file.hardware_section import build_hardware
@@ -23,6 +24,7 @@ from autoparallel.problem_file.inheritance import inherit_hardware, inherit_mode
 from autoparallel.problem_file.model_section import build_model
 from autoparallel.problem_file.schema import (
     SECTIONS,
+    EngineSection,
     HardwareSection,
     ModelSection,
     ProblemFile,
@@ -94,6 +96,8 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
     requirements, _ = _section(RequirementsSection, "requirements", tables, faults)
     space, _ = _section(SearchSection, "search", tables, faults)
     search = build_search(space, workload_section.concurrency, faults)
+    engine_section, bad_engine = _section(EngineSection, "engine", tables, faults)
+    engine, engine_options = build_engine(engine_section, tables.get("engine", {}), bad_engine, faults)
     if model:
         check_candidates(model, search, faults)
     if model and hardware:
@@ -107,6 +111,8 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
         workload=workload,
         requirements=build_requirements(requirements),
         search=search,
+        engine=engine,
+        engine_options=engine_options,
     )
 
 

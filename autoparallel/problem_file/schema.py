@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from autoparallel.domain.engine import ENGINES
 from autoparallel.domain.model import CHUNKED, DENSE, FULL, SLIDING, SPARSE
 from autoparallel.domain.requirements import PHASES
 from autoparallel.domain.search_space import OBJECTIVES, SP_KINDS
@@ -173,6 +174,16 @@ class SearchSection(Section):
     prefer: Objectives | None = None
 
 
+class EngineSection(Section):
+    """The serving engine that has to be able to launch every plan."""
+
+    name: Annotated[str, fields.OneOf(ENGINES)] | None = None
+    model_path: fields.Name | None = Field(None, description="Hugging Face name or folder; default model.name.")
+    gpu_memory_utilization: fields.Share | None = Field(
+        None, description="Share of a GPU's memory that the engine may take."
+    )
+
+
 class ProblemFile(Section):
     """A problem of autoparallel: which model, on which hardware, for what."""
 
@@ -181,6 +192,7 @@ class ProblemFile(Section):
     workload: WorkloadSection
     requirements: RequirementsSection = RequirementsSection()
     search: SearchSection = SearchSection()
+    engine: EngineSection | None = None
 
 
 # Tables inside sections, by their key.
@@ -197,4 +209,5 @@ SECTIONS: dict[str, type[Section]] = {
     "workload": WorkloadSection,
     "requirements": RequirementsSection,
     "search": SearchSection,
+    "engine": EngineSection,
 }

@@ -65,6 +65,10 @@ class StructureRule:
         """Numbers of stages that the rule allows."""
         return np.ones(len(pp), dtype=bool)
 
+    def allows_rows(self, problem: Problem, table: PlanTable) -> Mask:
+        """Rows of a table of allowed candidates that the rule allows: for rules about several parts."""
+        return np.ones(len(table.tp), dtype=bool)
+
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         """The CP-SAT form: candidates that the rule refuses are not chosen while it is enforced."""
         problem, candidates = model.problem, model.candidates

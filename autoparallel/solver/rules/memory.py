@@ -24,7 +24,7 @@ class Memory(LimitRule):
     unit = "GB"
 
     def limit(self, problem: Problem) -> float | None:
-        return problem.hardware.memory_gb
+        return problem.memory_limit_gb
 
     def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
         return values.memory_bytes / 1e9
@@ -33,7 +33,7 @@ class Memory(LimitRule):
         return bounds.memory_bytes / 1e9
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
-        model.limit_memory(model.problem.hardware.memory_gb * 1e9, enforced)
+        model.limit_memory(model.problem.memory_limit_gb * 1e9, enforced)
 
 
 RULE = Memory()
