@@ -1,0 +1,100 @@
+"""One possible reading of a written plan, with everything estimated for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from autoparallel.audit.written import PLAN, Claim, Stated, WrittenPlan
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.errors import LayoutError
+from autoparallel.planner import evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A layout that can be launched and is as near to the written one as can be.
+
+    Attributes
+    ----------
+    name : str
+        What is taken at its word, in few words.
+    changes : tuple of str
+        What had to give way, each as ``dp 8 -> 4``.
+    """
+
+    name: str
+    layout: Layout
+    batch: int
+    microbatch: int
+    changes: tuple[str, ...] = ()
+
+    @property
+    def sequences(self) -> int:
+        """Sequences in service at once in the whole deployment."""
+        return self.layout.replicas * self.batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A reading of a plan as the checks see it; ``baseline`` is one of the plan it is compared with."""
+
+    problem: Problem
+    written: WrittenPlan
+    reading: Reading
+    baseline: Case | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the reading."""
+        return self.reading.layout
+
+    @cached_property
+    def served(self) -> Problem:
+        """The problem with at least as many sequences as the plan has in service.
+
+        A plan that says how many it serves is judged with all of them there, not idling for want of work.
+        """
+        return self.problem if self.written.exact else serving(self.problem, self.reading.sequences)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The reading, estimated."""
+        reading = self.reading
+        return evaluate(self.served, reading.layout, batch=reading.batch, microbatch=reading.microbatch)
+
+    def with_layout(self, layout: Layout, batch: int) -> Plan | None:
+        """The plan with another layout and batch, or ``None`` where that cannot be launched."""
+        problem = serving(self.served, layout.replicas * batch)
+        try:
+            return evaluate(problem, layout, batch=batch, microbatch=min(self.reading.microbatch, batch))
+        except LayoutError:
+            return None
+
+    def with_derived_parameters(self) -> Case:
+        """The same reading with the architecture's own parameter count."""
+        model = replace(self.problem.model, parameter_basis="derived")
+        return replace(self, problem=replace(self.problem, model=model))
+
+    def claims(self, quantity: str) -> tuple[Claim, ...]:
+        """The claims about this plan itself that state a number of ``quantity``."""
+        return tuple(
+            claim
+            for claim in self.written.claims
+            if claim.quantity == quantity and claim.of == PLAN and claim.stated
+        )
+
+    def stated(self, quantity: str) -> Stated | None:
+        """What the first claim about a quantity states that has two ends, if any."""
+        bounded = (claim.stated for claim in self.claims(quantity) if claim.stated)
+        return next((s for s in bounded if s.low > float("-inf") and s.high < float("inf")), None)
+
+
+def serving(problem: Problem, sequences: int) -> Problem:
+    """The problem with at least this many sequences at once, where it asks for a number at all."""
+    asked = problem.workload.concurrency
+    if asked is None or asked >= sequences:
+        return problem
+    return replace(problem, workload=replace(problem.workload, concurrency=sequences))

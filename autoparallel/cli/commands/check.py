@@ -1,0 +1,58 @@
+"""``autoparallel check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autoparallel.cli.options import json_option, problem_argument, quiet_option, set_option
+
+EPILOG = """\b
+Example:
+  autoparallel check problems/moe10b.toml problems/plans/moe10b-modified.toml
+
+\b
+Exit codes: 0 no claim fails under any reading, 1 one does or the layout is
+impossible, 2 bad input. Claims that name no number leave the answer open.
+"""
+
+
+@click.command("check", epilog=EPILOG, short_help="Audit a plan that somebody wrote, claim by claim.")
+@problem_argument
+@click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
+@click.option("--formulas", is_flag=True, help="Show the formula of every claim, also of those that hold.")
+@set_option
+@json_option
+@quiet_option
+def command(
+    problem_path: Path,
+    plan_path: Path,
+    formulas: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Judge every claim of PLAN (a plan file, a plan.json or a results folder) for PROBLEM."""
+    from autoparallel.audit import audit, read_written_plan
+    from autoparallel.problem_file import load_problem
+    from autoparallel.results_folder import json_text
+
+    problem = load_problem(problem_path, overrides)
+    found = audit(problem, read_written_plan(plan_path, problem))
+    if as_json:
+        click.echo(json_text(found.to_dict()), nl=False)
+    elif not quiet:
+        from autoparallel.cli.audit_text import audit_answer
+        from autoparallel.cli.terminal import answer_console
+
+        console = answer_console()
+        for part in audit_answer(found, every_formula=formulas):
+            console.print(part)
+    if not quiet:
+        from autoparallel.cli.terminal import say
+
+        for warning in (*found.written.warnings, *problem.warnings):
+            say(f"Warning: {warning}")
+    if not found.passed:
+        raise click.exceptions.Exit(1)
