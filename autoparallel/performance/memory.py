@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autoparallel.performance.architecture import parameters_by_part
+from autoparallel.performance.architecture import indexer_bytes_per_token, parameters_by_part
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.ffn_part import ExpertPart
 from autoparallel.performance.operators.cost import Flag, Quantity
@@ -34,7 +34,8 @@ class AttentionMemory:
     def attention_layer_bytes(self) -> Quantity:
         """Projections of a layer, split over tp.
 
-        A rank has one KV head at least; MLA's down-projections are on every rank.
+        A rank has one KV head at least; MLA's down-projections and the mean layer's share of indexers are
+        on every rank.
         """
         model, part, h = self.model, self.part, self.model.hidden_size
         value = self.machine.attention_weight_bytes
@@ -43,7 +44,8 @@ class AttentionMemory:
             replicated = h * (model.q_lora_rank + model.kv_lora_rank + model.qk_rope_head_dim)
             per_head = (model.q_lora_rank or h) * query_dim + model.v_head_dim * h
             per_head += model.kv_lora_rank * (model.qk_nope_head_dim + model.v_head_dim)
-            return (replicated + part.heads * per_head) * value
+            indexer = self.parameters.indexer * model.indexer_layers / model.num_hidden_layers
+            return (replicated + part.heads * per_head + indexer) * value
         bias = 1 if model.attention_bias else 0
         inputs = (part.heads + 2.0 * part.kv_heads) * (model.head_dim * (h + bias))
         return (inputs + part.heads * (model.head_dim * h)) * value
@@ -79,7 +81,10 @@ class AttentionMemory:
         return total + final_norm + copies * vocabulary / self.part.degrees.tp
 
     def kv_cache(self, stage: Stage) -> Quantity:
-        """KV cache of all sequences of the batch at the longest ISL + OSL, bounded by windows."""
+        """KV cache of all sequences of the batch at the longest ISL + OSL, bounded by windows.
+
+        MLA's latents and an indexer's keys are on every tp rank.
+        """
         model, part, longest = self.model, self.part, self.machine.longest_sequence
         tokens = sum(n * min(longest, model.window_of(kind)) for kind, n in stage.attention)
         if model.is_mla:
@@ -87,7 +92,9 @@ class AttentionMemory:
         else:
             values = part.kv_heads * (2 * model.head_dim)
         sequences = part.degrees.batch / part.degrees.dp
-        return sequences * values * (tokens * self.machine.kv_bytes) / part.degrees.cp
+        layers = (stage.dense + stage.routed) / model.num_hidden_layers
+        keys = longest * layers * indexer_bytes_per_token(model)
+        return sequences * (values * (tokens * self.machine.kv_bytes) + keys) / part.degrees.cp
 
     @cached_property
     def residual(self) -> Quantity:

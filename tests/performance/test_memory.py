@@ -83,6 +83,18 @@ def test_mla_cache_is_on_every_tp_rank(problems: Any) -> None:
     assert rows(problems.mla(), tp=4, ep=4).kv_cache_bytes == 8 * 128 * 4 * 40
 
 
+def test_indexer_of_sparse_attention_keeps_keys_and_weights_on_every_tp_rank(problems: Any) -> None:
+    # A key of 32 fp8 values and a float32 scale a token in each of 4 layers; 2 heads of queries from 32
+    # latents, a key and 2 weights from 64 values, a norm of 64: 2 x 32 x 32 + 64 x 34 + 64 = 4,288.
+    sparse = {"index_n_heads": 2, "index_head_dim": 32, "index_topk": 64, "indexer_layers": 4}
+    for degrees in ({}, {"tp": 4, "ep": 4}):
+        plain, indexed = rows(problems.mla(), **degrees), rows(problems.mla(**sparse), **degrees)
+        assert indexed.kv_cache_bytes - plain.kv_cache_bytes == 8 * 128 * 4 * 36
+        assert indexed.weights_bytes - plain.weights_bytes == 2 * 4 * 4288
+    stages = rows_by_stage(problems.mla(**sparse), pp=4)
+    assert stages[1].kv_cache_bytes == 8 * 128 * (40 + 36)
+
+
 def test_window_bounds_the_cache(problems: Any) -> None:
     held = rows(problems.make(layer_types=(FULL, SLIDING) * 2, sliding_window=10))
     assert held.kv_cache_bytes == 8 * 256 * (2 * 128 + 2 * 10)
