@@ -61,16 +61,12 @@ def _next_in(around: Landscape, best: Objectives, prefer: Sequence[str]) -> int 
     differs = np.zeros(len(values.gpus), dtype=bool)
     for name, column in columns.items():
         differs |= np.abs(column - costs[name]) > RESOLUTION * abs(costs[name])
-    rows = np.flatnonzero(around.feasible & differs)
-    if not len(rows):
-        return None
-    order = [*prefer, *(name for name in columns if name not in prefer)]
-    return int(rows[np.lexsort([columns[name][rows] for name in reversed(order)])[0]])
+    return around.preferred(np.flatnonzero(around.feasible & differs), prefer)
 
 
 def _why(best: Plan, second: Plan, prefer: Sequence[str]) -> str:
     """The first preferred objective in which the second is worse, and where its time goes."""
-    mine, theirs = _objectives(best), _objectives(second)
+    mine, theirs = plan_objectives(best), plan_objectives(second)
     equal = []
     for name in prefer:
         a, b = getattr(mine, name), getattr(theirs, name)
@@ -112,7 +108,8 @@ def _gpu_time_by_operation(plan: Plan) -> dict[tuple[str, str], float]:
     return total
 
 
-def _objectives(plan: Plan) -> Objectives:
+def plan_objectives(plan: Plan) -> Objectives:
+    """What a plan is compared by."""
     return Objectives(float(plan.gpus), plan.metrics.total_tokens_per_ms_per_gpu, plan.metrics.ttft_s)
 
 

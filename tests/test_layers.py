@@ -24,6 +24,7 @@ LAYERS = [
     {"tuning"},
     {"answer"},
     {"planner"},
+    {"explanation"},
     {"results_folder"},
     {"report", "exporters", "audit"},
     {"cli"},

@@ -76,15 +76,22 @@ class FrontSolver:
     def __init__(self, machine: Machine, *, seed: int = 0) -> None:
         self.machine, self.problem, self.seed = machine, machine.problem, seed
 
-    def solve(self, batch: int, microbatch: int, incumbents: Sequence[Objectives] = ()) -> PairFront:
-        """The non-dominated layouts that no incumbent dominates or equals."""
+    def solve(
+        self,
+        batch: int,
+        microbatch: int,
+        incumbents: Sequence[Objectives] = (),
+        *,
+        first_only: bool = False,
+    ) -> PairFront:
+        """The non-dominated layouts that no incumbent dominates or equals, or any one of them."""
         candidates = candidates_for(self.problem, batch, microbatch)
         spanned = layouts_spanned(candidates, self.problem.max_gpus)
         narrowed = self._narrowed(candidates, batch, microbatch, incumbents) if spanned else None
         if narrowed is None:
             return PairFront((), (), spanned, True, True, 0.0)
         tables = Tables(self.machine, narrowed, batch, microbatch)
-        return _Pair(self, tables, batch, microbatch, spanned).front(incumbents)
+        return _Pair(self, tables, batch, microbatch, spanned).front(incumbents, first_only=first_only)
 
     def _narrowed(
         self, candidates: Candidates, batch: int, microbatch: int, incumbents: Sequence[Objectives]
@@ -151,7 +158,7 @@ class _Pair:
         # Any objective that grows with each of the three ends on a non-dominated plan.
         self.model.cp.minimize(self.model.gpu_time + self.model.ttft + self.model.gpus)
 
-    def front(self, incumbents: Sequence[Objectives]) -> PairFront:
+    def front(self, incumbents: Sequence[Objectives], *, first_only: bool) -> PairFront:
         """Solve, exclude what the plan found dominates, solve again, until the model is infeasible."""
         self._prune(incumbents)
         for other in incumbents:
@@ -173,6 +180,8 @@ class _Pair:
             points.append(Point(layout, self.batch, self.microbatch, objectives))
             shortest_s = min(objectives.ttft_s, self._run_s(objectives))
             rounding = max(rounding, self.model.rounding_s() / shortest_s)
+            if first_only:
+                break
             self._exclude(objectives)
             self._prune([objectives])
         return PairFront(tuple(points), tuple(solves), self.spanned, False, complete, rounding)

@@ -36,6 +36,19 @@ class Landscape(NamedTuple):
         mask: npt.NDArray[np.bool_] = np.asarray(self.keeps.all(axis=1))
         return mask
 
+    def preferred(self, rows: npt.NDArray[np.int64], prefer: Sequence[str]) -> int | None:
+        """The row among ``rows`` that comes first in the order of preference."""
+        if not len(rows):
+            return None
+        values = self.values
+        columns = {
+            "gpus": values.gpus,
+            "throughput": -values.total_tokens_per_ms_per_gpu,
+            "ttft_s": values.ttft_s,
+        }
+        order = [*prefer, *(name for name in columns if name not in prefer)]
+        return int(rows[np.lexsort([columns[name][rows] for name in reversed(order)])[0]])
+
 
 def landscape(
     machine: Machine, pairs: Sequence[tuple[int, int]], *, seed: int = 0, max_gpus: int | None = None
@@ -46,6 +59,8 @@ def landscape(
     """
     problem = machine.problem
     largest = problem.max_gpus if max_gpus is None else max_gpus
+    if not pairs:
+        raise ValueError("a landscape of no pairs")
     tables = [_layouts(candidates_for(problem, *pair, max_gpus=largest), pair, largest) for pair in pairs]
     table = PlanTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
     launched = np.all([rule.allows_rows(problem, table) for rule in STRUCTURE], axis=0)

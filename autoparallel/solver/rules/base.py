@@ -93,6 +93,10 @@ class LimitRule:
         """The limit, ``None`` where the problem sets none."""
         raise NotImplementedError
 
+    def with_limit(self, problem: Problem, limit: float | None) -> Problem:
+        """The problem with another limit, or with none."""
+        raise NotImplementedError
+
     def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
         """The quantity that is limited, for every plan of a table."""
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoparallel.domain.problem import Problem
@@ -26,6 +27,10 @@ class Concurrency(LimitRule):
 
     def limit(self, problem: Problem) -> float | None:
         return problem.workload.concurrency
+
+    def with_limit(self, problem: Problem, limit: float | None) -> Problem:
+        concurrency = None if limit is None else round(limit)
+        return replace(problem, workload=replace(problem.workload, concurrency=concurrency))
 
     def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
         return table.replicas * table.batch

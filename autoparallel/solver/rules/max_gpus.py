@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoparallel.domain.problem import Problem
@@ -25,6 +26,10 @@ class MaxGpus(LimitRule):
 
     def limit(self, problem: Problem) -> float | None:
         return problem.requirements.max_gpus
+
+    def with_limit(self, problem: Problem, limit: float | None) -> Problem:
+        max_gpus = None if limit is None else round(limit)
+        return replace(problem, requirements=replace(problem.requirements, max_gpus=max_gpus))
 
     def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
         return values.gpus

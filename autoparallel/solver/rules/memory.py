@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoparallel.domain.problem import Problem
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from autoparallel.solver.bounds import Bounds
     from autoparallel.solver.layout_model import LayoutModel
 
+# More than any GPU will have, for a problem without the limit.
+UNLIMITED_GB = 1e9
+
 
 class Memory(LimitRule):
     """Weights, KV cache, activations, buffers and reserve of the fullest GPU fit."""
@@ -25,6 +29,11 @@ class Memory(LimitRule):
 
     def limit(self, problem: Problem) -> float | None:
         return problem.memory_limit_gb
+
+    def with_limit(self, problem: Problem, limit: float | None) -> Problem:
+        usable = problem.memory_limit_gb / problem.hardware.memory_gb
+        memory_gb = UNLIMITED_GB if limit is None else limit / usable
+        return replace(problem, hardware=replace(problem.hardware, memory_gb=memory_gb))
 
     def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
         return values.memory_bytes / 1e9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoparallel.domain.problem import Problem
@@ -26,6 +27,10 @@ class Throughput(LimitRule):
 
     def limit(self, problem: Problem) -> float | None:
         return problem.requirements.throughput_tokens_per_ms_per_gpu
+
+    def with_limit(self, problem: Problem, limit: float | None) -> Problem:
+        requirements = replace(problem.requirements, throughput_tokens_per_ms_per_gpu=limit)
+        return replace(problem, requirements=requirements)
 
     def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
         column: Array = getattr(values, f"{problem.requirements.throughput_phase}_tokens_per_ms_per_gpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoparallel.domain.problem import Problem
@@ -25,6 +26,9 @@ class TimeToFirstToken(LimitRule):
 
     def limit(self, problem: Problem) -> float | None:
         return problem.requirements.ttft_s
+
+    def with_limit(self, problem: Problem, limit: float | None) -> Problem:
+        return replace(problem, requirements=replace(problem.requirements, ttft_s=limit))
 
     def column(self, problem: Problem, table: PlanTable, values: Estimates) -> Array:
         return values.ttft_s

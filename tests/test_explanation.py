@@ -1,0 +1,120 @@
+"""Explanations: conflicts against all subsets of rules, changes checked by searching with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from autoparallel.domain.problem import Problem
+from autoparallel.errors import InfeasibleError
+from autoparallel.explanation import Explanation, explain, minimal_conflicts
+from autoparallel.performance.machine import Machine
+from autoparallel.planner import search
+from autoparallel.problem_file import load_problem
+from autoparallel.report.figures.tornado import _get_info, write_tornado
+from autoparallel.solver.landscape import landscape
+from autoparallel.solver.rules import LIMITS
+from autoparallel.tuning.space import PairSpace
+
+MOE10B = Path(__file__).parent.parent / "problems" / "moe10b.toml"
+SMALL = ("search.max_gpus=16", "search.batch=[32, 64, 128]", "search.microbatch=[32, 64, 128]")
+
+
+def problem(*overrides: str) -> Problem:
+    return load_problem(MOE10B, (*SMALL, *overrides))
+
+
+@pytest.fixture(scope="module")
+def feasible() -> Explanation:
+    return explain(problem())
+
+
+def test_minimal_conflicts_are_all_and_only_the_minimal_ones() -> None:
+    asked = problem("requirements.max_gpus=1", "hardware.memory_gb=30")
+    plans = landscape(Machine(asked), PairSpace(asked).pairs, max_gpus=16)
+    names = [rule.name for rule in plans.rules]
+
+    def kept(subset: tuple[str, ...]) -> bool:
+        return bool(plans.keeps[:, [names.index(name) for name in subset]].all(axis=1).any())
+
+    conflicts = minimal_conflicts(plans)
+    assert conflicts
+    for conflict in conflicts:
+        assert not kept(conflict)
+        assert all(kept(tuple(set(conflict) - {name})) for name in conflict if len(conflict) > 1)
+    for size in range(1, len(names) + 1):
+        for subset in combinations(names, size):
+            covered = any(set(conflict) <= set(subset) for conflict in conflicts)
+            assert kept(subset) != covered
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("requirements.max_gpus=1",),
+        ("requirements.ttft_s=0.5",),
+        ("hardware.memory_gb=4",),
+        ("requirements.throughput_tokens_per_ms_per_gpu=70",),
+        ("requirements.throughput_phase='decode'",),
+    ],
+)
+def test_a_single_change_makes_the_problem_feasible_and_a_smaller_one_does_not(
+    overrides: tuple[str, ...],
+) -> None:
+    asked = problem(*overrides)
+    with pytest.raises(InfeasibleError):
+        search(asked)
+    explanation = explain(asked)
+    assert not explanation.feasible
+    assert explanation.exact
+    assert explanation.relaxations
+    rules = {rule.name: rule for rule in LIMITS}
+    for relaxation in explanation.relaxations:
+        assert relaxation.verified
+        (change,) = relaxation.changes
+        rule = rules[change.rule]
+        enough = change.value * (0.999999 if rule.at_least else 1.000001)
+        assert search(rule.with_limit(asked, enough)).best.feasible
+        before = change.value * (1.01 if rule.at_least else 0.99)
+        before = before - 0.6 if change.unit == "GPUs" else before
+        with pytest.raises(InfeasibleError):
+            search(rule.with_limit(asked, before))
+        assert relaxation.tight
+
+
+def test_two_rules_give_way_together_where_neither_alone_is_enough() -> None:
+    asked = problem("requirements.ttft_s=0.0001", "requirements.throughput_tokens_per_ms_per_gpu=1000")
+    asked = replace(asked, requirements=replace(asked.requirements, throughput_phase="prefill"))
+    explanation = explain(asked)
+    assert explanation.forbidden
+    assert {len(relaxation.changes) for relaxation in explanation.relaxations} == {2}
+    assert all(relaxation.verified for relaxation in explanation.relaxations)
+
+
+def test_gains_are_those_of_a_search_with_the_lever_moved(feasible: Explanation) -> None:
+    assert feasible.best is not None
+    asked = problem()
+    gain = next(g for g in feasible.gains if g.lever == "memory bandwidth" and g.after > g.before)
+    faster = replace(asked, hardware=replace(asked.hardware, memory_bandwidth_gb_per_s=gain.after))
+    best = search(faster).best
+    assert gain.objectives is not None
+    assert gain.objectives.throughput == pytest.approx(best.metrics.total_tokens_per_ms_per_gpu)
+    assert gain.layout == best.layout
+    # More bandwidth is never worse, less never better.
+    assert gain.objectives.throughput >= feasible.best.metrics.total_tokens_per_ms_per_gpu
+
+
+def test_tornado_bars_are_relative_changes(feasible: Explanation, tmp_path: Path) -> None:
+    info = _get_info(feasible)
+    assert feasible.best is not None
+    gain = next(g for g in feasible.gains if g.lever == "compute" and g.after > g.before)
+    bar = next(b for b in info.bars["throughput"] if b.lever == "Compute" and b.is_up)
+    assert gain.objectives is not None
+    before = feasible.best.metrics.total_tokens_per_ms_per_gpu
+    assert bar.change_percent == pytest.approx(100 * (gain.objectives.throughput / before - 1))
+    target = tmp_path / "tornado.html"
+    write_tornado(feasible, problem(), target)
+    assert "what one step would buy" in target.read_text()
