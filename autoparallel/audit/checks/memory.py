@@ -19,7 +19,6 @@ _PARTS = {
     "buffer_memory": ("buffer_bytes", "communication buffers"),
     "reserved_memory": ("reserved_bytes", "what driver, runtime and engine take"),
 }
-_SHORT = {name: name.removesuffix("_memory").replace("_", " ") for name in _PARTS}
 
 
 class MemoryCheck(Check):
@@ -34,10 +33,7 @@ class MemoryCheck(Check):
     def computed(self, claim: Claim, case: Case) -> Iterator[Computed]:
         memory, capacity = case.plan.memory, case.problem.hardware.memory_gb * 1e9
         if claim.quantity == "memory":
-            parts = (
-                f"{_SHORT[name]} {gigabytes(getattr(memory, field))}" for name, (field, _) in _PARTS.items()
-            )
-            yield value("", memory.total_bytes, f"{' + '.join(parts)} = {gigabytes(memory.total_bytes)}")
+            yield value("", memory.total_bytes, f"{_sum(case)} = {gigabytes(memory.total_bytes)}")
         elif claim.quantity == "memory_utilisation":
             share = memory.total_bytes / capacity
             yield value(
@@ -49,6 +45,13 @@ class MemoryCheck(Check):
             number = getattr(memory, field)
             formula = _kv_formula(case) if field == "kv_cache_bytes" else gigabytes(number)
             yield value("", number, formula)
+
+
+def _sum(case: Case) -> str:
+    """The parts by name."""
+    memory = case.plan.memory
+    named = ((name.removesuffix("_memory").replace("_", " "), field) for name, (field, _) in _PARTS.items())
+    return " + ".join(f"{name} {gigabytes(getattr(memory, field))}" for name, field in named)
 
 
 def _kv_formula(case: Case) -> str:
