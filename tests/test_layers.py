@@ -26,6 +26,7 @@ LAYERS = [
     {"planner"},
     {"explanation"},
     {"results_folder"},
+    {"verification"},
     {"report", "exporters", "audit"},
     {"cli"},
 ]

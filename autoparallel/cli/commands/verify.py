@@ -1,0 +1,43 @@
+"""``autoparallel verify``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from autoparallel.cli.options import json_option
+
+EPILOG = """\b
+Example:
+  autoparallel verify results/moe10b
+"""
+VERDICTS = {True: "holds", False: "FAILS", None: "not checked"}
+
+
+@click.command("verify", epilog=EPILOG, short_help="Re-check a result without its solver.")
+@click.argument("folder", metavar="RESULT", type=click.Path(path_type=Path))
+@json_option
+def command(folder: Path, as_json: bool) -> None:
+    """Re-check RESULT, a folder that search wrote, without trusting the solver.
+
+    Every rule in its plain form, every number from the performance core, dominance, and all layouts
+    where they are few enough. Exit code 1 where a check fails.
+    """
+    from autoparallel.cli.tables import table
+    from autoparallel.cli.terminal import answer_console
+    from autoparallel.results_folder import json_text
+    from autoparallel.verification import SCHEMA, verify
+
+    checks = verify(folder)
+    failed = any(check.holds is False for check in checks)
+    if as_json:
+        document = {"schema": SCHEMA, "holds": not failed, "checks": [asdict(check) for check in checks]}
+        click.echo(json_text(document), nl=False)
+    else:
+        rows = [(check.name, VERDICTS[check.holds], check.says) for check in checks]
+        columns = ("check", "verdict", "what was looked at")
+        answer_console().print(table(f"Re-check of {folder}", columns, rows, words=columns[1:]))
+    if failed:
+        click.get_current_context().exit(1)

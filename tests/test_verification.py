@@ -1,0 +1,105 @@
+"""Re-checks: a result as written holds, and every way to falsify it is found."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autoparallel.errors import ProblemError
+from autoparallel.planner import search
+from autoparallel.problem_file import load_problem
+from autoparallel.results_folder import result_files
+from autoparallel.verification import verify
+
+MOE10B = Path(__file__).parent.parent / "problems" / "moe10b.toml"
+SMALL = ("search.max_gpus=16", "search.batch=[64, 128]", "search.microbatch=[64, 128]")
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, str]:
+    return result_files(search(load_problem(MOE10B, SMALL)))
+
+
+@pytest.fixture
+def folder(files: dict[str, str], tmp_path: Path) -> Path:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def verdicts(folder: Path) -> dict[str, bool | None]:
+    return {check.name: check.holds for check in verify(folder)}
+
+
+def edit_rows(folder: Path, edit: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> None:
+    path = folder / "front.csv"
+    with path.open(newline="") as file:
+        rows = edit(list(csv.DictReader(file)))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def edit_proof(folder: Path, **changes: object) -> None:
+    path = folder / "proof.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_result_as_search_wrote_it_holds(folder: Path) -> None:
+    assert set(verdicts(folder).values()) == {True}
+
+
+def test_a_wrong_number_is_found(folder: Path) -> None:
+    edit_rows(folder, lambda rows: [{**rows[0], "ttft_s": "1.0"}, *rows[1:]])
+    assert verdicts(folder)["numbers"] is False
+
+
+def test_a_plan_that_breaks_a_rule_is_found(folder: Path) -> None:
+    edit_rows(folder, lambda rows: [*rows, {**rows[0], "dp": "4", "replicas": "1"}])
+    assert verdicts(folder)["rules"] is False
+
+
+def test_a_missing_plan_is_found(folder: Path) -> None:
+    edit_rows(folder, lambda rows: rows[:-1])
+    assert verdicts(folder)["exhaustion"] is False
+
+
+def test_a_dominated_plan_is_found(folder: Path) -> None:
+    # Split experts instead of spread ones: slower on as many GPUs.
+    edit_rows(folder, lambda rows: [*rows, {**rows[0], "ep": "1", "etp": "2"}])
+    found = verdicts(folder)
+    assert found["dominance"] is False
+    assert found["numbers"] is False
+
+
+def test_another_order_of_the_front_is_found(folder: Path) -> None:
+    edit_rows(folder, lambda rows: [rows[1], rows[0], *rows[2:]])
+    assert verdicts(folder)["best"] is False
+
+
+def test_a_proof_that_claims_too_much_is_found(folder: Path) -> None:
+    solves = json.loads((folder / "proof.json").read_text())["solves"]
+    edit_proof(folder, solves=[{**solves[0], "status": "FEASIBLE"}, *solves[1:]])
+    assert verdicts(folder)["solves"] is False
+    edit_proof(folder, layouts_spanned=7)
+    assert verdicts(folder)["exhaustion"] is False
+    edit_proof(folder, fingerprint="another")
+    assert verdicts(folder)["problem"] is False
+
+
+@pytest.mark.parametrize("name", ["front.csv", "proof.json", "plan.json", "problem.json"])
+def test_what_cannot_be_read_is_named(folder: Path, name: str) -> None:
+    (folder / name).write_text("\x00{")
+    with pytest.raises(ProblemError, match=name.replace(".", r"\.")):
+        verify(folder)
+
+
+def test_a_count_that_is_none_is_named_with_its_line(folder: Path) -> None:
+    edit_rows(folder, lambda rows: [{**rows[0], "tp": "-1"}, *rows[1:]])
+    with pytest.raises(ProblemError, match=r"front\.csv:2: tp: -1 is not a count"):
+        verify(folder)
