@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from autoparallel.problem_file.form import problem_schema, template
     from autoparallel.problem_file.hf_config import read_config
     from autoparallel.problem_file.loader import load_problem
+    from autoparallel.problem_file.model_file import load_model_file
 
-__all__ = ["load_problem", "problem_schema", "read_config", "template"]
+__all__ = ["load_model_file", "load_problem", "problem_schema", "read_config", "template"]
 
 _MODULES = {
+    "load_model_file": "model_file",
     "load_problem": "loader",
     "problem_schema": "form",
     "read_config": "hf_config",

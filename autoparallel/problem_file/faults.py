@@ -45,12 +45,14 @@ _ALSO_KNOWN_AS = {
 class Faults:
     """Collects everything wrong with one document.
 
-    ``inherited`` says for fields that do not stand in the document where they come from.
+    ``inherited`` says for fields that do not stand in the document where they come from; ``notes`` are
+    sentences on what had to be assumed.
     """
 
     document: Document
     found: list[Fault] = field(default_factory=list)
     inherited: dict[Path, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, path: Path, message: str) -> None:
         """Note a fault at ``path``."""

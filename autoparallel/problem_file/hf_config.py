@@ -1,143 +1,124 @@
-"""Reads a Hugging Face ``config.json`` into the fields of ``[model]``, by its fields."""
+"""Reads a Hugging Face ``config.json`` into the fields of ``[model]``, by its fields.
+
+The name of a model decides nothing. Its ``model_type`` fills in what transformers' classes say where no
+field does (``hf_classes.toml``); every such thing that matters is told as an assumption. A field that
+changes the architecture in a way that is not understood is refused by its name.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoparallel.domain.model import DENSE, SPARSE
-from autoparallel.errors import Fault, ProblemError
-from autoparallel.problem_file.document import read_text
+from autoparallel.errors import ProblemError
+from autoparallel.problem_file.fields import MAX_LAYERS, MAX_WIDTH
+from autoparallel.problem_file.hf_config_attention import attention_fields
+from autoparallel.problem_file.hf_config_experts import ffn_fields
+from autoparallel.problem_file.hf_config_file import HfConfig, unsupported_fields
+from autoparallel.problem_file.hf_config_layers import layer_fields
+from autoparallel.problem_file.hf_config_weights import weight_fields
 
-# Fields that mean the same here.
-_SAME = (
-    "num_hidden_layers",
-    "hidden_size",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "q_lora_rank",
-    "kv_lora_rank",
-    "qk_nope_head_dim",
-    "qk_rope_head_dim",
-    "v_head_dim",
-    "attention_bias",
-    "vocab_size",
-    "tie_word_embeddings",
-    "intermediate_size",
-    "num_experts_per_tok",
-    "moe_intermediate_size",
-    "n_shared_experts",
-    "first_k_dense_replace",
-    "moe_layer_freq",
-    "mlp_only_layers",
-)
-_EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
-
-# KV heads where the file leaves them out and the class's default is not the number of heads
-# (transformers 5.23, configuration classes).
-_DEFAULT_KV_HEADS = {"mixtral": 8, "qwen3_moe": 4}
+MAX_VOCABULARY = 100_000_000
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class ConfigReading:
+    """What a ``config.json`` says.
+
+    Attributes
+    ----------
+    fields : dict
+        Fields of a problem file's ``[model]``.
+    assumptions : tuple of str
+        Sentences on what no field says.
+    model_type : str
+        The file's word for its architecture, empty without.
+    """
+
+    fields: dict[str, Any]
+    assumptions: tuple[str, ...]
+    model_type: str
+
+
+def read_config(path: str | Path, told: Collection[str] = ()) -> ConfigReading:
     """Read the architecture from a ``config.json``.
 
     Parameters
     ----------
     path : str or Path
-        A ``config.json``, or a folder that has one.
+        A ``config.json``, or a folder that has one. A ``hf_quant_config.json`` beside it is read too.
+    told : collection of str
+        Keys of ``[model]`` that are given elsewhere, which the file need not have.
 
     Returns
     -------
-    dict
-        Fields of a problem file's ``[model]``; ``name`` is that of the file's folder.
+    ConfigReading
+        Its ``name`` is that of the file's folder, or of the file if it is not ``config.json``.
 
     Raises
     ------
     ProblemError
-        The file cannot be read, or says something that is not understood.
+        The file cannot be read, is wrong, lacks a field, or has one that is not understood.
     """
     file = Path(path)
     if file.is_dir():
         file = file / "config.json"
-    config = _read_json(file)
-    faults: list[Fault] = []
-    fields = {key: config[key] for key in _SAME if config.get(key) not in (None, [])}
-    fields["name"] = file.resolve().parent.name if file.stem == "config" else file.stem
-    fields |= _defaults(config) | _experts(config) | _window(config)
-    fields |= _weights(config, faults, str(file))
-    if faults:
-        raise ProblemError(faults)
-    return fields
+    config = HfConfig(file, told)
+    fields: dict[str, Any] = {"name": _name(file)}
+    layers = _required(config, "num_hidden_layers", MAX_LAYERS)
+    fields |= {"num_hidden_layers": layers, "hidden_size": _required(config, "hidden_size", MAX_WIDTH)}
+    _refuse_unsupported(config)
+    fields |= attention_fields(config)
+    fields |= layer_fields(config, layers) | ffn_fields(config, layers) | _vocabulary(config)
+    fields["num_nextn_predict_layers"] = _prediction_layers(config)
+    if not config.faults:
+        fields |= weight_fields(config, file, fields, layers)
+    if config.faults:
+        raise ProblemError(config.faults)
+    if isinstance(config.top.get("vision_config"), dict):
+        config.assume("vision_config is there: the vision part is not counted.")
+    given = {key: value for key, value in fields.items() if value is not None}
+    return ConfigReading(fields=given, assumptions=tuple(config.assumptions), model_type=config.model_type)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    text = read_text(file)
-    try:
-        config = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ProblemError(
-            [Fault(f"is not valid JSON: {error.msg}", file=str(file), line=error.lineno)]
-        ) from None
-    except RecursionError:
-        raise ProblemError([Fault("is nested too deeply", file=str(file))]) from None
-    if not isinstance(config, dict):
-        raise ProblemError([Fault("is no JSON object, so no config.json of a model", file=str(file))])
-    return config
+def _name(file: Path) -> str:
+    name = file.resolve().parent.name if file.stem == "config" else file.stem.removesuffix("_config")
+    return (name or "model")[:200]
 
 
-def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    kv_heads = _DEFAULT_KV_HEADS.get(str(config.get("model_type")))
-    return {"num_key_value_heads": kv_heads} if kv_heads and "num_key_value_heads" not in config else {}
+def _required(config: HfConfig, key: str, most: int) -> int:
+    value = config.number(key, most, least=1, told=True)
+    if value is None and config.raw(key) is None:
+        config.fault(key, "is missing")
+    return value or 1
 
 
-def _experts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Routed experts; where no width of theirs is given it is ``intermediate_size`` (Mixtral)."""
-    count = next((config[key] for key in _EXPERT_COUNTS if config.get(key) is not None), None)
-    if not count:
-        return {}
-    fields: dict[str, Any] = {"num_experts": count}
-    if config.get("moe_intermediate_size") is None and "intermediate_size" in config:
-        fields["moe_intermediate_size"] = config["intermediate_size"]
-    step = config.get("decoder_sparse_step")
-    if isinstance(step, int) and step > 1:
-        # Qwen: layers whose number from 1 the step divides have experts.
-        dense = frozenset(config.get("mlp_only_layers") or ())
-        fields["mlp_layer_types"] = [
-            SPARSE if (layer + 1) % step == 0 and layer not in dense else DENSE
-            for layer in range(config.get("num_hidden_layers", 0))
-        ]
-    return fields
+def _refuse_unsupported(config: HfConfig) -> None:
+    for key, why in unsupported_fields().items():
+        value = config.raw(key)
+        if value or config.fact(key):
+            config.fault(key, f"{why}; give the model's own numbers in [model]")
+    kinds = config.raw("attn_type_list")
+    if isinstance(kinds, list) and any(kind != 1 for kind in kinds):
+        config.fault("attn_type_list", "only full attention (1) is counted; give the model's own numbers")
 
 
-def _window(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Sliding window, unless the file switches it off."""
-    window = config.get("sliding_window")
-    if not window or config.get("use_sliding_window") is False:
-        return {}
-    types = config.get("layer_types")
-    return {"sliding_window": window, **({"layer_types": types} if types else {})}
+def _vocabulary(config: HfConfig) -> dict[str, Any]:
+    tied = config.flag("tie_word_embeddings", told=True)
+    if tied is None and not config.is_given("tie_word_embeddings"):
+        config.assume("tie_word_embeddings is not given: the head has weights of its own.")
+    return {
+        "vocab_size": _required(config, "vocab_size", MAX_VOCABULARY),
+        "tie_word_embeddings": tied,
+    }
 
 
-def _weights(config: Mapping[str, Any], faults: list[Fault], file: str) -> dict[str, Any]:
-    """Format of the weights: the quantised one where there is one, else the stored one."""
-    stored = config.get("dtype") or config.get("torch_dtype")
-    fields = {"weights_dtype": stored} if stored else {}
-    quantization = config.get("quantization_config")
-    if not quantization:
-        return fields
-    method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
-    if method != "fp8":
-        faults.append(
-            Fault(
-                f'the quantisation method "{method}" is not known; give the formats in [model] yourself',
-                file=file,
-                key="quantization_config.quant_method",
-            )
-        )
-        return fields
-    quantized = "fp8_block" if quantization.get("weight_block_size") else "fp8"
-    embedding = {"embedding_dtype": stored} if stored else {}
-    return {"weights_dtype": quantized, **embedding}
+def _prediction_layers(config: HfConfig) -> int | None:
+    """Layers for multi-token prediction, by any of their names."""
+    _, layers = config.first_number(("num_nextn_predict_layers", "mtp_num_hidden_layers"), MAX_LAYERS)
+    if layers is None and config.flag("use_mtp"):
+        modules = config.number("num_mtp_modules", MAX_LAYERS) or 0
+        layers = modules * (config.number("mtp_transformer_layers", MAX_LAYERS) or 1)
+    return layers

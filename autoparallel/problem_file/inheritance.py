@@ -31,7 +31,9 @@ def inherit_model(table: Table, folder: Path, faults: Faults) -> dict[str, Any] 
     config, name = table.get("config"), table.get("name")
     if isinstance(config, str):
         try:
-            return _over(read_config(folder / config), table, "model", f"from {config}", faults)
+            reading = read_config(folder / config, table.keys())
+            faults.notes.extend(f"{config}: {sentence}" for sentence in reading.assumptions)
+            return _over(reading.fields, table, "model", f"from {config}", faults)
         except ProblemError as error:
             faults.found.extend(error.faults)
             return None

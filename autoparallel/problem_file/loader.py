@@ -65,7 +65,7 @@ def load_problem(path: str | Path, overrides: Sequence[str] = ()) -> Problem:
     problem = _build(Path(path), tables, faults)
     if faults.found or problem is None:
         raise ProblemError(faults.found)
-    warnings = tuple(default_warnings(problem, tables))
+    warnings = (*default_warnings(problem, tables), *faults.notes)
     return replace(problem, warnings=warnings, fingerprint=fingerprint(problem))
 
 
@@ -98,6 +98,8 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
     search = build_search(space, workload_section.concurrency, faults)
     engine_section, bad_engine = _section(EngineSection, "engine", tables, faults)
     engine, engine_options = build_engine(engine_section, tables.get("engine", {}), bad_engine, faults)
+    if model and model.counted_only:
+        faults.add(("model", model.counted_only), "can be counted by `autoparallel model`, not yet timed")
     if model:
         check_candidates(model, search, faults)
     if model and hardware:

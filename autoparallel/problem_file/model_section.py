@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autoparallel.domain.dtypes import DTYPES, activation_dtype_for
-from autoparallel.domain.model import DENSE, FULL, SLIDING, SPARSE, Model
+from autoparallel.domain.model import DENSE, FULL, LINEAR, SLIDING, SPARSE, Model
 from autoparallel.problem_file.faults import Faults
 from autoparallel.problem_file.schema import ModelSection
 
 SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads")
 MLA_WIDTHS = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+LINEAR_SIZES = (
+    "linear_num_key_heads",
+    "linear_num_value_heads",
+    "linear_key_head_dim",
+    "linear_value_head_dim",
+    "linear_conv_kernel_dim",
+)
+# Fields that mean the same in a model; absent, its default holds.
+_PLAIN = (
+    "q_lora_rank",
+    "kv_lora_rank",
+    "qk_nope_head_dim",
+    "qk_rope_head_dim",
+    "v_head_dim",
+    "attention_bias",
+    "attention_output_gate",
+    "attention_sinks",
+    "attention_k_eq_v",
+    "sliding_num_attention_heads",
+    "sliding_num_key_value_heads",
+    "sliding_head_dim",
+    "sliding_v_head_dim",
+    *LINEAR_SIZES,
+    "qk_norm",
+    "norms_per_layer",
+    "norm_bias",
+    "mlp_bias",
+    "router_bias",
+    "shared_expert_gate",
+    "head_bias",
+    "num_nextn_predict_layers",
+    "ffn_matrices",
+    "num_experts",
+    "vocab_size",
+    "tie_word_embeddings",
+    "parameter_basis",
+)
 
 
 def build_model(section: ModelSection, bad: frozenset[str], faults: Faults) -> Model | None:
@@ -29,7 +68,8 @@ def build_model(section: ModelSection, bad: frozenset[str], faults: Faults) -> M
         ``None`` where a fault was found here or before.
     """
     before = len(faults.found)
-    for check in (_check_sizes, _check_heads, _check_mla, _check_experts, _check_layers, _check_declared):
+    checks = (_check_sizes, _check_heads, _check_mla, _check_experts, _check_layers, _check_windows)
+    for check in (*checks, _check_declared):
         check(section, bad, faults)
     if bad or len(faults.found) > before:
         return None
@@ -68,7 +108,7 @@ def _check_mla(section: ModelSection, bad: frozenset[str], faults: Faults) -> No
             if not getattr(section, key) and key not in bad:
                 _missing(faults, key, "latent attention (kv_lora_rank) needs it")
     elif "kv_lora_rank" not in bad:
-        for key in ("q_lora_rank", *MLA_WIDTHS):
+        for key in ("q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"):
             if getattr(section, key):
                 faults.add(("model", key), "belongs to latent attention; give kv_lora_rank too or drop it")
 
@@ -112,12 +152,20 @@ def _check_layers(section: ModelSection, bad: frozenset[str], faults: Faults) ->
     for layer in section.mlp_only_layers or ():
         if layer >= layers:
             faults.add(("model", "mlp_only_layers"), f"there is no layer {layer}: they are 0 to {layers - 1}")
-    windowed = any(kind != FULL for kind in section.layer_types or ())
-    if windowed and section.sliding_window is None and "sliding_window" not in bad:
-        _missing(faults, "sliding_window", "layer_types names layers that see only a window")
     has_dense = DENSE in ffn_kinds(section, layers)
     if has_dense and not section.intermediate_size and not bad & {"intermediate_size", "num_experts"}:
         _missing(faults, "intermediate_size", "the model has layers without experts")
+
+
+def _check_windows(section: ModelSection, bad: frozenset[str], faults: Faults) -> None:
+    kinds = frozenset(section.layer_types or ())
+    if LINEAR in kinds:
+        for key in LINEAR_SIZES:
+            if not getattr(section, key) and key not in bad:
+                _missing(faults, key, "layers of linear attention need it")
+    windowed = bool(kinds - {FULL, LINEAR})
+    if windowed and section.sliding_window is None and "sliding_window" not in bad:
+        _missing(faults, "sliding_window", "layer_types names layers that see only a window")
 
 
 def _check_declared(section: ModelSection, bad: frozenset[str], faults: Faults) -> None:
@@ -158,6 +206,18 @@ def _shared_width(section: ModelSection) -> int:
     return section.shared_expert_intermediate_size or 0
 
 
+def _indexer(section: ModelSection, layers: int) -> dict[str, Any]:
+    """Every layer has an indexer where nothing else is said."""
+    if not section.index_n_heads or not section.index_head_dim:
+        return {}
+    return {
+        "index_n_heads": section.index_n_heads,
+        "index_head_dim": section.index_head_dim,
+        "index_topk": section.index_topk or 0,
+        "indexer_layers": layers if section.indexer_layers is None else section.indexer_layers,
+    }
+
+
 def _embedding_dtype(weights_dtype: str) -> str:
     """Quantised checkpoints leave embedding and head in 16 bits."""
     return weights_dtype if DTYPES[weights_dtype].bytes >= 2 else "bfloat16"
@@ -180,19 +240,12 @@ def _model(section: ModelSection) -> Model:
         head_dim=section.head_dim or section.v_head_dim or hidden // heads,
         layer_types=_attention_kinds(section, layers),
         mlp_layer_types=kinds,
-        vocab_size=section.vocab_size or 0,
-        tie_word_embeddings=bool(section.tie_word_embeddings),
-        attention_bias=bool(section.attention_bias),
         sliding_window=section.sliding_window,
-        q_lora_rank=section.q_lora_rank or 0,
-        kv_lora_rank=section.kv_lora_rank or 0,
-        qk_nope_head_dim=section.qk_nope_head_dim or 0,
-        qk_rope_head_dim=section.qk_rope_head_dim or 0,
-        v_head_dim=section.v_head_dim or 0,
+        attention_output_bias=bool(
+            section.attention_bias if section.attention_output_bias is None else section.attention_output_bias
+        ),
         # Configurations give the width of dense layers also where there are none (Qwen3-MoE).
         intermediate_size=section.intermediate_size or 0 if DENSE in kinds else 0,
-        ffn_matrices=section.ffn_matrices or 3,
-        num_experts=section.num_experts or 0,
         num_experts_per_tok=section.num_experts_per_tok or 0 if is_moe else 0,
         moe_intermediate_size=section.moe_intermediate_size or 0 if is_moe else 0,
         shared_expert_intermediate_size=_shared_width(section),
@@ -203,5 +256,6 @@ def _model(section: ModelSection) -> Model:
         kv_cache_dtype=section.kv_cache_dtype or activation,
         activation_dtype=activation,
         declared_parameters=section.declared_parameters,
-        parameter_basis=section.parameter_basis or "derived",
+        **_indexer(section, layers),
+        **{key: value for key in _PLAIN if (value := getattr(section, key)) is not None},
     )

@@ -11,7 +11,17 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autoparallel.domain.engine import ENGINES
-from autoparallel.domain.model import CHUNKED, DENSE, FULL, SLIDING, SPARSE
+from autoparallel.domain.model import (
+    CHUNKED,
+    DENSE,
+    FULL,
+    FULL_NORM,
+    HEAD_NORM,
+    LINEAR,
+    NO_NORM,
+    SLIDING,
+    SPARSE,
+)
 from autoparallel.domain.requirements import PHASES
 from autoparallel.domain.search_space import OBJECTIVES, SP_KINDS
 from autoparallel.domain.workload import STATIC
@@ -39,7 +49,7 @@ class ModelSection(Section):
     num_attention_heads: fields.Heads | None = None
     num_key_value_heads: fields.Heads | None = Field(None, description="Default: num_attention_heads.")
     head_dim: fields.Width | None = Field(None, description="Default: hidden_size / num_attention_heads.")
-    layer_types: list[Annotated[str, fields.OneOf((FULL, SLIDING, CHUNKED))]] | None = None
+    layer_types: list[Annotated[str, fields.OneOf((FULL, SLIDING, CHUNKED, LINEAR))]] | None = None
     sliding_window: fields.Tokens | None = None
     attention_bias: bool | None = None
     q_lora_rank: fields.OptionalWidth | None = None
@@ -47,6 +57,31 @@ class ModelSection(Section):
     qk_nope_head_dim: fields.OptionalWidth | None = None
     qk_rope_head_dim: fields.OptionalWidth | None = None
     v_head_dim: fields.OptionalWidth | None = None
+    attention_output_bias: bool | None = Field(None, description="Default: as attention_bias.")
+    attention_output_gate: bool | None = None
+    attention_sinks: bool | None = None
+    attention_k_eq_v: bool | None = None
+    sliding_num_attention_heads: fields.HeadCount | None = None
+    sliding_num_key_value_heads: fields.HeadCount | None = None
+    sliding_head_dim: fields.OptionalWidth | None = None
+    sliding_v_head_dim: fields.OptionalWidth | None = None
+    index_n_heads: fields.HeadCount | None = Field(None, description="Heads of a sparse attention's indexer.")
+    index_head_dim: fields.OptionalWidth | None = None
+    index_topk: fields.Tokens | None = None
+    indexer_layers: fields.LayerCount | None = Field(None, description="Default: all, with an indexer.")
+    linear_num_key_heads: fields.HeadCount | None = None
+    linear_num_value_heads: fields.HeadCount | None = None
+    linear_key_head_dim: fields.OptionalWidth | None = None
+    linear_value_head_dim: fields.OptionalWidth | None = None
+    linear_conv_kernel_dim: fields.OptionalWidth | None = None
+    qk_norm: Annotated[str, fields.OneOf((NO_NORM, HEAD_NORM, FULL_NORM))] | None = None
+    norms_per_layer: fields.LayerCount | None = None
+    norm_bias: bool | None = None
+    mlp_bias: bool | None = None
+    router_bias: bool | None = None
+    shared_expert_gate: bool | None = None
+    head_bias: bool | None = None
+    num_nextn_predict_layers: fields.LayerCount | None = Field(None, description="Counted apart.")
     intermediate_size: fields.OptionalWidth | None = Field(None, description="FFN width of a dense layer.")
     ffn_matrices: Annotated[int, Field(ge=2, le=3)] | None = Field(None, description="3 if gated, else 2.")
     num_experts: fields.Experts | None = Field(None, description="Routed experts of a layer; 0: dense model.")
