@@ -17,7 +17,7 @@ import numpy.typing as npt
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import Collective
 from autoparallel.performance.degrees import ExpertDegrees
-from autoparallel.performance.expert_exchange import Routing, exchange
+from autoparallel.performance.expert_exchange import Routing, distinct_groups, exchange
 from autoparallel.performance.links import Group, group_on_nodes
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.operators import OperatorCost, elementwise, experts, gemm
@@ -114,7 +114,10 @@ class ExpertPart:
     def routing(self) -> Routing:
         """Expected different ranks and nodes among a token's experts."""
         model = self.machine.model
-        return Routing.of(self._ep_ranks, model.routed_experts, model.routed_experts_per_tok)
+        routing = Routing.of(self._ep_ranks, model.routed_experts, model.routed_experts_per_tok)
+        # A group that lies unevenly on nodes is placed as if they were alike, and has no more ranks for it.
+        ranks = distinct_groups(self.degrees.ep, model.routed_experts, model.routed_experts_per_tok)
+        return routing._replace(ranks=ranks)
 
     @cached_property
     def rank_hit(self) -> Quantity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from autoparallel.domain import Layout, Problem, Workload
@@ -97,6 +98,13 @@ def test_dispatch_between_nodes_sends_a_token_to_a_node_once(problems: Any) -> N
     up, out = 64 * 128 * 2 * 0.75, 64 * 128 * 11 / 7 / 2
     assert sent.bytes == pytest.approx(up + out)
     assert sent.time_s == pytest.approx(10e-6 + out / 5e9)
+
+
+def test_uneven_placement_does_not_multiply_ranks(problems: Any) -> None:
+    # Three expert ranks, side by side on nodes of 4, some groups 2 + 1: a token needs one of them with
+    # 1 - 4/6 x 3/5 = 0.6.
+    parts = Parts(problems.make(num_experts=6), microbatch=6, tp=2, dp=3, ep=3)
+    assert float(np.max(parts.experts.rank_hit)) == pytest.approx(0.6)
 
 
 def test_shards_of_an_expert_gather_its_tokens(problems: Any) -> None:
