@@ -123,7 +123,7 @@ def candidates_for(
     stages = _stages(problem, largest)
     experts = _experts(problem, sorted(set(attention.gpus_per_stage.tolist())))
     candidates = Candidates(attention, experts, stages, replicas)
-    return candidates if keep_refused else _allowed(problem, candidates, microbatch)
+    return candidates if keep_refused else _allowed(problem, candidates, batch, microbatch)
 
 
 def _attention(problem: Problem, microbatch: int, largest: int) -> AttentionCandidates:
@@ -179,7 +179,7 @@ def _columns(rows: Sequence[tuple[int, ...]], width: int) -> Ints:
     return np.array(rows, dtype=np.int64).reshape(-1, width).T
 
 
-def _allowed(problem: Problem, candidates: Candidates, microbatch: int) -> Candidates:
+def _allowed(problem: Problem, candidates: Candidates, batch: int, microbatch: int) -> Candidates:
     from autoparallel.solver.rules import STRUCTURE
 
     attention, experts, pp = candidates.attention, candidates.experts, candidates.pp
@@ -189,6 +189,8 @@ def _allowed(problem: Problem, candidates: Candidates, microbatch: int) -> Candi
         )
         experts = ExpertCandidates(*(c[rule.allows_experts(problem, experts)] for c in experts))
         pp = pp[rule.allows_stages(problem, pp)]
+        if not rule.allows_pair(problem, batch, microbatch):
+            pp = pp[:0]
     attention, experts = _that_fit_together(attention, experts)
     return Candidates(attention, experts, pp, candidates.replicas)
 

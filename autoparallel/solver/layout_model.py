@@ -166,7 +166,8 @@ class LayoutModel:
     def rounding_s(self) -> float:
         """By how much a time in ticks may stay below the true one: a tick for every rounded part. [s]"""
         model, osl = self.tables.whole_model, self.problem.workload.output_tokens.mean
-        parts = 2 * (model.dense + model.routed) + model.dense + 4
+        # A layer's attention is one part; a routed FFN two, attention's and the experts'; a dense one one.
+        parts = 3 * model.routed + 2 * model.dense + 4
         return parts * self.tables.slots * (osl + 1) * self.tick_s
 
     # -- variables --------------------------------------------------------------------------------

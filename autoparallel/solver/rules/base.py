@@ -53,6 +53,10 @@ class StructureRule:
         """What is wrong, with the numbers put in."""
         return f"{self.name}: {self.sentence}"
 
+    def allows_pair(self, problem: Problem, batch: int, microbatch: int) -> bool:
+        """Whether the rule allows any layout at all with this batch and microbatch."""
+        return True
+
     def allows_attention(self, problem: Problem, attention: AttentionCandidates, microbatch: int) -> Mask:
         """Attention candidates that the rule allows on their own."""
         return np.ones(len(attention.tp), dtype=bool)
@@ -76,6 +80,8 @@ class StructureRule:
         model.forbid(model.attention, ~attention, enforced)
         model.forbid(model.experts, ~self.allows_experts(problem, candidates.experts), enforced)
         model.forbid(model.pp, ~self.allows_stages(problem, candidates.pp), enforced)
+        if not self.allows_pair(problem, model.batch, model.microbatch):
+            model.never(enforced)
 
 
 class LimitRule:

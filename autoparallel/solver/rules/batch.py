@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from autoparallel.domain.problem import Problem
 from autoparallel.solver.rules.base import Facts, StructureRule
-
-if TYPE_CHECKING:
-    from ortools.sat.python import cp_model
-
-    from autoparallel.solver.layout_model import LayoutModel
 
 
 class Batch(StructureRule):
@@ -26,10 +20,9 @@ class Batch(StructureRule):
         concurrency = facts.problem.workload.concurrency
         return f"batch: {facts.batch} sequences are more than the concurrency of {concurrency}"
 
-    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
-        concurrency = model.problem.workload.concurrency
-        if concurrency is not None and model.batch > concurrency:
-            model.never(enforced)
+    def allows_pair(self, problem: Problem, batch: int, microbatch: int) -> bool:
+        concurrency = problem.workload.concurrency
+        return concurrency is None or batch <= concurrency
 
 
 RULE = Batch()

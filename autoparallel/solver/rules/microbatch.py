@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from autoparallel.domain.problem import Problem
 from autoparallel.solver.candidates import AttentionCandidates
 from autoparallel.solver.rules.base import Facts, Mask, StructureRule
-
-if TYPE_CHECKING:
-    from ortools.sat.python import cp_model
-
-    from autoparallel.solver.layout_model import LayoutModel
 
 
 class Microbatch(StructureRule):
@@ -34,10 +27,8 @@ class Microbatch(StructureRule):
         mask: Mask = microbatch % attention.dp == 0
         return mask
 
-    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
-        super().constrain(model, enforced)
-        if model.batch % model.microbatch:
-            model.never(enforced)
+    def allows_pair(self, problem: Problem, batch: int, microbatch: int) -> bool:
+        return batch % microbatch == 0
 
 
 RULE = Microbatch()
