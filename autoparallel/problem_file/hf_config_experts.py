@@ -51,14 +51,25 @@ def ffn_fields(config: HfConfig, layers: int) -> Fields:
     _, expert_width = config.first_number(_WIDTHS, MAX_WIDTH)
     if expert_width is None and width is not None:
         config.assume("intermediate_size is the width of an expert: no field names another.")
-    return fields | {
-        "num_experts": experts,
-        "num_experts_per_tok": chosen,
-        "moe_intermediate_size": width if expert_width is None else expert_width,
-        "intermediate_size": dense or width,
-        "shared_expert_intermediate_size": _shared_width(config, expert_width or width or 0),
-        "mlp_layer_types": list(kinds) if DENSE in kinds else None,
-    }
+    return (
+        fields
+        | {
+            "num_experts": experts,
+            "num_experts_per_tok": chosen,
+            "moe_intermediate_size": width if expert_width is None else expert_width,
+            "intermediate_size": dense or width,
+            "shared_expert_intermediate_size": _shared_width(config, expert_width or width or 0),
+        }
+        | _placement(kinds)
+    )
+
+
+def _placement(kinds: tuple[str, ...]) -> Fields:
+    """Say which layers are dense as shortly as it can be said: the first ones, or by a list."""
+    first = kinds.index(SPARSE) if SPARSE in kinds else len(kinds)
+    if DENSE not in kinds[first:]:
+        return {"first_k_dense_replace": first or None}
+    return {"mlp_layer_types": list(kinds)}
 
 
 def _matrices(config: HfConfig) -> int | None:

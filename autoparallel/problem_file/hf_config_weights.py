@@ -102,7 +102,8 @@ def _quantization(config: HfConfig, path: Path) -> Quantization | None:
 def _modules(fields: Mapping[str, Any], layers: int, *, beside: bool) -> list[_Module]:
     """Modules that have a format of their own; ``beside``: a dense FFN stands beside the experts."""
     everywhere = range(layers)
-    kinds = fields.get("mlp_layer_types") or [SPARSE if fields.get("num_experts") else DENSE] * layers
+    first = (fields.get("first_k_dense_replace") or 0) if fields.get("num_experts") else layers
+    kinds = fields.get("mlp_layer_types") or [DENSE] * first + [SPARSE] * (layers - first)
     dense = [layer for layer, kind in enumerate(kinds) if kind == DENSE]
     sparse = [layer for layer, kind in enumerate(kinds) if kind == SPARSE]
     modules = [_Module(ATTENTION, "attention_weights_dtype", everywhere, "attention")]

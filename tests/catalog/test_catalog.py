@@ -39,6 +39,10 @@ def test_models_that_must_be_there() -> None:
         "llama-3.1-405b",
         "qwen3-32b",
         "qwen3-235b-a22b",
+        "deepseek-v3",
+        "gpt-oss-120b",
+        "llama-4-scout",
+        "kimi-k2",
     }
 
 
@@ -96,5 +100,5 @@ def test_prices_are_dated() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ProblemError, match=r'no GPU "h100"; did you mean "h100-sxm"\?'):
         load_gpu("h100")
-    with pytest.raises(ProblemError, match=r'no model "\.\./gpus/l40s"; choose one of: llama'):
+    with pytest.raises(ProblemError, match=r'no model "\.\./gpus/l40s"; choose one of: deepseek'):
         load_model("../gpus/l40s")

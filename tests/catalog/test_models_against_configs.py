@@ -1,0 +1,33 @@
+"""The catalog's models are those of their configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autoparallel.problem_file import load_model_file, load_problem
+
+CONFIGS = Path(__file__).resolve().parent.parent / "problem_file" / "configs"
+OF = {
+    "deepseek-v3": "deepseek-ai--DeepSeek-V3",
+    "gpt-oss-120b": "openai--gpt-oss-120b",
+    "kimi-k2": "moonshotai--Kimi-K2-Instruct",
+    "llama-3.1-405b": "meta-llama--Meta-Llama-3.1-405B",
+    "llama-3.1-70b": "meta-llama--Meta-Llama-3.1-70B",
+    "llama-3.1-8b": "meta-llama--Meta-Llama-3.1-8B",
+    "llama-4-scout": "meta-llama--Llama-4-Scout-17B-16E-Instruct",
+    "mixtral-8x7b": "mistralai--Mixtral-8x7B-v0.1",
+    "qwen3-235b-a22b": "Qwen--Qwen3-235B-A22B",
+    "qwen3-32b": "Qwen--Qwen3-32B",
+}
+
+
+@pytest.mark.parametrize("name", OF)
+def test_model(write: Callable[[str], Path], name: str) -> None:
+    read = load_model_file(CONFIGS / f"{OF[name]}_config.json").model
+    rest = '[hardware]\ngpu = "b200-sxm"\n[workload]\nprompt_tokens = 8\nconcurrency = 8\n'
+    listed = load_problem(write(f'[model]\nname = "{name}"\n{rest}')).model
+    assert listed == replace(read, name=name)
