@@ -67,7 +67,7 @@ class Engine:
     Attributes
     ----------
     memory_fraction : float
-        The engine's own default share of memory; of what, differs between engines.
+        The engine's own default share of memory, of what differs between engines; 0 where it derives one.
     flags : mapping of str to mapping
         Program (``serve``, ``bench``, ``config``) to its flags, by every name that they have.
     """
@@ -77,10 +77,10 @@ class Engine:
     version: str
     image: str
     port: int
-    memory_fraction: float
     abilities: Abilities
     rules: Mapping[str, EngineRule]
     flags: Mapping[str, Mapping[str, Flag]]
+    memory_fraction: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.title} {self.version}"

@@ -1,0 +1,122 @@
+"""``autoparallel export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autoparallel.cli.options import json_option, quiet_option
+from autoparallel.domain.engine import ENGINES
+
+EPILOG = """\b
+Example:
+  autoparallel search problems/moe10b.toml && autoparallel export results/moe10b --engine vllm
+"""
+EXPORT_SCHEMA = "autoparallel.export/1"
+ALL = "all"
+
+
+@click.command("export", epilog=EPILOG, short_help="Write a plan as launch commands of an engine.")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option(
+    "--engine",
+    type=click.Choice((*ENGINES, ALL)),
+    help="Engine to write for.  [default: the one that the problem names, else all]",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder, one in it per engine.  [default: RESULT/export]")
+@click.option(
+    "--problem",
+    "problem_path",
+    type=click.Path(path_type=Path),
+    help="Problem of the plan, where no problem.json stands beside it.",
+)
+@json_option
+@quiet_option
+def command(
+    result: Path, engine: str | None, out: Path | None, problem_path: Path | None, as_json: bool, quiet: bool
+) -> None:
+    """Write RESULT, a folder that search wrote or a plan.json, as launch commands with rank map,
+    environment, Kubernetes manifest and benchmark.
+
+    A plan that the engine cannot express ends with exit code 1, the reason, and the nearest plan that it
+    can; what other engines can is written all the same.
+    """  # noqa: D205
+    from autoparallel.problem_file import load_problem
+    from autoparallel.results_folder import json_text, plan_path, read_plan, read_problem
+
+    plan = read_plan(result)
+    problem = load_problem(problem_path) if problem_path else read_problem(result)
+    target = out or plan_path(result).parent / "export"
+    chosen = engine or problem.engine or ALL
+    answers = [_exported(problem, plan, name, target) for name in (ENGINES if chosen == ALL else (chosen,))]
+    if as_json:
+        document = {"schema": EXPORT_SCHEMA, "problem": problem.name, "engines": [a[0] for a in answers]}
+        click.echo(json_text(document), nl=False)
+    for document, refusal in answers:
+        _tell(document, refusal, quiet=quiet or as_json)
+    if any(refusal for _, refusal in answers):
+        raise click.exceptions.Exit(1)
+
+
+def _exported(problem: Any, plan: Any, engine: str, target: Path) -> tuple[dict[str, Any], str]:
+    """What --json says of one engine, and why it cannot express the plan (empty where it can)."""
+    from autoparallel.exporters import exporters
+    from autoparallel.exporters.export import InexpressibleError, export
+    from autoparallel.results_folder import staged
+
+    try:
+        made = export(problem, plan, exporters()[engine])
+    except InexpressibleError as refused:
+        return _refused(engine, refused), str(refused)
+    folder = target / engine
+    with staged(folder) as stage:
+        stage.write(made.files)
+    return {
+        "engine": engine,
+        "version": made.version,
+        "expressible": True,
+        "folder": str(folder),
+        "files": list(made.files),
+        "commands": [_command(one) for one in made.commands],
+        "benchmark": _command(made.benchmark),
+        "notes": list(made.notes),
+    }, ""
+
+
+def _command(one: Any) -> dict[str, Any]:
+    return {
+        "instance": one.instance,
+        "node": one.node,
+        "argv": list(one.words),
+        "environment": dict(one.environment),
+        "variables": list(one.variables),
+    }
+
+
+def _refused(engine: str, refused: Any) -> dict[str, Any]:
+    nearest = refused.nearest
+    return {
+        "engine": engine,
+        "expressible": False,
+        "reasons": [fault.message for fault in refused.faults],
+        "nearest": nearest
+        and {
+            "layout": nearest.layout.to_dict(),
+            "batch": nearest.batch,
+            "microbatch": nearest.microbatch,
+            "changed": list(refused.changed),
+        },
+    }
+
+
+def _tell(document: dict[str, Any], refusal: str, *, quiet: bool) -> None:
+    from autoparallel.cli.terminal import say
+
+    if refusal:
+        say(refusal)
+    elif not quiet:
+        say(f"{document['engine']}: wrote {len(document['files'])} files to {document['folder']}")
+        for note in document["notes"]:
+            say(f"  {note}")

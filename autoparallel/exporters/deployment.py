@@ -1,0 +1,147 @@
+"""A plan for an engine: instances on nodes, and the plan's quantities in the engine's terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from autoparallel.catalog.engines import Engine
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.rank_map import RankedGpu, RankMap, layers_of_stages, rank_map
+
+Order = Callable[[RankedGpu], tuple[int, ...]]
+# An engine never gets the last percent of a GPU: the driver has some of it.
+LARGEST_FRACTION = 0.98
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What an instance has of one node: the node's number, its place in the instance, the GPUs in the
+    order in which the engine numbers its ranks."""
+
+    node: int
+    place: int
+    gpus: tuple[RankedGpu, ...]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A plan, its problem and the engine."""
+
+    problem: Problem
+    plan: Plan
+    engine: Engine
+
+    @cached_property
+    def ranks(self) -> RankMap:
+        """Where every GPU of the plan is."""
+        model = self.problem.model
+        return rank_map(
+            self.plan.layout,
+            gpus_per_node=self.problem.hardware.gpus_per_node,
+            layers=model.num_hidden_layers,
+            experts=model.routed_experts,
+        )
+
+    @property
+    def model_path(self) -> str:
+        """What the engine loads."""
+        return self.problem.engine_options.model_path or self.problem.model.name
+
+    @property
+    def heading(self) -> tuple[str, ...]:
+        """What every file says first: the version it is for and the plan; and what is missing."""
+        plan = self.plan
+        made = f"Made for {self.engine}; plan: {plan.layout}, batch {plan.batch}, microbatch {plan.microbatch}."
+        if self.problem.engine_options.model_path:
+            return (made,)
+        return made, (
+            f"{self.model_path} is the problem's name for the model: [engine] model_path names what to load."
+        )
+
+    def shares(self, instance: int, order: Order | None = None) -> tuple[Share, ...]:
+        """Nodes of an instance, each with its GPUs in the engine's order of ranks."""
+        gpus = [gpu for gpu in self.ranks.gpus if gpu.replica == instance]
+        if order is not None:
+            gpus.sort(key=order)
+        nodes = sorted({gpu.node for gpu in gpus})
+        return tuple(
+            Share(node=node, place=place, gpus=tuple(gpu for gpu in gpus if gpu.node == node))
+            for place, node in enumerate(nodes)
+        )
+
+    def place_on_node(self, instance: int) -> int:
+        """How many instances before this one start on the same node: they need other ports."""
+        first = {gpu.replica: gpu.node for gpu in reversed(self.ranks.gpus)}
+        return sum(first[other] == first[instance] for other in range(instance))
+
+    # -- quantities in the engine's terms ----------------------------------------------------------
+
+    @property
+    def sequences_per_dp_rank(self) -> int:
+        """Sequences in service at once on one data parallel rank; dp divides the batch of an instance."""
+        return self.plan.batch // self.plan.layout.dp
+
+    @property
+    def prefill_tokens_per_dp_rank(self) -> int:
+        """Prompt tokens of a microbatch on one data parallel rank, at the longest prompts."""
+        per_rank = self.plan.microbatch // self.plan.layout.dp
+        return per_rank * self.problem.workload.prompt_tokens.max
+
+    @property
+    def longest_sequence(self) -> int:
+        """Longest prompt and output together. [tokens]"""
+        workload = self.problem.workload
+        return workload.prompt_tokens.max + workload.output_tokens.max
+
+    @property
+    def layers_of_stages(self) -> tuple[int, ...]:
+        """Layers of every pipeline stage."""
+        return tuple(map(len, layers_of_stages(self.problem.model.num_hidden_layers, self.plan.layout.pp)))
+
+    @property
+    def has_even_stages(self) -> bool:
+        """Whether every stage has as many layers; then no engine needs to be told."""
+        return len(set(self.layers_of_stages)) == 1
+
+    def share_of_memory(self, default: float) -> float:
+        """Share of the whole GPU for everything the engine holds: weights, KV cache, activations.
+
+        What the problem asks for; else the engine's default, or more where the plan needs it.
+        """
+        asked = self.problem.engine_options.gpu_memory_utilization
+        needed = self.plan.memory.total_bytes / self._memory_bytes
+        return asked or min(max(default, _up(needed)), LARGEST_FRACTION)
+
+    def share_for_weights_and_kv_cache(self) -> float:
+        """Share of the whole GPU for weights and KV cache: the rest is left to activations and buffers."""
+        memory = self.plan.memory
+        others = memory.activation_bytes + memory.buffer_bytes + memory.reserved_bytes
+        asked = self.problem.engine_options.gpu_memory_utilization or 1.0
+        return max(_down(min(asked - others / self._memory_bytes, LARGEST_FRACTION)), 0.01)
+
+    def share_of_free_memory(self, default: float) -> float:
+        """Share, for the KV cache, of what is free beside weights, activations, buffers and reserve."""
+        memory = self.plan.memory
+        free = self._memory_bytes - (memory.total_bytes - memory.kv_cache_bytes)
+        asked = self.problem.engine_options.gpu_memory_utilization
+        if asked is not None:
+            kept = self._memory_bytes * asked - (self._memory_bytes - free)
+            return min(max(_down(kept / free), 0.01), LARGEST_FRACTION) if free > 0 else default
+        needed = memory.kv_cache_bytes / free if free > 0 else default
+        return min(max(default, _up(needed)), LARGEST_FRACTION)
+
+    @property
+    def _memory_bytes(self) -> float:
+        return self.problem.hardware.memory_gb * 1e9
+
+
+def _up(share: float) -> float:
+    return math.ceil(share * 1000 - 1e-9) / 1000
+
+
+def _down(share: float) -> float:
+    return math.floor(share * 1000 + 1e-9) / 1000

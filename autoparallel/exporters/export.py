@@ -1,0 +1,100 @@
+"""A plan becomes the files that launch it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, replace
+
+from autoparallel.catalog.engines import load_engine
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.errors import AutoparallelError
+from autoparallel.exporters.base import Exporter
+from autoparallel.exporters.command import Command, script
+from autoparallel.exporters.deployment import Deployment
+from autoparallel.exporters.kubernetes import manifest
+from autoparallel.exporters.nearest import changes, nearest_plan
+from autoparallel.solver.rules.engine import EngineFault, engine_faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """The files of one engine, and the commands that are in them."""
+
+    engine: str
+    version: str
+    files: dict[str, str]
+    commands: tuple[Command, ...]
+    benchmark: Command
+    notes: tuple[str, ...]
+
+
+class InexpressibleError(AutoparallelError):
+    """A plan that an engine cannot launch; ``nearest`` is one that it can, ``None`` where there is none."""
+
+    exit_code = 1
+
+    def __init__(self, engine: str, plan: Plan, faults: tuple[EngineFault, ...], nearest: Plan | None) -> None:
+        self.engine, self.faults, self.nearest = engine, faults, nearest
+        self.changed = changes(plan, nearest) if nearest else ()
+        entry = load_engine(engine)
+        why = "; ".join(fault.message for fault in faults)
+        rules = " ".join(f"Rule: {entry.rules[fault.rule].sentence}." for fault in faults)
+        if nearest is None:
+            what = "No plan of this problem that meets its requirements can be launched by it."
+        else:
+            what = (
+                f"Nearest plan that it can: {nearest.layout}, batch {nearest.batch}, microbatch "
+                f"{nearest.microbatch} ({', '.join(self.changed)})."
+            )
+        super().__init__(f"{entry} cannot express {plan.layout}: {why}. {rules} {what}")
+
+
+def export(problem: Problem, plan: Plan, exporter: Exporter) -> Export:
+    """Write a plan as the files of one engine.
+
+    Raises
+    ------
+    InexpressibleError
+        The engine has no flags for the layout; the error has the nearest plan for which it has.
+    """
+    engine = load_engine(exporter.name)
+    if faults := engine_faults(engine, problem, plan.layout):
+        raise InexpressibleError(engine.name, plan, faults, nearest_plan(problem, plan, engine.name))
+    deployment = Deployment(replace(problem, engine=engine.name), plan, engine)
+    commands, benchmark = exporter.commands(deployment), exporter.benchmark(deployment)
+    configs = exporter.config_files(deployment)
+    files = {f"instance-{c.instance}.node-{c.node}.sh": script(c) for c in commands}
+    files |= {"benchmark.sh": script(benchmark), **configs}
+    files["rank_map.csv"] = _rank_map(deployment, exporter)
+    files["kubernetes.yaml"] = manifest(deployment, commands, configs)
+    return Export(
+        engine=engine.name,
+        version=engine.version,
+        files=files,
+        commands=commands,
+        benchmark=benchmark,
+        notes=exporter.notes(deployment),
+    )
+
+
+def _rank_map(deployment: Deployment, exporter: Exporter) -> str:
+    """Every GPU: where it is, its rank in the engine's numbering, its coordinates, what it holds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ("instance", "node", "gpu", "engine_rank", "pp", "dp", "cp", "tp", "ep", "etp", "layers", "experts")
+    )
+    for instance in range(deployment.plan.layout.replicas):
+        gpus = [gpu for share in deployment.shares(instance, exporter.rank_order) for gpu in share.gpus]
+        for rank, gpu in enumerate(gpus):
+            held = (_span(gpu.layers), _span(gpu.experts))
+            writer.writerow(
+                (instance, gpu.node, gpu.slot, rank, gpu.pp, gpu.dp, gpu.cp, gpu.tp, gpu.ep, gpu.etp, *held)
+            )
+    return text.getvalue()
+
+
+def _span(numbers: range) -> str:
+    return f"{numbers.start}-{numbers.stop - 1}"

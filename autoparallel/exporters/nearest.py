@@ -1,0 +1,62 @@
+"""The plan nearest to one that an engine cannot express."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from autoparallel import planner
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.pareto import preference_key
+from autoparallel.performance.machine import Machine
+from autoparallel.solver.front import objectives_of
+from autoparallel.solver.landscape import Landscape, landscape
+from autoparallel.tuning.space import PairSpace
+
+DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp", "replicas")
+
+
+def nearest_plan(problem: Problem, plan: Plan, engine: str) -> Plan | None:
+    """The plan of the problem that the engine can launch with the fewest changed degrees.
+
+    Batch and microbatch stay where that leaves a plan; ties go to the preferred plan. ``None`` where no
+    plan that meets the requirements can be launched.
+    """
+    meant = replace(problem, engine=engine)
+    machine = Machine(meant)
+    own = (plan.batch, plan.microbatch)
+    for pairs in ([own], [(pair.batch, pair.microbatch) for pair in PairSpace(meant).pairs]):
+        found = _nearest(landscape(machine, pairs), plan, meant) if pairs else None
+        if found is not None:
+            layout, batch, microbatch = found
+            return planner.evaluate(meant, layout, batch=batch, microbatch=microbatch)
+    return None
+
+
+def _nearest(around: Landscape, plan: Plan, problem: Problem) -> tuple[Layout, int, int] | None:
+    table, rows = around.table, np.flatnonzero(around.feasible)
+    if not len(rows):
+        return None
+    distance = sum((np.asarray(getattr(table, n))[rows] != getattr(plan.layout, n)) for n in DEGREES).astype(int)
+    distance = distance + (table.batch[rows] != plan.batch) + (table.microbatch[rows] != plan.microbatch)
+    close = rows[distance == distance.min()]
+    row = min(close, key=lambda row: preference_key(objectives_of(around.values, int(row)), problem.prefer))
+    return table.layout(int(row)), int(table.batch[row]), int(table.microbatch[row])
+
+
+def changes(plan: Plan, other: Plan) -> tuple[str, ...]:
+    """What of a plan another one changes, ``dp 4 -> 8``."""
+    before: Sequence[tuple[str, Any]] = (*plan.layout.to_dict().items(), *_sizes(plan))
+    after: Sequence[tuple[str, Any]] = (*other.layout.to_dict().items(), *_sizes(other))
+    return tuple(
+        f"{name} {old} -> {new}" for (name, old), (_, new) in zip(before, after, strict=True) if old != new
+    )
+
+
+def _sizes(plan: Plan) -> tuple[tuple[str, int], tuple[str, int]]:
+    return ("batch", plan.batch), ("microbatch", plan.microbatch)

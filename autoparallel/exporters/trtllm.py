@@ -1,0 +1,113 @@
+"""TensorRT-LLM: a configuration in YAML, ``trtllm-serve`` and ``trtllm-bench``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoparallel.exporters.base import Exporter, address_of, bound_sizes, devices
+from autoparallel.exporters.command import Command, Variable, comment
+from autoparallel.exporters.deployment import Deployment, Share
+
+CONFIG = "config.yaml"
+DATASET = "dataset.jsonl"
+
+
+class TrtLlm(Exporter):
+    """One configuration serves all instances; an instance over several nodes is one MPI job."""
+
+    name = "trtllm"
+
+    def commands(self, deployment: Deployment) -> tuple[Command, ...]:
+        return tuple(
+            self._command(deployment, instance, deployment.shares(instance, self.rank_order))
+            for instance in range(deployment.plan.layout.replicas)
+        )
+
+    def _command(self, deployment: Deployment, instance: int, shares: tuple[Share, ...]) -> Command:
+        head = shares[0]
+        port = deployment.engine.port + deployment.place_on_node(instance)
+        words: list[str] = []
+        if len(shares) > 1:
+            hosts = ",".join(f"${address_of(share.node)}:{len(share.gpus)}" for share in shares)
+            ranks = sum(len(share.gpus) for share in shares)
+            words += ["mpirun", "-n", str(ranks), "--host", Variable(hosts)]
+            words += ["-x", "CUDA_VISIBLE_DEVICES", "trtllm-llmapi-launch"]
+        words += ["trtllm-serve", deployment.model_path, "--config", CONFIG]
+        words += ["--host", "0.0.0.0", "--port", str(port)]  # noqa: S104
+        several = ("mpirun starts the ranks of the other nodes: run this on the first node alone.",)
+        return Command(
+            program="serve",
+            words=tuple(words),
+            environment={"CUDA_VISIBLE_DEVICES": devices(head.gpus)},
+            instance=instance,
+            node=head.node,
+            notes=(*self.notes(deployment), *(several if len(shares) > 1 else ())),
+        )
+
+    def benchmark(self, deployment: Deployment) -> Command:
+        batch = deployment.plan.batch
+        prompt, output = bound_sizes(deployment)
+        words = ["trtllm-bench", "--model", deployment.model_path, "throughput", "--dataset", DATASET]
+        words += ["--config", CONFIG, "--backend", "pytorch", "--concurrency", str(batch)]
+        workload = deployment.problem.workload
+        notes = (
+            f"{DATASET}: one JSON object a line with task_id, prompt and output_tokens; make it with "
+            f"trtllm-bench prepare-dataset, means {prompt} and {output} tokens, prompts from "
+            f"{workload.prompt_tokens.min} to {workload.prompt_tokens.max}.",
+            "It loads the model by itself: stop the server first.",
+        )
+        return Command(program="bench", words=tuple(words), notes=notes)
+
+    def config_files(self, deployment: Deployment) -> dict[str, str]:
+        import yaml
+
+        head = "\n".join(comment(note) for note in self.notes(deployment))
+        return {CONFIG: f"{head}\n{yaml.safe_dump(config(deployment), sort_keys=False)}"}
+
+    def notes(self, deployment: Deployment) -> tuple[str, ...]:
+        plan, layout = deployment.plan, deployment.plan.layout
+        found = [
+            *deployment.heading,
+            "No parser of this engine was at hand: keys are checked against the published ones only.",
+            f"tensor_parallel_size is all {layout.gpus_per_stage} ranks of a stage; attention is "
+            + ("data parallel over all of them." if layout.dp > 1 else "tensor parallel over all of them."),
+            "max_batch_size counts sequences of one pipeline batch of one attention data parallel rank: "
+            f"batch {plan.batch} / (dp {layout.dp} x pp {layout.pp}).",
+            "free_gpu_memory_fraction is a share of what is free after weights and buffers, not of the GPU.",
+        ]
+        if layout.ep > 1 and layout.etp > 1 and deployment.ranks.nodes > 1:
+            found.append(
+                "Experts are numbered with ep fastest here, with etp fastest in the plan: over nodes the two "
+                "kinds of group change places."
+            )
+        return tuple(found)
+
+
+def config(deployment: Deployment) -> dict[str, Any]:
+    """The keys of the configuration."""
+    layout, model = deployment.plan.layout, deployment.problem.model
+    found: dict[str, Any] = {
+        "tensor_parallel_size": layout.gpus_per_stage,
+        "pipeline_parallel_size": layout.pp,
+        "enable_attention_dp": layout.dp > 1,
+    }
+    if model.is_moe:
+        found |= {"moe_expert_parallel_size": layout.ep, "moe_tensor_parallel_size": layout.etp}
+    if not deployment.has_even_stages:
+        found["pp_partition"] = list(deployment.layers_of_stages)
+    if layout.gpus_per_instance > deployment.problem.hardware.gpus_per_node:
+        found["gpus_per_node"] = len(deployment.shares(0)[0].gpus)
+    found |= {
+        "max_batch_size": -(-deployment.sequences_per_dp_rank // layout.pp),
+        "max_num_tokens": max(deployment.prefill_tokens_per_dp_rank, deployment.sequences_per_dp_rank),
+        "max_seq_len": deployment.longest_sequence,
+        "kv_cache_config": {
+            "free_gpu_memory_fraction": deployment.share_of_free_memory(deployment.engine.memory_fraction)
+        },
+    }
+    if model.kv_cache_dtype.startswith("fp8"):
+        found["kv_cache_config"]["dtype"] = "fp8"
+    return found
+
+
+EXPORTER = TrtLlm()

@@ -1,0 +1,1 @@
+"""Existing launch commands and configurations of serving engines, read as plans."""

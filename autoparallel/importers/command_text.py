@@ -1,0 +1,62 @@
+"""Finds the engine's command in a text: a line that somebody typed, or a script."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import NamedTuple
+
+from autoparallel.domain.engine import ENGINES
+from autoparallel.errors import Fault, ProblemError
+
+# Words by which a command starts, by engine; what stands before them starts other programs.
+STARTS = {
+    "vllm": (("vllm", "serve"), ("-m", "vllm.entrypoints.openai.api_server")),
+    "sglang": (("-m", "sglang.launch_server"), ("sglang", "serve")),
+    "trtllm": (("trtllm-serve", "serve"), ("trtllm-serve",)),
+}
+_CONTINUED = re.compile(r"\\\r?\n")
+
+
+class FoundCommand(NamedTuple):
+    """The engine, and the words after its program."""
+
+    engine: str
+    words: tuple[str, ...]
+
+
+def find_command(text: str, engine: str | None = None, *, file: str = "") -> FoundCommand:
+    """The first command of an engine in a text; the text itself where ``engine`` is named.
+
+    Raises
+    ------
+    ProblemError
+        No engine is started there, or a quotation mark is not closed.
+    """
+    for statement in _CONTINUED.sub(" ", text).splitlines():
+        words = _words(statement, file)
+        for name in (engine,) if engine else ENGINES:
+            if (rest := _after_start(words, STARTS[name])) is not None:
+                return FoundCommand(name, rest)
+    if engine is not None and not text.lstrip().startswith("#"):
+        return FoundCommand(engine, tuple(_words(_CONTINUED.sub(" ", text), file)))
+    known = "vllm serve, python -m sglang.launch_server, sglang serve or trtllm-serve"
+    raise ProblemError([Fault(f"starts no engine that is known ({known}); --engine names one", file=file)])
+
+
+def _words(statement: str, file: str) -> list[str]:
+    try:
+        return shlex.split(statement, comments=True)
+    except ValueError as error:
+        if statement.lstrip().startswith("#"):
+            return []
+        raise ProblemError([Fault(f"cannot be read as a command: {error}", file=file)]) from None
+
+
+def _after_start(words: list[str], starts: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
+    for start in starts:
+        for index in range(len(words)):
+            head = words[index : index + len(start)]
+            if len(head) == len(start) and (head[0].rsplit("/", 1)[-1], *head[1:]) == start:
+                return tuple(words[index + len(start) :])
+    return None

@@ -1,0 +1,111 @@
+"""What an import gives: a layout with batch and microbatch, and what could not be carried over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from autoparallel.catalog.engines import load_engine
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.problem import Problem
+from autoparallel.errors import LayoutError
+from autoparallel.solver.candidates import divisors
+from autoparallel.solver.rules import STRUCTURE, Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What an engine's words say, before the problem fills in what they leave open.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of one instance; ``replicas`` above 1 where the command starts several.
+    sequences : int or None
+        Sequences in service in one instance.
+    prefill_sequences : int or None
+        Sequences of the longest prompts that one step of prefill takes, over all dp ranks.
+    """
+
+    layout: Layout
+    sequences: int | None = None
+    prefill_sequences: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A plan that a command stands for."""
+
+    engine: str
+    layout: Layout
+    batch: int
+    microbatch: int
+    notes: tuple[str, ...]
+
+    def to_toml(self) -> str:
+        """The plan as a plan file for ``autoparallel check``."""
+        from autoparallel.exporters.command import comment
+
+        head = [comment(f"Read from a command of {load_engine(self.engine)}."), *map(comment, self.notes)]
+        degrees = [
+            f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
+            for name, value in self.layout.to_dict().items()
+            if value is not None
+        ]
+        lines = [*head, f"batch = {self.batch}", f"microbatch = {self.microbatch}", "", "[layout]", *degrees]
+        return "\n".join(lines) + "\n"
+
+    def evaluate_option(self) -> str:
+        """The degrees as ``autoparallel evaluate --layout`` takes them."""
+        degrees = self.layout.to_dict().items()
+        return ",".join(f"{name}={value}" for name, value in degrees if value not in (None, 1))
+
+
+def completed(
+    engine: str, reading: Reading, problem: Problem, *, batch: int | None = None, microbatch: int | None = None
+) -> Imported:
+    """Fill in what the command leaves open, and check the plan against the model.
+
+    Raises
+    ------
+    LayoutError
+        The model cannot have this layout; every rule that it breaks is named.
+    """
+    layout, notes = reading.layout, list(reading.notes)
+    if batch is None:
+        batch, note = _batch(reading, problem)
+        notes += note
+    replicas = layout.replicas if layout.replicas > 1 else problem.replicas_for(batch)
+    layout = replace(layout, replicas=replicas)
+    if microbatch is None:
+        limit = reading.prefill_sequences
+        if limit is None:
+            limit = max(batch // layout.pp, 1)
+            notes.append(f"The command bounds no prefill step: a microbatch is taken as batch / pp = {limit}.")
+        microbatch = _microbatch(batch, layout.dp, limit)
+    facts = Facts(replace(problem, engine=None), layout, batch, microbatch)
+    if broken := [rule.violation(facts) for rule in STRUCTURE if not rule.holds(facts)]:
+        raise LayoutError(broken)
+    return Imported(
+        engine=engine, layout=layout, batch=batch, microbatch=microbatch, notes=tuple(notes)
+    )
+
+
+def _batch(reading: Reading, problem: Problem) -> tuple[int, Sequence[str]]:
+    dp = reading.layout.dp
+    if reading.sequences is not None:
+        wanted, notes = reading.sequences, []
+    else:
+        wanted = -(-(problem.workload.concurrency or dp) // reading.layout.replicas)
+        notes = [f"The command bounds no sequences in service: the workload's {wanted} are taken."]
+    batch = max(wanted // dp, 1) * dp
+    if batch != wanted:
+        notes.append(f"{wanted} sequences do not split over dp={dp}: {batch} are taken.")
+    return batch, notes
+
+
+def _microbatch(batch: int, dp: int, limit: int) -> int:
+    """The largest part of the batch within a limit that dp divides, or the smallest that dp divides."""
+    parts = [part for part in divisors(batch) if part % dp == 0]
+    return max((part for part in parts if part <= limit), default=min(parts, default=batch))

@@ -1,0 +1,89 @@
+"""A launch command, a script or a configuration becomes a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from autoparallel.catalog.engines import load_engine
+from autoparallel.domain.engine import ENGINES
+from autoparallel.domain.problem import Problem
+from autoparallel.importers import sglang, trtllm, vllm
+from autoparallel.importers.command_text import FoundCommand, find_command
+from autoparallel.importers.flags import Values, read_flags
+from autoparallel.importers.imported import Imported, Reading, completed
+from autoparallel.problem_file.document import read_text
+
+READERS: dict[str, Callable[[Values, Problem], Reading]] = {
+    "vllm": vllm.read,
+    "sglang": sglang.read,
+    "trtllm": trtllm.read,
+}
+YAML = (".yaml", ".yml")
+# Words that a command may have besides its flags: the model.
+POSITIONAL = {"vllm": 1, "sglang": 0, "trtllm": 1}
+
+
+def import_plan(
+    source: str, problem: Problem, *, engine: str | None = None,
+    batch: int | None = None, microbatch: int | None = None,
+) -> Imported:  # fmt: skip
+    """Read a plan from a command or a file.
+
+    Parameters
+    ----------
+    source : str
+        A command line, or the path of a script or of a TensorRT-LLM configuration (``.yaml``).
+    engine : str, optional
+        The engine, where the text does not say it.
+    batch, microbatch : int, optional
+        In place of what the command bounds.
+
+    Raises
+    ------
+    ProblemError
+        Unknown flags, wrong values, contradictions: every one is named.
+    LayoutError
+        The problem's model cannot have the layout.
+    """
+    name, values = _values(source, engine)
+    reading = READERS[name](values, problem)
+    values.done()
+    return completed(name, reading, problem, batch=batch, microbatch=microbatch)
+
+
+def _values(source: str, engine: str | None) -> tuple[str, Values]:
+    path = _path(source)
+    if path is None:
+        return _of_command(find_command(source, engine), "", Path())
+    text = read_text(path)
+    if path.suffix in YAML and engine in (None, "trtllm"):
+        values = trtllm.parse(text, load_engine("trtllm"), file=str(path))
+        return "trtllm", values
+    return _of_command(find_command(text, engine, file=str(path)), str(path), path.parent)
+
+
+def _path(source: str) -> Path | None:
+    """The file that a source names; a command has blanks, a file that is missing should be named so."""
+    path = Path(source)
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):
+        return None
+    single = len(source.split()) == 1 and not source.startswith("-")
+    return path if single and source not in ENGINES else None
+
+
+def _of_command(found: FoundCommand, file: str, folder: Path) -> tuple[str, Values]:
+    engine = load_engine(found.engine)
+    values = read_flags(found.words, engine.flags["serve"], file=file)
+    for word in values.positional[POSITIONAL[found.engine] :]:
+        values.fault(f"{word!r}: belongs to no flag")
+    if found.engine != "trtllm":
+        return found.engine, values
+    config = None
+    if "--config" in values.given:
+        config_path = folder / values.given["--config"]
+        config = trtllm.parse(read_text(config_path), engine, file=str(config_path))
+    return found.engine, trtllm.with_flags(values, config)
