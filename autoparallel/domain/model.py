@@ -168,3 +168,14 @@ class Model:
             return 0.0
         bounded = layer_type != FULL and self.sliding_window is not None
         return float(self.sliding_window) if bounded and self.sliding_window else float("inf")
+
+    def attended_of(self, layer_type: str, tokens: float) -> float:
+        """Keys that a query attends to at most in a context of ``tokens``, infinite for all of them.
+
+        Chunked attention starts anew every ``sliding_window`` tokens: past the first chunk a query sees
+        half a chunk on average.
+        """
+        window = self.window_of(layer_type)
+        if layer_type != CHUNKED:
+            return window
+        return window / 2 if tokens > window else float("inf")

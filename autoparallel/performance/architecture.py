@@ -230,7 +230,7 @@ def attention_flops_per_token(model: Model, new_tokens: float, context: float) -
         dims = 2 * model.head_dim
     flops = 0.0
     for kind, count in layer_counts(model).attention.items():
-        window = model.window_of(kind)
+        window = model.attended_of(kind, new_tokens + context)
         if new_tokens == 1:
             pairs = min(context, window)
         else:

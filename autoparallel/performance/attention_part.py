@@ -86,7 +86,8 @@ class AttentionPart:
 
     def layer(self, phase: Phase, layer_type: str) -> list[Term]:
         """Everything attention does in a layer of ``layer_type``."""
-        core = self._core(phase, self.machine.model.window_of(layer_type))
+        attended = self.machine.model.attended_of(layer_type, phase.new_tokens + phase.context)
+        core = self._core(phase, attended)
         terms = [
             Term("attention norm and residual", COMPUTE, self.elementwise(phase)),
             *self._projections(phase),
