@@ -9,15 +9,16 @@ can be launched are found: those that change the fewest stated degrees by the sm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 
 from autoparallel.audit.case import Reading, serving
 from autoparallel.audit.written import WrittenPlan
 from autoparallel.domain.layout import RING, TENSOR, ULYSSES, Layout
 from autoparallel.domain.problem import Problem
+from autoparallel.problem_file.fields import MAX_GPUS
 from autoparallel.solver.rules import Facts, violations
 
 # Candidates of one degree, the nearest first: enough for any plan that has a meaning at all.
@@ -96,7 +97,7 @@ def _meanings(written: WrittenPlan) -> Iterator[tuple[str, _Meaning]]:
     replicas, dp = int(written.degrees.get("replicas", 1)), int(written.degrees.get("dp", 0))
     claim = written.stated_gpus
     gpus = round(claim.stated.low) if claim and claim.stated else 0
-    if gpus > 0:
+    if 0 < gpus <= MAX_GPUS:
         yield f"{gpus:,} GPUs as stated", _Meaning(partial(_splits, gpus), lambda x: x.dp * x.replicas)
     if dp:
         ranks = partial(_ranks, dp * replicas)
@@ -232,11 +233,12 @@ def _changes(written: WrittenPlan, layout: Layout, microbatch: int, meaning: _Me
         yield f"microbatch {written.microbatch} -> {microbatch}"
 
 
-def _divisors(number: int) -> list[int]:
+@lru_cache(maxsize=1024)
+def _divisors(number: int) -> tuple[int, ...]:
     small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
-    return small + [number // n for n in reversed(small) if n * n != number]
+    return (*small, *(number // n for n in reversed(small) if n * n != number))
 
 
-def _near(sizes: list[int], wanted: int) -> list[int]:
+def _near(sizes: Iterable[int], wanted: int) -> list[int]:
     """The sizes nearest to the wanted one, by factor; the smaller of two first."""
     return sorted(sizes, key=lambda size: (abs(math.log(size / wanted)), size))[:_NEAREST]

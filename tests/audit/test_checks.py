@@ -24,9 +24,7 @@ MEASURED = [name for name, quantity in QUANTITIES.items() if quantity.dimension 
 def case(moe10b: Problem, plans) -> Case:  # type: ignore[no-untyped-def]
     written = read_written_plan(plans / "moe10b-modified.toml", moe10b)
     assert written.baseline is not None
-    baseline = Case(
-        problem=moe10b, written=written.baseline, reading=readings(moe10b, written.baseline)[0]
-    )
+    baseline = Case(problem=moe10b, written=written.baseline, reading=readings(moe10b, written.baseline)[0])
     return Case(problem=moe10b, written=written, reading=readings(moe10b, written)[0], baseline=baseline)
 
 
@@ -68,7 +66,9 @@ def test_both_outcomes_occur(quantity: str, case: Case) -> None:
             right = claim(quantity, one.low, one.high)
             assert _judgement(right, one, ["A"]).holds
             wrong = claim(quantity, 3 * one.high + 1, 3 * one.high + 1)
-            judgements = [_judgement(wrong, other, ["A"]) for other in check_of(quantity).computed(wrong, case)]
+            judgements = [
+                _judgement(wrong, other, ["A"]) for other in check_of(quantity).computed(wrong, case)
+            ]
             assert any(j.holds is False for j in judgements if j.role == VALUE)
     highest = max(one.high for one in computed(quantity, case) if one.role == VALUE)
     wrong = claim(quantity, 3 * highest + 1, 3 * highest + 1)

@@ -15,7 +15,9 @@ from autoparallel.domain.problem import Problem
 from autoparallel.planner import evaluate
 
 
-def written(gpus: int | None = None, batch: int = 128, microbatch: int | None = 16, **degrees: Any) -> WrittenPlan:
+def written(
+    gpus: int | None = None, batch: int = 128, microbatch: int | None = 16, **degrees: Any
+) -> WrittenPlan:
     claims = ()
     if gpus is not None:
         stated = Stated(low=gpus, high=gpus)
@@ -23,7 +25,7 @@ def written(gpus: int | None = None, batch: int = 128, microbatch: int | None = 
     return WrittenPlan(title="plan", degrees=degrees, batch=batch, microbatch=microbatch, claims=claims)
 
 
-MODIFIED = {"tp": 2, "sp": 2, "sp_kind": "tensor", "dp": 8, "pp": 2, "ep": 4}
+MODIFIED: dict[str, Any] = {"tp": 2, "sp": 2, "sp_kind": "tensor", "dp": 8, "pp": 2, "ep": 4}
 
 
 def test_sixteen_gpus_and_dp_8_are_three_plans(moe10b: Problem) -> None:
@@ -78,7 +80,7 @@ def test_a_microbatch_that_does_not_fit_gives_way(moe10b: Problem) -> None:
     assert found[0].changes == ("microbatch 3 -> 2",) or found[0].changes == ("microbatch 3 -> 4",)
 
 
-@pytest.mark.parametrize("gpus", [0, -16, 17, 999_983])
+@pytest.mark.parametrize("gpus", [0, -16, 17, 999_983, 10**18, 10**300])
 def test_strange_numbers_of_gpus(moe10b: Problem, gpus: int) -> None:
     for one in readings(moe10b, written(gpus, **MODIFIED)):
         assert one.layout.gpus > 0
@@ -94,4 +96,7 @@ def test_every_reading_can_be_launched(moe10b: Problem, gpus: int | None, **degr
             from autoparallel.audit.case import serving
 
             served = serving(moe10b, one.sequences)
-            assert evaluate(served, one.layout, batch=one.batch, microbatch=one.microbatch).gpus == one.layout.gpus
+            assert (
+                evaluate(served, one.layout, batch=one.batch, microbatch=one.microbatch).gpus
+                == one.layout.gpus
+            )

@@ -23,7 +23,12 @@ READINGS = ("A", "B")
 
 
 def judgement(
-    holds: bool | None, *readings: str, role: str = VALUE, words: str = "", number: float = 1.0, rests_on: str = ""
+    holds: bool | None,
+    *readings: str,
+    role: str = VALUE,
+    words: str = "",
+    number: float = 1.0,
+    rests_on: str = "",
 ) -> Judgement:
     return Judgement(
         readings=readings or READINGS, words=words, role=role, low=number, high=number, formula="1 = 1",
@@ -36,7 +41,9 @@ def claim(number: int, quantity: str = "gpus", value: float | None = 16.0, of: s
     return Claim(number=number, quantity=quantity, stated=stated, unit="GPUs", of=of)
 
 
-def verdict(number: int, *judgements: Judgement, quantity: str = "gpus", value: float | None = 16.0) -> Verdict:
+def verdict(
+    number: int, *judgements: Judgement, quantity: str = "gpus", value: float | None = 16.0
+) -> Verdict:
     return judge(claim(number, quantity, value), judgements, READINGS)
 
 
@@ -95,7 +102,9 @@ class TestClaimsTogether:
 
     def test_a_broken_limit_contradicts_the_claim_that_it_rests_on(self) -> None:
         cap = verdict(1, judgement(True), quantity="compute_efficiency", value=0.6)
-        mfu = verdict(2, judgement(True), judgement(False, role=LIMIT, rests_on="compute_efficiency"), quantity="mfu")
+        mfu = verdict(
+            2, judgement(True), judgement(False, role=LIMIT, rests_on="compute_efficiency"), quantity="mfu"
+        )
         found = with_contradictions([cap, mfu], READINGS)
         assert [one.verdict for one in found] == [HOLDS, CONTRADICTS]
         assert found[1].contradicts == (1,)
