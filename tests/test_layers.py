@@ -28,6 +28,8 @@ LAYERS = [
     {"results_folder"},
     {"verification"},
     {"report", "exporters", "audit"},
+    {"importers"},
+    {"documents"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

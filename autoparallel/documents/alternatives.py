@@ -1,0 +1,129 @@
+"""Plans beside the one that was chosen: the next value of each degree, other numbers of GPUs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.search_space import SP_KINDS
+from autoparallel.errors import LayoutError
+from autoparallel.performance.machine import Machine
+from autoparallel.planner import evaluate
+from autoparallel.solver.candidates import divisors
+from autoparallel.solver.landscape import Landscape, landscape
+from autoparallel.tuning.space import PairSpace
+
+# Degrees that a table of layouts has; replicas and microbatch are varied apart.
+OWN = ("ep", "etp", "tp", "sp", "pp", "dp")
+UP, DOWN = "up", "down"
+# Neighbours take at most this many times the GPUs of the plan.
+REACH = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """The plan with the next value of one degree; the others follow as little as they have to."""
+
+    degree: str
+    direction: str
+    value: int
+    plan: Plan
+
+
+def neighbours(problem: Problem, plan: Plan) -> tuple[Neighbour, ...]:
+    """The next value down and up of every degree, evaluated; what cannot be launched is left out.
+
+    Among the layouts with the next value those on as many GPUs come first, then those that change the
+    fewest other degrees, then the nearest number of GPUs, then the higher throughput.
+    """
+    free = _unpinned(problem)
+    pinned = replace(free, search=replace(free.search, replicas=plan.layout.replicas))
+    around = landscape(Machine(pinned), [(plan.batch, plan.microbatch)], max_gpus=REACH * plan.gpus)
+    found = []
+    for degree in OWN:
+        for direction in (DOWN, UP):
+            row = _next_row(around, plan, degree, direction)
+            if row is not None:
+                other = evaluate(free, around.table.layout(row), batch=plan.batch, microbatch=plan.microbatch)
+                value = getattr(other.layout, degree)
+                found.append(Neighbour(degree=degree, direction=direction, value=value, plan=other))
+    return (*found, *_other_replicas(problem, plan), *_other_microbatches(problem, plan))
+
+
+def _unpinned(problem: Problem) -> Problem:
+    """The problem with every candidate of every degree, also where its search pins one."""
+    free = replace(
+        problem.search, tp=None, sp=None, sp_kind=SP_KINDS, dp=None, pp=None, ep=None, etp=None,
+        replicas=None,
+    )  # fmt: skip
+    return replace(problem, search=free)
+
+
+def _next_row(around: Landscape, plan: Plan, degree: str, direction: str) -> int | None:
+    now, column = getattr(plan.layout, degree), getattr(around.table, degree)
+    beyond = column > now if direction == UP else column < now
+    if not beyond.any():
+        return None
+    rows = np.flatnonzero(column == (column[beyond].min() if direction == UP else column[beyond].max()))
+    changed = [
+        getattr(around.table, name)[rows] != getattr(plan.layout, name) for name in OWN if name != degree
+    ]
+    distance = np.abs(np.log2(around.values.gpus[rows] / plan.gpus))
+    throughput = around.values.total_tokens_per_ms_per_gpu[rows]
+    order = np.lexsort((-throughput, distance, np.sum(changed, axis=0), distance > 0))
+    return int(rows[order[0]])
+
+
+def _other_replicas(problem: Problem, plan: Plan) -> Iterator[Neighbour]:
+    """The same instance once less and once more, the sequences shared out evenly."""
+    concurrency = problem.workload.concurrency
+    if concurrency is None:
+        return
+    layout, slots = plan.layout, plan.batch // plan.microbatch
+    for direction, replicas in ((DOWN, layout.replicas - 1), (UP, layout.replicas + 1)):
+        if replicas < 1:
+            continue
+        microbatch = layout.dp * math.ceil(concurrency / (replicas * slots * layout.dp))
+        other = _evaluated(
+            problem, replace(layout, replicas=replicas), min(microbatch * slots, concurrency), microbatch
+        )
+        if other is not None:
+            yield Neighbour(degree="replicas", direction=direction, value=replicas, plan=other)
+
+
+def _other_microbatches(problem: Problem, plan: Plan) -> Iterator[Neighbour]:
+    sizes = [size for size in divisors(plan.batch) if size % plan.layout.dp == 0]
+    place = sizes.index(plan.microbatch)
+    for direction, index in ((DOWN, place - 1), (UP, place + 1)):
+        if 0 <= index < len(sizes):
+            other = _evaluated(problem, plan.layout, plan.batch, sizes[index])
+            if other is not None:
+                yield Neighbour(degree="microbatch", direction=direction, value=sizes[index], plan=other)
+
+
+def _evaluated(problem: Problem, layout: Layout, batch: int, microbatch: int) -> Plan | None:
+    try:
+        return evaluate(problem, layout, batch=batch, microbatch=microbatch)
+    except LayoutError:
+        return None
+
+
+def best_with_gpus(problem: Problem, gpus: int) -> Plan | None:
+    """The plan on at most so many GPUs that misses the fewest limits and, of these, serves most tokens.
+
+    ``None`` where no layout of the candidates has so few.
+    """
+    around = landscape(Machine(problem), PairSpace(problem).pairs, seed=problem.search.seed, max_gpus=gpus)
+    if not len(around.table.tp):
+        return None
+    values, missed = around.values, (~around.keeps).sum(axis=1)
+    deployment = values.gpus * values.total_tokens_per_ms_per_gpu
+    row = int(np.lexsort((values.ttft_s, -deployment, missed))[0])
+    table = around.table
+    return _evaluated(problem, table.layout(row), int(table.batch[row]), int(table.microbatch[row]))

@@ -1,0 +1,53 @@
+"""The plan that a document compares with: a plan.json, a results folder, or a plan that somebody wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoparallel.audit.plan_file import read_written_plan
+from autoparallel.audit.readings import readings
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.errors import Fault, ProblemError
+from autoparallel.planner import evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A plan to compare with, estimated for the same problem.
+
+    ``reading`` says how its words were understood and ``changes`` what gave way; empty where it can be
+    launched as it is written.
+    """
+
+    title: str
+    plan: Plan
+    reading: str = ""
+    changes: tuple[str, ...] = ()
+
+
+def read_baseline(path: Path, problem: Problem) -> Baseline:
+    """Read and estimate a plan to compare with.
+
+    Raises
+    ------
+    ProblemError
+        It cannot be read, is for another model, or no layout near its words can be launched.
+    LayoutError
+        The layout cannot be launched for this problem.
+    """
+    written = read_written_plan(path, problem)
+    possible = readings(problem, written)
+    if not possible:
+        message = "no layout near the one it names can be launched; `autoparallel check` says why"
+        raise ProblemError([Fault(message, file=str(path), key="layout")])
+    first = possible[0]
+    plan = evaluate(problem, first.layout, batch=first.batch, microbatch=first.microbatch)
+    exact = first.name == "as written"
+    return Baseline(
+        title=written.title,
+        plan=plan,
+        reading="" if exact else first.name,
+        changes=() if exact else first.changes,
+    )

@@ -1,0 +1,72 @@
+"""Load Balancing: experts both ways that people count them, stages, sequences."""
+
+from __future__ import annotations
+
+from autoparallel.documents.blocks import Block, Facts, Paragraph, Section
+from autoparallel.documents.subject import Subject
+from autoparallel.report.wording import count, given, percent, seconds
+
+
+def section(subject: Subject) -> Section:
+    """What works and what waits."""
+    blocks: list[Block] = []
+    if subject.problem.model.is_moe:
+        blocks += _experts(subject)
+    return Section(title="Load Balancing", blocks=(*blocks, Facts(rows=_others(subject))))
+
+
+def _experts(subject: Subject) -> list[Block]:
+    plan, model, layout = subject.plan, subject.problem.model, subject.plan.layout
+    one, batch = plan.metrics.expert_ranks_per_token, plan.metrics.expert_busy_share
+    load = subject.problem.workload.expert_imbalance
+    chosen = f"uses {model.num_experts_per_tok} of {count(model.num_experts, 'expert')}"
+    even = "tokens spread evenly over the experts"
+    facts = (
+        (
+            "One token",
+            f"{chosen}, on {percent(one)} of the {layout.ep} expert ranks on the mean: {percent(1 - one)} "
+            "have nothing to do for it"
+            if layout.ep > 1
+            else f"{chosen}; every rank has all of them",
+        ),
+        (
+            "A decode step",
+            f"has {count(plan.microbatch, 'token')} in a microbatch; the mean rank is busy {percent(batch)} "
+            "of the time that the experts take",
+        ),
+        (
+            "Assumed",
+            even if load == 1 else f"the fullest rank has {given(load)} times the mean load; all wait for it",
+        ),
+    )
+    text = (
+        "The two shares answer different questions: the first what a single token leaves idle, the second "
+        "what the ranks do while a batch is served. The second is the one that throughput depends on."
+    )
+    return [Facts(rows=facts), *([Paragraph(text=text)] if layout.ep > 1 else [])]
+
+
+def _others(subject: Subject) -> tuple[tuple[str, str], ...]:
+    plan, layout = subject.plan, subject.plan.layout
+    prefill, decode = plan.prefill_stage_s, plan.decode_stage_s
+    layers = sorted({len(gpu.layers) for gpu in subject.placed.gpus})
+    rows = [
+        (
+            "Layers",
+            f"{layers[-1]} on every GPU" if len(layers) == 1 else f"{layers[0]} to {layers[-1]} in a stage",
+        )
+    ]
+    if layout.pp > 1:
+        rows += [
+            ("Stages, prefill", f"{seconds(min(prefill))} to {seconds(max(prefill))} for a microbatch"),
+            ("Stages, decode", f"{seconds(min(decode))} to {seconds(max(decode))} for a microbatch"),
+            ("Waiting", f"{percent(plan.metrics.pipeline_bubble_share)} of prefill in the fullest stage"),
+        ]
+    rows.append(
+        (
+            "Sequences",
+            f"{count(plan.batch // layout.dp, 'sequence')} on each of "
+            f"{count(layout.dp, 'data parallel rank')}",
+        )
+    )
+    return tuple(rows)

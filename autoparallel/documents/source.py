@@ -1,0 +1,159 @@
+"""Reads what a document is about: a plan, its problem, and what the search said of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.search_space import SP_KINDS
+from autoparallel.errors import Fault, ProblemError
+from autoparallel.results_folder import (
+    PROBLEM_FILE,
+    plan_path,
+    read_plan,
+    read_plan_data,
+    read_problem,
+)
+
+# Larger than any deployment or batch; what is above is no count.
+LARGEST = 10**7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrangement:
+    """A layout with batch and microbatch, before anything is estimated for it."""
+
+    layout: Layout
+    batch: int
+    microbatch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A plan as it was stored, and the problem it is for.
+
+    Attributes
+    ----------
+    ttft_s, throughput : float
+        What the file says of the plan, to tell whether the model has changed since. [s], [tokens/ms/GPU]
+    proof : str
+        The proof in a sentence; empty where no search made the plan.
+    """
+
+    problem: Problem
+    plan: Arrangement
+    ttft_s: float
+    throughput: float
+    runner_up: Arrangement | None = None
+    runner_up_reason: str = ""
+    proof: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def read_source(result: Path, problem_path: Path | None = None) -> Source:
+    """Read a results folder or a plan.json.
+
+    Parameters
+    ----------
+    result : Path
+        A folder that ``search`` wrote, or a plan.json.
+    problem_path : Path, optional
+        The problem file, where the result does not hold its problem or another one is meant.
+
+    Raises
+    ------
+    ProblemError
+        The plan or its problem cannot be read, or they do not belong together.
+    """
+    file, data, plan = plan_path(result), read_plan_data(result), read_plan(result)
+    problem, warnings = _problem(result, data, problem_path)
+    second = data.get("runner_up")
+    return Source(
+        problem=problem,
+        plan=_arrangement(plan.layout, plan.batch, plan.microbatch, file),
+        ttft_s=_finite(plan.metrics.ttft_s, file),
+        throughput=_finite(plan.metrics.total_tokens_per_ms_per_gpu, file),
+        runner_up=_runner_up(second, file) if isinstance(second, Mapping) else None,
+        runner_up_reason=str(data.get("runner_up_reason") or ""),
+        proof=_proof(file.with_name("proof.json"), data),
+        warnings=warnings,
+    )
+
+
+def _problem(
+    result: Path, data: Mapping[str, Any], problem_path: Path | None
+) -> tuple[Problem, tuple[str, ...]]:
+    """The problem of a result, or the one that was given, and what to warn of."""
+    from autoparallel.problem_file import load_problem
+
+    kept = plan_path(result).with_name(PROBLEM_FILE)
+    if problem_path is None:
+        if not kept.is_file():
+            message = "the result does not hold its problem; name the problem file with --problem"
+            raise ProblemError([Fault(message, file=str(kept))])
+        return read_problem(result), ()
+    problem = load_problem(problem_path)
+    fingerprint = data.get("fingerprint")
+    if fingerprint in (None, problem.fingerprint):
+        return problem, ()
+    name = _model_of(kept)
+    if name and name != problem.model.name:
+        message = f"the plan is for the model {name}, the problem for {problem.model.name}"
+        raise ProblemError([Fault(message, file=str(problem_path), key="model.name")])
+    return problem, (
+        "The plan was found for a problem of another fingerprint; all is computed for the one given.",
+    )
+
+
+def _model_of(file: Path) -> str:
+    """The name of the model in a problem.json, empty where that cannot be told."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return str(data["model"]["name"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return ""
+
+
+def _runner_up(data: Mapping[str, Any], file: Path) -> Arrangement:
+    degrees = data.get("layout")
+    known = Layout.__dataclass_fields__
+    layout = {key: degrees[key] for key in known if key in degrees} if isinstance(degrees, Mapping) else {}
+    return _arrangement(Layout(**layout), data.get("batch"), data.get("microbatch"), file)
+
+
+def _arrangement(layout: Layout, batch: Any, microbatch: Any, file: Path) -> Arrangement:
+    """Check that degrees and batches are counts: a file can say anything."""
+    sizes = {**layout.to_dict(), "batch": batch, "microbatch": microbatch}
+    kind = sizes.pop("sp_kind")
+    faults = [
+        Fault(f"must be a whole number from 1, not {str(size)[:40]!r}", file=str(file), key=name)
+        for name, size in sizes.items()
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST
+    ]
+    if kind not in (None, *SP_KINDS):
+        faults.append(Fault(f"no kind of sequence parallelism: {str(kind)[:40]!r}", str(file), key="sp_kind"))
+    if faults:
+        raise ProblemError(faults)
+    return Arrangement(layout=layout, batch=batch, microbatch=microbatch)
+
+
+def _finite(value: Any, file: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ProblemError([Fault(f"no number: {str(value)[:40]!r}", file=str(file), key="metrics")])
+    return float(value)
+
+
+def _proof(file: Path, data: Mapping[str, Any]) -> str:
+    """The statement of the proof that belongs to the plan."""
+    try:
+        proof = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    if not isinstance(proof, dict) or not data.get("fingerprint"):
+        return ""
+    return str(proof.get("statement", "")) if proof.get("fingerprint") == data["fingerprint"] else ""
