@@ -15,6 +15,8 @@ from autoparallel.problem_file.document import read_text
 
 # Where multimodal models keep the configuration of their language model.
 NESTED = ("text_config", "llm_config", "language_config")
+# Where models that also speak keep the part that thinks (Qwen3-Omni).
+_AROUND_ALL = "thinker_config"
 # What a nested configuration may leave to the one around it.
 _AROUND = ("dtype", "torch_dtype", "tie_word_embeddings", "quantization_config", "compression_config")
 # Depth of lists and tables beyond which nothing is a configuration.
@@ -93,6 +95,9 @@ class HfConfig:
     def __init__(self, path: Path, told: Collection[str] = ()) -> None:
         self.file, self._told = str(path), frozenset(told)
         self.top, self._text = read_json(path)
+        inside = self.top.get(_AROUND_ALL)
+        if isinstance(inside, dict):
+            self.top = {**self.top, **inside}
         self.faults: list[Fault] = []
         self.assumptions: list[str] = []
         self.nested = next((key for key in NESTED if isinstance(self.top.get(key), dict)), "")

@@ -94,7 +94,14 @@ def _strings(config: HfConfig, table: Table, key: str, name: str) -> tuple[str, 
 
 def _left_out(config: HfConfig, table: Table, key: str) -> Patterns:
     names = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude")
-    return Patterns(item for name in names for item in _strings(config, table, key, name))
+    return _patterns(config, key, [item for name in names for item in _strings(config, table, key, name)])
+
+
+def _patterns(config: HfConfig, key: str, items: Sequence[str]) -> Patterns:
+    patterns = Patterns(items)
+    if patterns.too_many:
+        config.fault(key, "has more patterns of modules than any tool writes")
+    return patterns
 
 
 def _fp8(config: HfConfig, table: Table, key: str) -> Quantization:
@@ -146,7 +153,7 @@ def _compressed(config: HfConfig, table: Table, key: str) -> Quantization:
             continue
         targets = _strings(config, group, place, "targets")
         everything = not targets or "Linear" in targets
-        found.append((None if everything else Patterns(targets), dtype))
+        found.append((None if everything else _patterns(config, place, targets), dtype))
     return Quantization(tuple(found), _left_out(config, table, key), kv_cache_dtype(table))
 
 
@@ -188,7 +195,7 @@ def _by_module(config: HfConfig, by_module: Table, key: str) -> tuple[tuple[Patt
         if dtype is None:
             break
         names.setdefault(dtype, []).append(name)
-    return tuple((Patterns(listed), dtype) for dtype, listed in names.items())
+    return tuple((_patterns(config, key, listed), dtype) for dtype, listed in names.items())
 
 
 def _algorithm(config: HfConfig, word: Any, key: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def test_names_of_experts(config: Config, count: str, chosen: str) -> None:
         ({"decoder_sparse_step": 0}, []),
     ],
 )
-def test_which_layers_have_experts(config: Config, changes: dict[str, Any], sparse: Any) -> None:
+def test_which_layers_have_experts(config: Config, changes: dict[str, Any], sparse: Iterable[int]) -> None:
     model = load_model_file(config(LLAMA, **MOE, **changes)).model
     assert [n for n, kind in enumerate(model.mlp_layer_types) if kind == "sparse"] == list(sparse)
 
@@ -144,7 +144,9 @@ def test_which_layers_have_experts(config: Config, changes: dict[str, Any], spar
         ({"sliding_window": 9, "hybrid_layer_pattern": [0, 1] * 16}, range(1, 32, 2), 9),
     ],
 )
-def test_windows(config: Config, changes: dict[str, Any], windowed: Any, window: int | None) -> None:
+def test_windows(
+    config: Config, changes: dict[str, Any], windowed: Iterable[int], window: int | None
+) -> None:
     model = load_model_file(config(LLAMA, **changes)).model
     assert [n for n, kind in enumerate(model.layer_types) if kind != "full_attention"] == list(windowed)
     assert model.sliding_window == window
@@ -191,6 +193,7 @@ def test_an_unknown_architecture_works_by_its_fields(config: Config) -> None:
     assert load_model_file(config(without("model_type"))).model == known
     nested = {"model_type": "something-that-sees", "text_config": LLAMA}
     assert load_model_file(config(nested)).model == known
+    assert load_model_file(config({"thinker_config": nested, "talker_config": {}})).model == known
 
 
 def test_what_a_nested_configuration_leaves_to_the_outer_one(config: Config) -> None:

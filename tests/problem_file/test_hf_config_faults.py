@@ -90,6 +90,10 @@ def test_missing_files(tmp_path: Path) -> None:
             {"quantization_config": {"quant_method": "fp8", "ignored_layers": 3}},
             "ignored_layers: must be a list",
         ),
+        (
+            {"quantization_config": {"quant_method": "fp8", "ignore": [f"re:.*{n}.*" for n in range(201)]}},
+            "quantization_config: has more patterns of modules than any tool writes",
+        ),
         ({"quantization_config": {"quant_algo": "X9"}}, 'quant_algo: the algorithm "X9" is not known'),
         ({"quantization_config": {"quant_method": "compressed-tensors"}}, "config_groups: is missing"),
     ],
