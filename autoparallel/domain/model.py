@@ -172,10 +172,12 @@ class Model:
     def attended_of(self, layer_type: str, tokens: float) -> float:
         """Keys that a query attends to at most in a context of ``tokens``, infinite for all of them.
 
-        Chunked attention starts anew every ``sliding_window`` tokens: past the first chunk a query sees
-        half a chunk on average.
+        An indexer selects ``index_topk`` of them. Chunked attention starts anew every ``sliding_window``
+        tokens: past the first chunk a query sees half a chunk on average.
         """
         window = self.window_of(layer_type)
+        if self.indexer_layers and self.index_topk:
+            window = min(window, self.index_topk)
         if layer_type != CHUNKED:
             return window
         return window / 2 if tokens > window else float("inf")

@@ -192,6 +192,18 @@ def kv_cache_bytes(model: Model, context: float) -> float:
     )
 
 
+def kv_bytes_read(model: Model, context: float) -> float:
+    """KV cache that a decode step reads of one sequence of ``context`` tokens, in all layers. [bytes]
+
+    Less than the cache where an indexer selects tokens, or a chunk has just begun.
+    """
+    counts = layer_counts(model).attention
+    return context * indexer_bytes_per_token(model) + sum(
+        n * kv_bytes_per_token_and_layer(model, kind) * min(context, model.attended_of(kind, context))
+        for kind, n in counts.items()
+    )
+
+
 def linear_state_bytes(model: Model) -> float:
     """State of one sequence in all layers of linear attention: float32, whatever its length. [bytes]"""
     heads, layers = model.linear_num_value_heads, layer_counts(model).attention.get(LINEAR, 0)

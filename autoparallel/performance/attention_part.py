@@ -26,6 +26,8 @@ from autoparallel.performance.terms import COMPUTE, SP, TP, Term
 ELEMENTWISE_PASSES = 4
 # Log-sum-exp of a partial attention output, float32. [bytes]
 LSE_BYTES = 4
+# Queries and keys of an indexer are kept and multiplied in 8 bits (DeepSeek-V3.2 report). [bytes]
+INDEXER_BYTES = 1.0
 
 
 class AttentionPart:
@@ -92,6 +94,7 @@ class AttentionPart:
             Term("attention norm and residual", COMPUTE, self.elementwise(phase)),
             *self._projections(phase),
             Term("attention", COMPUTE, core),
+            *self._indexer(phase),
             *self._context_parallel(phase, core),
         ]
         terms.append(
@@ -149,7 +152,7 @@ class AttentionPart:
             if model.is_mla:
                 return mla_decode(
                     self.sequences,
-                    context,
+                    np.minimum(context, window / d.cp),
                     heads=self.heads,
                     kv_lora_rank=model.kv_lora_rank,
                     qk_rope_head_dim=model.qk_rope_head_dim,
@@ -187,6 +190,51 @@ class AttentionPart:
             activation_bytes=activation,
             kv_bytes=kv,
         )
+
+    def _indexer(self, phase: Phase) -> list[Term]:
+        """The indexer of sparse attention, on every tp rank: one key a token, scored by all its heads.
+
+        A layer's share of it, where not every layer has one of its own.
+        """
+        machine, model, d = self.machine, self.machine.model, self.degrees
+        if not model.indexer_layers:
+            return []
+        share = model.indexer_layers / model.num_hidden_layers
+        width, heads = float(model.index_head_dim), float(model.index_n_heads)
+        queries = self._gemm(self.tokens(phase), model.q_lora_rank or model.hidden_size, heads * width)
+        if phase.is_decode:
+            # Keys without values: half the width of an attention that reads and multiplies both.
+            scores = decode_attention(
+                self.sequences,
+                phase.context / d.cp,
+                heads=heads,
+                kv_heads=1.0,
+                head_dim=width / 2,
+                window=np.inf,
+                gpu=machine.core_gpu,
+                constants=machine.decode_constants,
+                activation_bytes=INDEXER_BYTES,
+                kv_bytes=INDEXER_BYTES,
+            )
+        else:
+            scores = prefill_attention(
+                self.sequences / d.cp,
+                phase.new_tokens,
+                heads=heads,
+                kv_heads=1.0,
+                head_dim=width,
+                v_head_dim=0.0,
+                window=np.inf,
+                gpu=machine.core_gpu,
+                constants=machine.prefill_constants,
+                activation_bytes=INDEXER_BYTES,
+                kv_bytes=INDEXER_BYTES,
+            )
+        shares = [OperatorCost(*(share * value for value in cost)) for cost in (queries, scores)]
+        return [
+            Term("indexer projection", COMPUTE, shares[0]),
+            Term("indexer scores", COMPUTE, shares[1]),
+        ]
 
     def _context_parallel(self, phase: Phase, core: OperatorCost) -> list[Term]:
         if not self.has_cp:

@@ -187,3 +187,20 @@ def test_attention_on_one_gpu_does_not_communicate(problems: Any) -> None:
     for phase in (attention.machine.prefill, attention.machine.decode):
         sent = [term for term in attention.layer(phase, FULL) if term.kind != COMPUTE]
         assert not any(np.any(term.cost.time_s) for term in sent)
+
+
+def test_an_indexer_bounds_what_attention_reads_and_scores_every_key(problems: Any) -> None:
+    # 2 heads of 8 score every key in 8 bits: 4 sequences x 80 keys x 8 bytes and 2 x 2 x 8 FLOPs a key.
+    sparse = {"index_n_heads": 2, "index_head_dim": 8, "index_topk": 16, "indexer_layers": 4}
+    attention = part(problems.make(**sparse), tp=1, dp=2, ep=2)
+    whole = part(problems.make(), tp=1, dp=2, ep=2)
+    decode = attention.machine.decode
+    assert decode.context == 80
+    assert cost(attention, decode, "indexer scores").flops == 4 * 80 * 2 * 2 * 8
+    assert cost(attention, decode, "indexer scores").bytes == pytest.approx(4 * (80 * 8 + 2 * 2 * 4))
+    # Attention itself reads 16 of the 80 cached tokens.
+    few, all_keys = cost(attention, decode, "attention"), cost(whole, decode, "attention")
+    assert few.flops == pytest.approx(all_keys.flops * 16 / 80)
+    # Half the layers with an indexer of their own: half of its cost in a mean layer.
+    half = part(problems.make(**{**sparse, "indexer_layers": 2}), tp=1, dp=2, ep=2)
+    assert cost(half, decode, "indexer scores").flops == 4 * 80 * 2 * 2 * 8 / 2
