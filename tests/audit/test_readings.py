@@ -18,7 +18,7 @@ from autoparallel.planner import evaluate
 def written(
     gpus: int | None = None, batch: int = 128, microbatch: int | None = 16, **degrees: Any
 ) -> WrittenPlan:
-    claims = ()
+    claims: tuple[Claim, ...] = ()
     if gpus is not None:
         stated = Stated(low=gpus, high=gpus)
         claims = (Claim(number=1, quantity="gpus", stated=stated, unit="GPUs"),)
@@ -30,7 +30,7 @@ MODIFIED: dict[str, Any] = {"tp": 2, "sp": 2, "sp_kind": "tensor", "dp": 8, "pp"
 
 def test_sixteen_gpus_and_dp_8_are_three_plans(moe10b: Problem) -> None:
     found = readings(moe10b, written(16, **MODIFIED))
-    base = {"tp": 2, "sp": 2, "sp_kind": "tensor", "pp": 2, "ep": 4, "etp": 2, "dp": 4}
+    base: dict[str, Any] = {"tp": 2, "sp": 2, "sp_kind": "tensor", "pp": 2, "ep": 4, "etp": 2, "dp": 4}
     # 16 GPUs / (tp 2 x pp 2) leave dp 4; eight ranks are two such instances, eight instances 128 GPUs.
     assert [one.layout for one in found] == [Layout(**base, replicas=n) for n in (1, 2, 8)]
     assert [one.layout.gpus for one in found] == [16, 32, 128]

@@ -123,6 +123,13 @@ def test_the_plan_of_a_search(run: Run, problem: str, tmp_path: Path) -> None:
     assert "has changed" in changed.stderr
 
 
+def test_quantities_are_listed(run: Run) -> None:
+    done = run("check", "--quantities")
+    assert done.exit_code == 0
+    for part in ("gpu_idle_share", "tokens/ms/GPU", "time to first token"):
+        assert part in " ".join(done.stdout.split())
+
+
 def test_quiet_answers_by_exit_code(run: Run, problem: str, plan: Callable[[str], str]) -> None:
     done = run("check", problem, plan(RIGHT), "--quiet")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")

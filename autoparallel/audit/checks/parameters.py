@@ -45,10 +45,11 @@ def _whole_model(case: Case) -> Iterator[Computed]:
     headless = replace(model, vocab_size=0)
     yield value("counted with embedding and head", derived_parameters(model), _formula(case))
     layers = derived_parameters(headless)
-    yield value("counted in the layers alone", layers, f"{model.num_hidden_layers} layers = {figure(layers)}")
+    formula = f"{model.num_hidden_layers} layers = {figure(layers)}"
+    yield origin("counted in the layers alone", layers, formula)
     if model.ffn_matrices > 2:
         plain = derived_parameters(replace(headless, ffn_matrices=2))
-        yield value("counted with two matrices an expert", plain, f"the layers alone = {figure(plain)}")
+        yield origin("counted in the layers with two matrices an expert", plain, f"together {figure(plain)}")
 
 
 def _formula(case: Case) -> str:

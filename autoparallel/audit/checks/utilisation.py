@@ -9,6 +9,7 @@ from autoparallel.audit.case import Case
 from autoparallel.audit.checks.base import Check, Computed, Quantity, limit, value
 from autoparallel.audit.wording import figure, percent
 from autoparallel.audit.written import Claim
+from autoparallel.performance.machine import Machine
 
 
 class UtilisationCheck(Check):
@@ -29,13 +30,32 @@ class UtilisationCheck(Check):
         for phase in (named,) if named else ("prefill", "decode"):
             share = getattr(case.plan.metrics, f"{phase}_{kind}")
             yield value("" if named else phase, share, _formula(case, kind, phase, share))
-        hardware = case.problem.hardware
-        cap = hardware.compute_efficiency if kind == "mfu" else hardware.memory_efficiency
+        cap = _compute_cap(case) if kind == "mfu" else _memory_cap(case)
         quantity = "compute_efficiency" if kind == "mfu" else "memory_efficiency"
-        formula = (
-            f"operators reach {percent(cap)} of the data sheet (hardware.{quantity}), a whole model no more"
-        )
+        formula = f"{percent(cap)} of the data sheet for the best operator: a whole model reaches no more"
         yield limit(f"{percent(cap)} is what operators reach", cap, formula, rests_on=quantity)
+
+
+def _compute_cap(case: Case) -> float:
+    """What the fastest operator computes, over the peak that MFU is counted in."""
+    machine = Machine(case.problem)
+    fastest = max(
+        gpu.peak_flops_per_s * constants.compute_efficiency
+        for gpu, constants in (
+            (machine.expert_gpu, machine.expert_constants),
+            (machine.attention_gpu, machine.attention_gemm),
+            (machine.ffn_gpu, machine.ffn_gemm),
+            (machine.core_gpu, machine.prefill_constants),
+        )
+    )
+    return fastest / machine.expert_gpu.peak_flops_per_s
+
+
+def _memory_cap(case: Case) -> float:
+    """The share of the bandwidth that the best operator reaches."""
+    machine = Machine(case.problem)
+    constants = (machine.expert_constants, machine.attention_gemm, machine.ffn_gemm, machine.decode_constants)
+    return max(one.memory_efficiency for one in constants)
 
 
 def _formula(case: Case, kind: str, phase: str, share: float) -> str:

@@ -18,9 +18,32 @@ impossible, 2 bad input. Claims that name no number leave the answer open.
 """
 
 
+def _list_quantities(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    """Print what a claim can be about, and end."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from autoparallel.audit.checks import QUANTITIES
+    from autoparallel.audit.units import units_of
+    from autoparallel.cli.tables import table
+    from autoparallel.cli.terminal import answer_console
+
+    rows = [(name, ", ".join(units_of(one.dimension)), one.sentence) for name, one in QUANTITIES.items()]
+    columns = ("quantity", "units", "what it is")
+    answer_console().print(table("Quantities of claims", columns, rows, words=columns[1:]))
+    ctx.exit()
+
+
 @click.command("check", epilog=EPILOG, short_help="Audit a plan that somebody wrote, claim by claim.")
 @problem_argument
 @click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
+@click.option(
+    "--quantities",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_quantities,
+    help="List what a claim can be about, with its units, and exit.",
+)
 @click.option("--formulas", is_flag=True, help="Show the formula of every claim, also of those that hold.")
 @set_option
 @json_option
