@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from autoparallel.domain.layout import Layout
+from autoparallel.domain.layout import RING, Layout
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.search_space import SP_KINDS
 from autoparallel.errors import LayoutError
+from autoparallel.performance.degrees import SP_KIND_NAMES, PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.planner import evaluate
 from autoparallel.solver.candidates import divisors
@@ -71,13 +73,22 @@ def _next_row(around: Landscape, plan: Plan, degree: str, direction: str) -> int
     if not beyond.any():
         return None
     rows = np.flatnonzero(column == (column[beyond].min() if direction == UP else column[beyond].max()))
-    changed = [
-        getattr(around.table, name)[rows] != getattr(plan.layout, name) for name in OWN if name != degree
-    ]
+    degrees, now_degrees = _degrees(around.table), _degrees(PlanTable.of([plan.layout], [1], [1]))
+    others = [name for name in degrees if name not in (degree, "cp" if degree == "sp" else degree)]
+    changes = sum((degrees[name][rows] != now_degrees[name]).astype(int) for name in others)
+    # Among equals the same kind of sequence parallelism comes first.
+    other_kind = around.table.sp_kind[rows] != SP_KIND_NAMES.index(plan.layout.sp_kind)
     distance = np.abs(np.log2(around.values.gpus[rows] / plan.gpus))
     throughput = around.values.total_tokens_per_ms_per_gpu[rows]
-    order = np.lexsort((-throughput, distance, np.sum(changed, axis=0), distance > 0))
+    order = np.lexsort((-throughput, distance, other_kind, np.asarray(changes), distance > 0))
     return int(rows[order[0]])
+
+
+def _degrees(table: PlanTable) -> dict[str, npt.NDArray[np.float64]]:
+    """Degrees that take GPUs; sequence parallelism inside the tp group takes none."""
+    context_parallel = table.sp_kind >= SP_KIND_NAMES.index(RING)
+    cp = np.where(context_parallel, table.sp, 1.0)
+    return {"tp": table.tp, "cp": cp, "dp": table.dp, "pp": table.pp, "ep": table.ep, "etp": table.etp}
 
 
 def _other_replicas(problem: Problem, plan: Plan) -> Iterator[Neighbour]:

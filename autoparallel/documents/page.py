@@ -16,7 +16,7 @@ def html(document: Document) -> str:
     pages = Environment(
         loader=PackageLoader("autoparallel.documents", "template"), autoescape=True, undefined=StrictUndefined
     )
-    pages.filters["printable"] = printable
+    pages.filters["shown"] = shown
     drawings = [
         block.drawing
         for section in document.sections
@@ -31,6 +31,17 @@ def html(document: Document) -> str:
         scripts=scripts,
         hashes=[script_hash(script) for script in scripts],
     )
+
+
+def shown(text: str) -> str:
+    r"""A text that hides nothing and keeps a percent sign with its number.
+
+    Examples
+    --------
+    >>> shown("5 % of" + chr(10) + "it")
+    '5\xa0% of\\nit'
+    """
+    return printable(text).replace("\n", "\\n").replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _template_text(name: str) -> str:

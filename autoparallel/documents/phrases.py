@@ -101,7 +101,18 @@ def span(held: range) -> str:
 
 def missed_labels(plan: Plan) -> tuple[str, ...]:
     """Requirements and capacities that a plan misses, in words that stand inside a sentence."""
-    return tuple(in_sentence(rule_label(name)) for name, met in plan.meets.items() if not met)
+    return tuple(short_label(name) for name, met in plan.meets.items() if not met)
+
+
+def short_label(rule: str) -> str:
+    """A rule in words that stand inside a sentence, without its unit.
+
+    Examples
+    --------
+    >>> short_label("throughput_tokens_per_ms_per_gpu"), short_label("max_gpus")
+    ('throughput', 'GPUs of the deployment')
+    """
+    return in_sentence(rule_label(rule).split(",")[0])
 
 
 def in_sentence(label: str) -> str:
@@ -124,7 +135,7 @@ def verdict(plan: Plan) -> str:
 def misses(problem: Problem, plan: Plan) -> tuple[str, ...]:
     """What a plan misses, each with what it reaches and what was asked."""
     return tuple(
-        f"{in_sentence(row.label)} ({quantity(row.value, row.unit)}, "
+        f"{short_label(row.name)} ({quantity(row.value, row.unit)}, "
         f"{'at most' if row.at_most else 'at least'} {given(row.limit, row.unit)} asked)"
         for row in requirement_rows(problem, plan)
         if not row.met

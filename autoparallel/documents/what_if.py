@@ -140,7 +140,7 @@ def _more_sequences(problem: Problem, plan: Plan) -> Iterator[Outcome]:
         fits = evaluate(more, layout, batch=fuller.batch, microbatch=fuller.microbatch)
     except LayoutError:
         fits = None
-    yield Outcome(name=f"{name}, on the same GPUs: batch {fuller.batch:,}", problem=more, plan=fits)
+    yield Outcome(name=f"{name} on the same GPUs, batch {fuller.batch:,}", problem=more, plan=fits)
     needed = math.ceil(wanted / plan.batch)
     if needed > layout.replicas:
         wider = serving(problem, wanted) if problem.workload.concurrency else problem
@@ -148,7 +148,7 @@ def _more_sequences(problem: Problem, plan: Plan) -> Iterator[Outcome]:
             wider, replace(layout, replicas=needed), batch=plan.batch, microbatch=plan.microbatch
         )
         more_gpus = f"with {count(needed, 'instance')} of batch {plan.batch:,}"
-        wanted_name = f"{percent(wanted / served - 1)} more sequences at once ({wanted:,}), {more_gpus}"
+        wanted_name = f"{percent(wanted / served - 1)} more sequences at once ({wanted:,}) {more_gpus}"
         yield Outcome(name=wanted_name, problem=wider, plan=grown)
 
 
@@ -166,7 +166,7 @@ def _other_gpus(problem: Problem, plan: Plan) -> Iterator[Outcome]:
         best, told = best_with_gpus(problem, gpus), name
         if best is not None:
             same = (best.layout, best.batch, best.microbatch) == (plan.layout, plan.batch, plan.microbatch)
-            anew = "no plan makes better use of it" if same else f"planned anew: {laid_out(best)}"
+            anew = "no plan makes better use of it" if same else f"planned anew as {laid_out(best)}"
             told = f"{name}, {anew}" + ("" if same else f", batch {best.batch:,}")
         yield Outcome(name=told, problem=problem, plan=best, replanned=True)
 

@@ -68,7 +68,9 @@ def _matrix(subject: Subject) -> list[Block]:
     if len(kept) == layout.gpus:
         return [table]
     rest = f"The matrix lists {count(len(kept), 'GPU')} of {layout.gpus:,}"
-    equal = f"; the {count(layout.replicas - 1, 'other instance')} are equal" if layout.replicas > 1 else ""
+    others = layout.replicas - 1
+    equal = "; the other instance is equal" if others == 1 else f"; the other {others:,} instances are equal"
+    equal = equal if others else ""
     return [table, Paragraph(text=f"{rest}{equal}.")]
 
 

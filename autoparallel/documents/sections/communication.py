@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autoparallel.documents.blocks import Block, Bullets, Paragraph, Section, Table
-from autoparallel.documents.breakdown import PHASES, communicates, of_kind, share
+from autoparallel.documents.breakdown import COMPUTE, PHASES, communicates, of_kind, share
 from autoparallel.documents.phrases import DIMENSIONS, data, link_of, listed
 from autoparallel.documents.subject import Subject
 from autoparallel.domain.layout import TENSOR
@@ -20,7 +20,7 @@ def section(subject: Subject) -> Section:
     blocks: list[Block] = [
         _table(subject, used),
         Paragraph(text=_shares(subject)),
-        Bullets(items=_sent(subject, used)),
+        Bullets(items=(*_sent(subject, used), *_hidden(subject))),
     ]
     return Section(title="Communication Strategy", blocks=(*blocks, Paragraph(text=_links(subject, used))))
 
@@ -73,6 +73,15 @@ def _sent(subject: Subject, used: list[str]) -> tuple[str, ...]:
 
 def _names(subject: Subject, kind: str) -> list[str]:
     return list(dict.fromkeys(item.name for item in subject.plan.operations if item.kind == kind))
+
+
+def _hidden(subject: Subject) -> tuple[str, ...]:
+    """Collectives that send bytes and take no time of their own."""
+    return tuple(
+        f"In {item.phase}, {item.name} hides behind compute."
+        for item in subject.plan.operations
+        if item.kind != COMPUTE and item.bytes and not item.time_s
+    )
 
 
 def _links(subject: Subject, used: list[str]) -> str:

@@ -172,7 +172,7 @@ def _why_pp(subject: Subject) -> Iterator[str]:
     slots = plan.batch // plan.microbatch
     times = plan.prefill_stage_s
     yield (
-        f"{microbatches(slots)} {'passes' if slots == 1 else 'pass'} {pp} stages; the slowest of them waits "
+        f"{microbatches(slots)} {'passes' if slots == 1 else 'pass'} {pp} stages; the fullest of them waits "
         f"{percent(plan.metrics.pipeline_bubble_share)} of prefill."
     )
     yield (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from autoparallel.documents.blocks import Block, Bullets, Heading, Paragraph, Section, Table
-from autoparallel.documents.phrases import cells, columns, in_sentence, listed, misses, verdict
+from autoparallel.documents.phrases import cells, columns, listed, missed_labels, misses, short_label, verdict
 from autoparallel.documents.subject import Subject
 from autoparallel.documents.what_if import Edge, Outcome
 from autoparallel.domain.plan import Plan
-from autoparallel.report.wording import count, given, number, percent, rule_label
+from autoparallel.report.wording import count, given, number, percent
 
 
 def section(subject: Subject) -> Section:
@@ -25,7 +25,7 @@ def section(subject: Subject) -> Section:
             words=("Requirements",),
         ),
     ]
-    if broken := [text for outcome in subject.outcomes if (text := _broken(outcome))]:
+    if broken := [text for outcome in subject.outcomes if (text := _broken(subject, outcome))]:
         blocks += [Heading(text="What breaks"), Bullets(items=tuple(broken))]
     if subject.edges:
         blocks += [
@@ -46,8 +46,9 @@ def _row(subject: Subject, outcome: Outcome) -> tuple[str, ...]:
     return (outcome.name, *_cells(subject, outcome.plan))
 
 
-def _broken(outcome: Outcome) -> str:
-    if outcome.plan is None or outcome.plan.feasible:
+def _broken(subject: Subject, outcome: Outcome) -> str:
+    """What a change breaks that the plan keeps without it."""
+    if outcome.plan is None or set(missed_labels(outcome.plan)) <= set(missed_labels(subject.plan)):
         return ""
     name = outcome.name[0].upper() + outcome.name[1:]
     return f"{name}: misses {listed(misses(outcome.problem, outcome.plan))}."
@@ -61,7 +62,7 @@ def _edge(edge: Edge) -> str:
         far = f"{percent(1 - edge.factor)} less"
     if not edge.missed:
         return f"{edge.name}: nothing is missed up to {far}, as far as was looked."
-    missed = listed([in_sentence(rule_label(name)) for name in edge.missed])
+    missed = listed([short_label(name) for name in edge.missed])
     if abs(edge.factor - 1) < 0.005:
         return f"{edge.name}: no room; {missed} is missed at once."
     return f"{edge.name}: up to {far}, then {missed} is missed first."

@@ -59,9 +59,10 @@ def _why(subject: Subject, dimension: Dimension, neighbour: Neighbour) -> str:
     """Where the neighbour spends more, or less, and which degrees followed."""
     plan, other = subject.plan, neighbour.plan
     followed = [
-        f"{name} {getattr(plan.layout, name)} → {getattr(other.layout, name)}"
+        f"{name} {was} → {now}"
         for name in ("tp", "sp", "dp", "pp", "ep", "etp")
-        if name != dimension.degree and getattr(plan.layout, name) != getattr(other.layout, name)
+        for was, now in ((_degree(plan, name), _degree(other, name)),)
+        if name != dimension.degree and was != now
     ]
     with_them = f" (with {listed(followed)})" if followed else ""
     found = largest_difference(subject.problem, plan, other)
@@ -74,6 +75,12 @@ def _why(subject: Subject, dimension: Dimension, neighbour: Neighbour) -> str:
         f"{what}: the largest difference is {name} in {phase}, {seconds(abs(gpu_s))} {direction} of GPU time "
         "in a run."
     )
+
+
+def _degree(plan: Plan, name: str) -> str:
+    """A degree in words, sequence parallelism with its kind."""
+    degree: int = getattr(plan.layout, name)
+    return f"{degree} ({plan.layout.sp_kind})" if name == "sp" and degree > 1 else f"{degree}"
 
 
 def _absent(subject: Subject, dimension: Dimension, beside: tuple[Neighbour, ...]) -> str:

@@ -15,7 +15,7 @@ def section(subject: Subject) -> Section:
             row.label,
             "–" if row.limit is None else f"{'≤' if row.at_most else '≥'} {given(row.limit, row.unit)}",
             quantity(row.value, row.unit),
-            percent(row.slack),
+            percent(row.slack).replace("-", "−"),
             "✅ met" if row.met else "❌ missed",
         )
         for row in subject.requirements
