@@ -1,0 +1,121 @@
+"""Times of an engine's steps: one token of every running sequence, and pieces of prompts beside them.
+
+A step mixes both: products, experts and collectives see all of its tokens together, attention treats
+each kind by itself. All times are through the whole model, every stage and hop of a pipeline included.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autoparallel.performance.attention_part import AttentionPart
+from autoparallel.performance.collectives import hop
+from autoparallel.performance.degrees import AttentionDegrees, ExpertDegrees, PlanTable
+from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, is_dispatched, vocabulary_terms
+from autoparallel.performance.links import pipeline_hops
+from autoparallel.performance.machine import Machine, Phase
+from autoparallel.performance.operators.cost import Quantity
+from autoparallel.performance.serving.experts import expert_cost
+from autoparallel.performance.stages import whole_model
+from autoparallel.performance.terms import time_of
+
+# One token of as many sequences as a step has tokens.
+_TOKENS = Phase("step", 1.0, 0.0, is_decode=False)
+
+
+class StepTimes:
+    """Step times of plans with equally many stages.
+
+    Parameters
+    ----------
+    machine : Machine
+        The problem, with kernels as they run in the engine.
+    table : PlanTable
+        Layouts by column; batch and microbatch are not used.
+    pp : int
+        Stages of all of them.
+    load_shape : float
+        Shape of the distribution of the experts' loads.
+    """
+
+    def __init__(self, machine: Machine, table: PlanTable, pp: int, load_shape: float) -> None:
+        self.machine, self.pp, self.load_shape = machine, pp, load_shape
+        self._attention, self._experts = table.split()
+        self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
+        self.dp = np.asarray(table.dp, dtype=np.float64)
+        self.hops = pipeline_hops(pp, self._attention.gpus_per_stage, machine.fabric.gpus_per_node)
+
+    @property
+    def pace(self) -> float:
+        """Time of the stage with most layers over the mean stage's. [1]"""
+        layers = self.machine.model.num_hidden_layers
+        return -(-layers // self.pp) * self.pp / layers
+
+    def attention_part(self, sequences: Quantity) -> AttentionPart:
+        """Attention of ``sequences`` of an instance; every data parallel rank has one at least."""
+        each = np.maximum(sequences, self.dp)
+        degrees: AttentionDegrees = self._attention._replace(microbatch=each, batch=each)
+        return AttentionPart(self.machine, degrees)
+
+    def linear(self, tokens: Quantity, rows: Quantity, *, prompts: bool) -> Quantity:
+        """Products, experts, norms and collectives of a step.
+
+        Parameters
+        ----------
+        tokens, rows : array_like
+            Tokens of the step, and those that are sampled from, of an instance. [1]
+        prompts : bool
+            Whether prompts are among them: experts are then exchanged for throughput.
+        """
+        model, phase = self.machine.model, _TOKENS
+        part, layers = self.attention_part(tokens), whole_model(self.machine.model)
+        common = CommonFfn(part)
+        all_reduce = part.tp_group.all_reduce(part.stream_bytes(phase)).time_s
+        half = part.elementwise(phase).time_s
+        attention = half + time_of(part._projections(phase)) + all_reduce
+        routed, sent = self._expert_part(tokens), _TOKENS._replace(is_decode=not prompts)
+        experts_s = expert_cost(routed, sent, self.load_shape).time_s
+        flow: Quantity = all_reduce
+        if np.any(self.dispatched):
+            exchanged = time_of([common.gather(phase)]) + time_of(routed.dispatch(sent))
+            flow = np.where(self.dispatched, exchanged, all_reduce)
+        total = model.num_hidden_layers * attention
+        total = total + layers.routed * (time_of(common.routed_layer(phase)) + experts_s + flow)
+        if layers.dense:
+            total = total + layers.dense * time_of(common.dense_layer(phase))
+        embedding, _ = vocabulary_terms(part, phase)
+        _, head = vocabulary_terms(self.attention_part(rows), _TOKENS._replace(is_decode=True))
+        return total + time_of(embedding) + time_of(head) + self._hops_s(part, phase)
+
+    def experts_s(self, tokens: Quantity) -> Quantity:
+        """The experts of all layers on the tokens of a step. [s]"""
+        cost = expert_cost(self._expert_part(tokens), _TOKENS, self.load_shape)
+        return whole_model(self.machine.model).routed * cost.time_s
+
+    def _expert_part(self, tokens: Quantity) -> ExpertPart:
+        degrees: ExpertDegrees = self._experts._replace(microbatch=np.maximum(tokens, 1.0))
+        return ExpertPart(self.machine, degrees)
+
+    def _hops_s(self, part: AttentionPart, phase: Phase) -> Quantity:
+        if self.pp == 1:
+            return 0.0
+        message, fabric = part.stream_bytes(phase) / part.shard, self.machine.fabric
+        inside, across = hop(message, fabric.up).time_s, hop(message, fabric.out).time_s
+        return self.hops.inside * inside + self.hops.across * across
+
+    def decode_attention(self, sequences: Quantity, context: Quantity) -> Quantity:
+        """Attention of one new token of each of an instance's sequences, in all layers. [s]"""
+        part = self.attention_part(sequences)
+        return self._core(part, Phase("decode", 1.0, context, is_decode=True))  # type: ignore[arg-type]
+
+    def prompt_attention(self, prompts: Quantity, tokens: Quantity) -> Quantity:
+        """Attention of whole prompts of ``tokens``, in however many pieces, in all layers. [s]"""
+        part = self.attention_part(prompts)
+        return self._core(part, Phase("prefill", tokens, 0.0, is_decode=False))  # type: ignore[arg-type]
+
+    def _core(self, part: AttentionPart, phase: Phase) -> Quantity:
+        total: Quantity = 0.0
+        for kind, count in whole_model(self.machine.model).attention:
+            core = part._core(phase, self.machine.model.window_of(kind))
+            total = total + count * (core.time_s + time_of(part._context_parallel(phase, core)))
+        return total

@@ -1,0 +1,139 @@
+r"""A step of an engine that runs ``n`` sequences, and what the prompt of one request adds to it.
+
+With :math:`n` running sequences, of :math:`O` output tokens each, :math:`n / (O - 1)` requests end in a
+step and as many prompts take their place: a step computes the tokens of that many, at least those of
+one prompt's piece, at most ``max_num_batched_tokens``. What its prompts add, by prompt, is
+:math:`\delta`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.operators.cost import Quantity
+from autoparallel.performance.serving.engine import EngineConstants
+from autoparallel.performance.serving.step import StepTimes
+
+
+class Lengths(NamedTuple):
+    """Mean lengths of a request, and tokens of one step. [tokens]
+
+    ``cached_share`` of a prompt is found in the prefix cache: it is context, and not computed. [1]
+    """
+
+    isl: Quantity
+    osl: Quantity
+    step_tokens: Quantity
+    cached_share: Quantity = 0.0
+
+    @property
+    def computed(self) -> Quantity:
+        """Tokens of a prompt that are computed; the last one always is. [tokens]"""
+        return np.maximum(self.isl * (1.0 - self.cached_share), 1.0)
+
+    @property
+    def context(self) -> Quantity:
+        """Mean context of a decoding sequence. [tokens]"""
+        return self.isl + self.osl / 2.0
+
+    @property
+    def piece(self) -> Quantity:
+        """Tokens of a prompt in one step. [tokens]"""
+        return np.minimum(self.computed, self.step_tokens)
+
+    @property
+    def pieces(self) -> Quantity:
+        """Steps that a prompt takes, in full ones. [1]"""
+        return self.computed / self.piece
+
+    @property
+    def decodes(self) -> Quantity:
+        """Output tokens after the first. [tokens]"""
+        return np.maximum(self.osl - 1.0, 1.0)
+
+
+class StepCosts(NamedTuple):
+    """Of plans, by the sequences that they run.
+
+    Attributes
+    ----------
+    decode_s : array_like
+        A step without prompts. [s]
+    prompt_s : array_like
+        What one request's prompt adds to the steps that compute it. [s]
+    own_s : array_like
+        From the start of a prompt's first step to the end of its last. [s]
+    """
+
+    decode_s: Quantity
+    prompt_s: Quantity
+    own_s: Quantity
+
+
+class StepModel:
+    """Step costs of plans of one engine.
+
+    Parameters
+    ----------
+    times : StepTimes
+        Kernels and collectives.
+    engine : EngineConstants
+        What the engine adds.
+    table : PlanTable
+        Layouts by column.
+    lengths : Lengths
+        Mean lengths by plan.
+    """
+
+    def __init__(self, times: StepTimes, engine: EngineConstants, table: PlanTable, lengths: Lengths) -> None:
+        self.times, self.engine, self.lengths = times, engine, lengths
+        model = times.machine.model
+        self.layers = model.num_hidden_layers
+        factor = engine.eager_expert_factor if model.is_moe else 1.0
+        self.eager_s = engine.eager_layer_s * factor * self.layers
+        hidden = engine.expert_launch_hidden * times.machine.expert_constants.t0_s if model.is_moe else 0.0
+        self._hidden_s = hidden * model.mlp_layer_types.count("sparse")
+        self._extra = engine.expert_prefill_factor - 1.0 if model.is_moe else 0.0
+        self.dp = np.asarray(table.dp, dtype=np.float64)
+        attention_s = times.prompt_attention(1.0, lengths.isl)
+        if np.any(lengths.cached_share):
+            attention_s = attention_s - times.prompt_attention(1.0, lengths.isl - lengths.computed)
+        self.prompt_attention_s = attention_s * times.pace / self.dp
+
+    def overhead_s(self, sequences: Quantity) -> Quantity:
+        """What the engine adds to a step of ``sequences``, in one pipeline slot. [s]"""
+        by_sequence = self.engine.sequence_s * sequences / self.dp
+        return self.engine.layer_s * self.layers + by_sequence - self._hidden_s
+
+    def at(self, running: Quantity) -> StepCosts:
+        """Step costs with ``running`` sequences in an instance."""
+        times, lengths = self.times, self.lengths
+        sequences = running / times.pp
+        plain = times.linear(sequences, sequences, prompts=False)
+        decode_s = (plain + times.decode_attention(sequences, lengths.context)) * times.pace
+        decode_s = np.maximum(decode_s + self.overhead_s(sequences), 1e-6)
+        most = np.maximum(lengths.step_tokens * self.dp, lengths.piece)
+        tokens = np.clip(sequences * lengths.computed / lengths.decodes, lengths.piece, most)
+        prompts = tokens / lengths.computed
+        mixed = times.linear(sequences + tokens, sequences + prompts, prompts=True)
+        mixed_s = decode_s + (mixed - plain) * times.pace
+        mixed_s = mixed_s + prompts * self.prompt_attention_s
+        if self._extra:
+            mixed_s = mixed_s + self._extra * times.experts_s(tokens) * times.pace
+        mixed_s = np.maximum(mixed_s, self.eager_s)
+        prompt_s = np.maximum(mixed_s - decode_s, 0.0) / prompts
+        own_s = np.maximum(decode_s * lengths.pieces + prompt_s, self.eager_s)
+        return StepCosts(decode_s, prompt_s, own_s)
+
+    def together_s(self, prompts: Quantity) -> Quantity:
+        """Time per prompt where nothing decodes and ``prompts`` share a step. [s]"""
+        times, lengths = self.times, self.lengths
+        tokens = prompts * lengths.piece
+        step_s = times.linear(tokens, prompts, prompts=True)
+        if self._extra:
+            step_s = step_s + self._extra * times.experts_s(tokens)
+        step_s = np.maximum(step_s * times.pace, self.eager_s)
+        return step_s * lengths.pieces / prompts + self.prompt_attention_s
