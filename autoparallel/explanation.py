@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -38,11 +39,15 @@ STEP = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A limit that gives way: from what the problem asks to what makes it feasible."""
+    """A limit that gives way: from what the problem asks to what makes it feasible.
+
+    ``enough`` is ``value`` in three digits, rounded to the side on which the plan still fits.
+    """
 
     rule: str
     limit: float
     value: float
+    enough: float
     unit: str
 
 
@@ -185,7 +190,8 @@ def _relaxation(problem: Problem, plans: Landscape, given_up: Sequence[int], row
     for index in given_up:
         rule = plans.rules[index]
         value = float(rule.column(problem, plans.table, plans.values)[row])
-        changes.append(Change(rule=rule.name, limit=rule.limit(problem) or 0.0, value=value, unit=rule.unit))
+        limit, enough = rule.limit(problem) or 0.0, outward(value, down=rule.at_least)
+        changes.append(Change(rule=rule.name, limit=limit, value=value, enough=enough, unit=rule.unit))
     rules = [plans.rules[index] for index in given_up]
     relaxed = _with(problem, rules, [change.value for change in changes], ROOM)
     pair = int(plans.table.batch[row]), int(plans.table.microbatch[row])
@@ -199,6 +205,24 @@ def _relaxation(problem: Problem, plans: Landscape, given_up: Sequence[int], row
         verified=verified,
         tight=len(given_up) == 1 and not _fits(tighter),
     )
+
+
+def outward(value: float, *, down: bool) -> float:
+    """A positive value in three significant digits, rounded down or up.
+
+    Examples
+    --------
+    >>> outward(14.7712, down=False), outward(10.467, down=True), outward(2.0, down=False)
+    (14.8, 10.4, 2.0)
+    """
+    if value <= 0 or not math.isfinite(value):
+        return value
+    digits = 2 - math.floor(math.log10(value))
+    scaled = value * 10.0**digits
+    nearest = round(scaled)
+    exact = nearest if math.isclose(scaled, nearest, rel_tol=1e-12) else None
+    rounded = exact if exact is not None else (math.floor(scaled) if down else math.ceil(scaled))
+    return round(rounded / 10.0**digits, max(digits, 0))
 
 
 def _with(problem: Problem, rules: Sequence[LimitRule], values: Sequence[float], room: float) -> Problem:

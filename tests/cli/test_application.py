@@ -15,7 +15,23 @@ from autoparallel import planner
 from autoparallel.cli.application import application
 
 Run = Callable[..., Result]
-COMMANDS = ("catalog", "evaluate", "init", "schema", "search")
+COMMANDS = (
+    "calibrate",
+    "catalog",
+    "check",
+    "compare",
+    "document",
+    "evaluate",
+    "explain",
+    "export",
+    "import",
+    "init",
+    "model",
+    "schema",
+    "search",
+    "validate",
+    "verify",
+)
 HEAVY = ("numpy", "pandas", "pydantic", "ortools", "optuna", "plotly", "rich", "jinja2")
 
 

@@ -95,9 +95,9 @@ def _answer_infeasible(problem: Problem, explanation: Explanation) -> None:
 
 
 def _change(change: Change) -> str:
-    from autoparallel.report.wording import given, quantity, rule_label
+    from autoparallel.report.wording import given, rule_label
 
-    before, after = given(change.limit, change.unit), quantity(change.value, change.unit)
+    before, after = given(change.limit, change.unit), given(change.enough, change.unit)
     return f"{rule_label(change.rule)}: {before} -> {after}"
 
 
