@@ -20,12 +20,14 @@ SHOWN = 1500
 WORDS = {"gpus": "GPUs", "throughput": "tokens/ms/GPU", "ttft_s": "s to the first token"}
 
 
-def equal_layouts(machine: Machine, point: Point) -> int:
+def equal_layouts(machine: Machine, point: Point, around: Landscape) -> int:
     """How many layouts of the point's batch and microbatch reach the same objectives."""
-    around = landscape(machine, [(point.batch, point.microbatch)])
+    if not around.complete:
+        around = landscape(machine, [(point.batch, point.microbatch)])
     costs = np.stack([around.values.gpus, -around.values.total_tokens_per_ms_per_gpu, around.values.ttft_s])
     own = np.array(point.objectives.costs())[:, None]
     same = (np.abs(costs - own) <= RESOLUTION * np.abs(own)).all(axis=0)
+    same &= (around.table.batch == point.batch) & (around.table.microbatch == point.microbatch)
     return int((same & around.feasible).sum())
 
 

@@ -144,7 +144,7 @@ class _Search:
             runner_up=second,
             runner_up_reason=reason,
             front=plans,
-            equals=tuple(equal_layouts(self.machine, point) for point in points),
+            equals=tuple(equal_layouts(self.machine, point, around) for point in points),
             binding=bindings(self.solver, points[0]),
             proof=self._proof(study, len(points)),
             limits=limits,
