@@ -48,9 +48,9 @@ def test_every_requirement_is_judged(best: Subject, pipeline: Subject) -> None:
         "Time to first token", "Throughput, tokens/ms/GPU (total)", "Memory of the fullest GPU",
         "Sequences in service",
     ]  # fmt: skip
-    assert {row[-1] for row in rows} == {"✅ met"}
+    assert {row[-1] for row in rows} == {"✓ met"}
     missed = table(write_document(pipeline), "Validation Metrics", "Requirement").rows[1]
-    assert missed[1:] == ("≥ 15", "9.27", "−62 %", "❌ missed")
+    assert missed[1:] == ("≥ 15", "9.27", "−62 %", "✗ missed")
 
 
 def test_memory_adds_up(pipeline: Subject) -> None:
@@ -119,3 +119,12 @@ def test_both_ways_to_count_expert_utilisation(best: Subject) -> None:
     # Both experts of a token on one of two ranks of 8: 2 x (8/16 x 7/15) = 47 %, so 77 % of the ranks.
     assert "on 77 % of the 2 expert ranks on the mean: 23 %" in facts["One token"]
     assert "busy 100 %" in facts["A decode step"]
+
+
+def test_a_dense_model_has_an_ffn_and_no_experts(dense: Subject) -> None:
+    text = markdown(write_document(dense))
+    assert "The FFN takes" in text
+    assert "The FFN takes 0 %" not in text
+    assert "the FFN is laid over the same: 2 (ETP) x 1 (FFN groups)" in text
+    assert "GPU 0" in text
+    assert "experts" not in text.replace("expert shard", "").split("## Deployment Configuration")[1]

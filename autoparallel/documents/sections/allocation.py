@@ -31,13 +31,16 @@ def section(subject: Subject) -> Section:
 
 def _total(subject: Subject) -> str:
     layout, node = subject.plan.layout, subject.problem.hardware.gpus_per_node
-    experts = f"{layout.ep} (EP) x {layout.etp} (ETP) x {layout.edp} (expert groups)"
+    is_moe = subject.problem.model.is_moe
+    experts = f"{layout.ep} (EP) x " if is_moe else ""
+    experts += f"{layout.etp} (ETP) x {layout.edp} ({'expert' if is_moe else 'FFN'} groups)"
+    held = "experts are" if is_moe else "FFN is"
     sequence = " x ".join(
         f"{size} ({name})" for name, size in (("TP", layout.tp), ("CP", layout.cp), ("DP", layout.dp))
     )
     return (
-        f"GPU counts multiply. A stage has {sequence} = {count(layout.gpus_per_stage, 'GPU')}; the experts "
-        f"are laid over the same: {experts}. An instance has {layout.gpus_per_stage} x {layout.pp} (PP) = "
+        f"GPU counts multiply. A stage has {sequence} = {count(layout.gpus_per_stage, 'GPU')}; the "
+        f"{held} laid over the same: {experts}. An instance has {layout.gpus_per_stage} x {layout.pp} (PP) = "
         f"{count(layout.gpus_per_instance, 'GPU')}, the deployment {layout.gpus_per_instance} x "
         f"{layout.replicas} (instances) = {count(layout.gpus, 'GPU')}, on "
         f"{count(subject.placed.nodes, 'node')} of {count(node, 'GPU')}. Ranks, layers and experts count "

@@ -26,6 +26,7 @@ def section(subject: Subject) -> Section | None:
             *(
                 (label, write(value(then)), write(value(now)), change(value(then), value(now)))
                 for label, write, value in _ROWS
+                if subject.problem.model.is_moe or not label.startswith("Expert")
             ),
         ),
         words=(baseline.title, "This plan"),

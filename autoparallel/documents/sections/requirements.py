@@ -6,7 +6,7 @@ from autoparallel.documents.blocks import Block, Bullets, Facts, Heading, Paragr
 from autoparallel.documents.subject import Subject
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.workload import Lengths
-from autoparallel.report.wording import given, number
+from autoparallel.report.wording import count, given, number
 
 
 def section(subject: Subject) -> Section:
@@ -68,5 +68,5 @@ def _load(problem: Problem) -> list[tuple[str, str]]:
 
 def _lengths(lengths: Lengths) -> str:
     if lengths.min == lengths.max:
-        return f"{lengths.min:,} tokens"
+        return count(lengths.min, "token")
     return f"{lengths.min:,} to {lengths.max:,} tokens, {lengths.kind}; {lengths.mean:,.0f} on the mean"

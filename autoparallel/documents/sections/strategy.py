@@ -14,9 +14,10 @@ from autoparallel.report.wording import brief, count, seconds
 
 def section(subject: Subject) -> Section:
     """One subsection a dimension, then the runner-up and the proof."""
+    experts = "experts" if subject.problem.model.is_moe else "FFN"
     blocks: list[Block] = [
         Paragraph(
-            text="Attention and experts are laid out over the same GPUs of a stage, each in its own way. "
+            text=f"Attention and {experts} are laid out over the same GPUs of a stage, each in its own way. "
             "Each table sets the plan against the next values of one degree: batch and microbatch stay, the "
             "number of GPUs where it can, and of the other degrees as many as possible."
         )

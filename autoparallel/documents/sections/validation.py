@@ -16,7 +16,7 @@ def section(subject: Subject) -> Section:
             "–" if row.limit is None else f"{'≤' if row.at_most else '≥'} {given(row.limit, row.unit)}",
             quantity(row.value, row.unit),
             percent(row.slack).replace("-", "−"),
-            "✅ met" if row.met else "❌ missed",
+            "✓ met" if row.met else "✗ missed",
         )
         for row in subject.requirements
     )
