@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help search test lint types pytest bench chromium clean
+.PHONY: help search test lint types pytest bench check-engines chromium clean
 
 VENV := .venv
 PROBLEM ?= problems/moe10b.toml
@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c '$(VERSION_CHECK)' 2>/dev/null && echo $$python && break; done)
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 search: $(VENV)/.installed ## search PROBLEM (default problems/moe10b.toml) and write results/
 	$(VENV)/bin/autoparallel search $(PROBLEM) --out results/$(NAME)
@@ -34,6 +34,24 @@ pytest: $(VENV)/.installed-dev chromium
 bench: $(VENV)/.installed-dev ## measure the figures of the README
 	$(VENV)/bin/pytest benchmarks --benchmark-only -o addopts="--import-mode=importlib"
 
+# The engines' own parsers, without what needs a GPU: about 3 GB in ENGINES, which stays until `make clean`.
+# Their packages ask for CUDA builds, so each is installed without its requirements, and of those only
+# what the parsers import; TensorRT-LLM has no package that could be installed.
+ENGINES := .venv-engines
+check-engines: $(VENV)/.installed-dev $(ENGINES)/.installed ## run generated commands through the real parsers of vLLM and SGLang
+	rm -rf .engine-commands
+	$(VENV)/bin/python tests/engines/write_commands.py .engine-commands
+	$(ENGINES)/bin/python tests/engines/real_parsers.py check .engine-commands
+	for engine in vllm sglang; do \
+		$(ENGINES)/bin/python tests/engines/real_parsers.py dump $$engine .engine-commands/$$engine.toml; \
+		diff autoparallel/catalog/engines/flags/$$engine.toml .engine-commands/$$engine.toml; done
+
+$(ENGINES)/.installed: tests/engines/requirements.txt tests/engines/without_requirements.txt
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/pip install --quiet --disable-pip-version-check -r tests/engines/requirements.txt
+	$(ENGINES)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/engines/without_requirements.txt
+	@touch $@
+
 # The report's tests draw it in a browser; without one they are skipped and say so.
 chromium:
 	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; fi; \
@@ -44,7 +62,7 @@ chromium:
 	echo "On Debian: apt-get install chromium" >&2
 
 clean: ## remove the virtual environment and all caches, keep results
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	rm -rf $(VENV) $(ENGINES) .engine-commands build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -19,8 +19,10 @@ LARGEST_FRACTION = 0.98
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What an instance has of one node: the node's number, its place in the instance, the GPUs in the
-    order in which the engine numbers its ranks."""
+    """What an instance has of one node.
+
+    The node's number, its place in the instance, and its GPUs in the order of the engine's ranks.
+    """
 
     node: int
     place: int
@@ -48,14 +50,17 @@ class Deployment:
 
     @property
     def model_path(self) -> str:
-        """What the engine loads."""
-        return self.problem.engine_options.model_path or self.problem.model.name
+        """What the engine loads; a name that starts with a dash would be taken for a flag."""
+        path = self.problem.engine_options.model_path or self.problem.model.name
+        return f"./{path}" if path.startswith("-") else path
 
     @property
     def heading(self) -> tuple[str, ...]:
         """What every file says first: the version it is for and the plan; and what is missing."""
         plan = self.plan
-        made = f"Made for {self.engine}; plan: {plan.layout}, batch {plan.batch}, microbatch {plan.microbatch}."
+        made = (
+            f"Made for {self.engine}; plan: {plan.layout}, batch {plan.batch}, microbatch {plan.microbatch}."
+        )
         if self.problem.engine_options.model_path:
             return (made,)
         return made, (

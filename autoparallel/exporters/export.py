@@ -35,7 +35,9 @@ class InexpressibleError(AutoparallelError):
 
     exit_code = 1
 
-    def __init__(self, engine: str, plan: Plan, faults: tuple[EngineFault, ...], nearest: Plan | None) -> None:
+    def __init__(
+        self, engine: str, plan: Plan, faults: tuple[EngineFault, ...], nearest: Plan | None
+    ) -> None:
         self.engine, self.faults, self.nearest = engine, faults, nearest
         self.changed = changes(plan, nearest) if nearest else ()
         entry = load_engine(engine)

@@ -164,7 +164,9 @@ def _service(deployment: Deployment, name: str) -> dict[str, Any]:
     )
 
 
-def _pod(deployment: Deployment, command: list[str], gpus: int, environment: list[dict[str, str]]) -> dict[str, Any]:
+def _pod(
+    deployment: Deployment, command: list[str], gpus: int, environment: list[dict[str, str]]
+) -> dict[str, Any]:
     return {
         "containers": [
             {
@@ -175,7 +177,7 @@ def _pod(deployment: Deployment, command: list[str], gpus: int, environment: lis
                 "ports": [{"containerPort": deployment.engine.port}],
                 "resources": {"limits": {GPU: gpus}},
                 # Ranks of a pod talk through shared memory.
-                "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
+                "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
             }
         ],
         "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory"}}],
@@ -183,11 +185,13 @@ def _pod(deployment: Deployment, command: list[str], gpus: int, environment: lis
 
 
 def _arguments(command: Command, deployment: Deployment) -> list[str]:
-    return [str(word) for word in _at_first_port(command, deployment)]
+    # Kubernetes would put variables in place of $(NAME).
+    return [word.replace("$(", "$$(") for word in _at_first_port(command, deployment)]
 
 
 def _line(command: Command, deployment: Deployment) -> str:
-    return " ".join(quoted(word) for word in _at_first_port(command, deployment))
+    line = " ".join(quoted(word) for word in _at_first_port(command, deployment))
+    return line.replace("$(", "$$(")
 
 
 def _at_first_port(command: Command, deployment: Deployment) -> list[str]:

@@ -42,7 +42,9 @@ def _nearest(around: Landscape, plan: Plan, problem: Problem) -> tuple[Layout, i
     table, rows = around.table, np.flatnonzero(around.feasible)
     if not len(rows):
         return None
-    distance = sum((np.asarray(getattr(table, n))[rows] != getattr(plan.layout, n)) for n in DEGREES).astype(int)
+    distance = sum((np.asarray(getattr(table, n))[rows] != getattr(plan.layout, n)) for n in DEGREES).astype(
+        int
+    )
     distance = distance + (table.batch[rows] != plan.batch) + (table.microbatch[rows] != plan.microbatch)
     close = rows[distance == distance.min()]
     row = min(close, key=lambda row: preference_key(objectives_of(around.values, int(row)), problem.prefer))

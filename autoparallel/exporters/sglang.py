@@ -34,7 +34,7 @@ class Sglang(Exporter):
             words += ["--nnodes", str(len(shares)), "--node-rank", str(share.place)]
             head = address_of(shares[0].node)
             words += ["--dist-init-addr", Variable(f"${head}:{INIT_PORT + offset}")]
-        words += ["--host", "0.0.0.0", "--port", str(deployment.engine.port + offset)]  # noqa: S104
+        words += ["--host", "0.0.0.0", "--port", str(deployment.engine.port + offset)]
         environment = {"CUDA_VISIBLE_DEVICES": devices(share.gpus)}
         if not deployment.has_even_stages:
             # By default SGLang gives the remainder to the last stages.
@@ -67,26 +67,30 @@ class Sglang(Exporter):
         return Command(program="bench", words=tuple(words), notes=notes)
 
     def notes(self, deployment: Deployment) -> tuple[str, ...]:
-        plan, layout = deployment.plan, deployment.plan.layout
+        layout = deployment.plan.layout
         found = [
             *deployment.heading,
-            f"--tp-size is all {layout.gpus_per_stage} ranks of a stage; attention has tp {layout.tp} in each of "
-            f"{layout.dp} groups, experts tp {layout.etp} x ep {layout.ep}.",
-            f"--max-running-requests is the batch of the instance; SGLang divides it by --attn-dp-size {layout.dp}.",
-            f"--chunked-prefill-size is a microbatch of the longest prompts; SGLang divides it by {layout.dp} too.",
+            f"--tp-size is all {layout.gpus_per_stage} ranks of a stage; attention has tp {layout.tp} in "
+            f"each of {layout.dp} groups, experts tp {layout.etp} x ep {layout.ep}.",
+            "--max-running-requests is the batch of the instance; SGLang divides it by --attn-dp-size "
+            f"{layout.dp}.",
+            "--chunked-prefill-size is a microbatch of the longest prompts; SGLang divides it by "
+            f"{layout.dp} too.",
             "--mem-fraction-static is the share of the whole GPU for weights and KV cache alone.",
         ]
         if layout.pp > 1:
             found.append(f"With pp = {layout.pp} SGLang does without its overlapped scheduling.")
         if layout.ep > 1 and layout.etp > 1:
             found.append(
-                f"ep {layout.ep} inside {layout.gpus_per_stage} ranks works without an all-to-all backend only: "
+                f"ep {layout.ep} inside {layout.gpus_per_stage} ranks works with no all-to-all backend: "
                 "DeepEP and its kin force ep to --tp-size; the triton runner takes any ep."
             )
         if layout.sp_kind == TENSOR and layout.sp > 1:
             found.append("--enable-layernorm-sp is for Qwen3ForCausalLM in 0.5.23, and for prefill only.")
         if layout.tp > 1 and layout.dp > 1 and deployment.problem.model.is_moe:
-            found.append("Dense layers and shared experts are split over all ranks here, over tp in the plan.")
+            found.append(
+                "Dense layers and shared experts are split over all ranks here, over tp in the plan."
+            )
         return tuple(found)
 
 

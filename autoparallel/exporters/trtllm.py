@@ -33,7 +33,8 @@ class TrtLlm(Exporter):
             words += ["mpirun", "-n", str(ranks), "--host", Variable(hosts)]
             words += ["-x", "CUDA_VISIBLE_DEVICES", "trtllm-llmapi-launch"]
         words += ["trtllm-serve", deployment.model_path, "--config", CONFIG]
-        words += ["--host", "0.0.0.0", "--port", str(port)]  # noqa: S104
+        words += ["--host", "0.0.0.0", "--port", str(port)]
+        here = f"Run it in the folder of {CONFIG}."
         several = ("mpirun starts the ranks of the other nodes: run this on the first node alone.",)
         return Command(
             program="serve",
@@ -41,7 +42,7 @@ class TrtLlm(Exporter):
             environment={"CUDA_VISIBLE_DEVICES": devices(head.gpus)},
             instance=instance,
             node=head.node,
-            notes=(*self.notes(deployment), *(several if len(shares) > 1 else ())),
+            notes=(*self.notes(deployment), here, *(several if len(shares) > 1 else ())),
         )
 
     def benchmark(self, deployment: Deployment) -> Command:

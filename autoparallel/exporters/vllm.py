@@ -46,7 +46,7 @@ class Vllm(Exporter):
         if share.place:
             words += ["--headless"]
         else:
-            words += ["--host", "0.0.0.0", "--port", str(deployment.engine.port + offset)]  # noqa: S104
+            words += ["--host", "0.0.0.0", "--port", str(deployment.engine.port + offset)]
         return Command(
             program="serve",
             words=tuple(words),
@@ -73,7 +73,7 @@ class Vllm(Exporter):
         plan, layout = deployment.plan, deployment.plan.layout
         found = [
             *deployment.heading,
-            f"--max-num-seqs counts sequences of one data parallel rank: batch {plan.batch} / dp {layout.dp}.",
+            f"--max-num-seqs counts sequences of a data parallel rank: batch {plan.batch} / dp {layout.dp}.",
             "--max-num-batched-tokens is a microbatch of the longest prompts on one data parallel rank.",
             "--gpu-memory-utilization is a share of the whole GPU, activations included.",
         ]
@@ -88,7 +88,9 @@ class Vllm(Exporter):
                 "supports both (in 0.33.0 DeepSeek-V3.2's); vLLM stops at the start otherwise."
             )
         if layout.ep > 1 and layout.tp > 1 and layout.dp > 1:
-            found.append("vLLM splits tokens over tp between router and combine by itself (sequence parallel MoE).")
+            found.append(
+                "vLLM splits tokens over tp between router and combine by itself (sequence parallel MoE)."
+            )
         return tuple(found)
 
 
@@ -112,7 +114,10 @@ def _sizes(deployment: Deployment) -> list[str]:
     tokens = max(deployment.prefill_tokens_per_dp_rank, sequences)
     words = ["--max-num-seqs", str(sequences), "--max-num-batched-tokens", str(tokens)]
     words += ["--max-model-len", str(deployment.longest_sequence)]
-    words += ["--gpu-memory-utilization", f"{deployment.share_of_memory(deployment.engine.memory_fraction):g}"]
+    words += [
+        "--gpu-memory-utilization",
+        f"{deployment.share_of_memory(deployment.engine.memory_fraction):g}",
+    ]
     words += ["--dtype", model.activation_dtype if model.activation_dtype in DTYPES else "auto"]
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8"]

@@ -84,7 +84,7 @@ def _flag(name: str, flags: Mapping[str, Flag]) -> Flag | None:
     As the engines' parsers do, it takes underscores for dashes, keys of a table after a dot, and a
     beginning that only one flag has.
     """
-    base = name.split(".")[0]
+    base = name.split(".", maxsplit=1)[0]
     flag = flags.get(name) or flags.get(base) or flags.get(base.replace("_", "-"))
     if flag is None and base.startswith("--") and len(base) > 2:
         plain = base.replace("_", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,7 @@ class Imported:
     """A plan that a command stands for."""
 
     engine: str
+    model: str
     layout: Layout
     batch: int
     microbatch: int
@@ -53,7 +55,15 @@ class Imported:
             for name, value in self.layout.to_dict().items()
             if value is not None
         ]
-        lines = [*head, f"batch = {self.batch}", f"microbatch = {self.microbatch}", "", "[layout]", *degrees]
+        lines = [
+            *head,
+            f"model = {_toml_string(self.model)}",
+            f"batch = {self.batch}",
+            f"microbatch = {self.microbatch}",
+            "",
+            "[layout]",
+            *degrees,
+        ]
         return "\n".join(lines) + "\n"
 
     def evaluate_option(self) -> str:
@@ -63,7 +73,12 @@ class Imported:
 
 
 def completed(
-    engine: str, reading: Reading, problem: Problem, *, batch: int | None = None, microbatch: int | None = None
+    engine: str,
+    reading: Reading,
+    problem: Problem,
+    *,
+    batch: int | None = None,
+    microbatch: int | None = None,
 ) -> Imported:
     """Fill in what the command leaves open, and check the plan against the model.
 
@@ -82,14 +97,32 @@ def completed(
         limit = reading.prefill_sequences
         if limit is None:
             limit = max(batch // layout.pp, 1)
-            notes.append(f"The command bounds no prefill step: a microbatch is taken as batch / pp = {limit}.")
+            notes.append(
+                f"The command bounds no prefill step: a microbatch is taken as batch / pp = {limit}."
+            )
         microbatch = _microbatch(batch, layout.dp, limit)
     facts = Facts(replace(problem, engine=None), layout, batch, microbatch)
     if broken := [rule.violation(facts) for rule in STRUCTURE if not rule.holds(facts)]:
         raise LayoutError(broken)
     return Imported(
-        engine=engine, layout=layout, batch=batch, microbatch=microbatch, notes=tuple(notes)
+        engine=engine,
+        model=problem.model.name,
+        layout=layout,
+        batch=batch,
+        microbatch=microbatch,
+        notes=tuple(notes),
     )
+
+
+def _toml_string(text: str) -> str:
+    r"""A text in quotation marks as TOML reads it: JSON's escapes, and that of the delete character.
+
+    Examples
+    --------
+    >>> print(_toml_string('a "b" c'))
+    "a \"b\" c"
+    """
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _batch(reading: Reading, problem: Problem) -> tuple[int, Sequence[str]]:

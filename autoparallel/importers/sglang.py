@@ -51,7 +51,7 @@ def _data_parallel(values: Values) -> tuple[int, int]:
     return replicas, dp
 
 
-def _check(values: Values, world: int, dp: int, cp: int, ep: int, moe_dp: int) -> None:  # noqa: PLR0913
+def _check(values: Values, world: int, dp: int, cp: int, ep: int, moe_dp: int) -> None:
     """What SGLang refuses at the start."""
     replicas = _data_parallel(values)[0]
     nodes, pp = values.count("--nnodes"), values.count("--pp-size")
@@ -62,7 +62,9 @@ def _check(values: Values, world: int, dp: int, cp: int, ep: int, moe_dp: int) -
     if replicas > 1 and dp > 1:
         values.fault(f"--dp-size {replicas} and --attn-dp-size {dp} contradict each other: one of them is 1")
     if replicas > 1 and nodes > 1:
-        values.fault(f"--dp-size {replicas} and --nnodes {nodes} contradict each other: replicas are of one node")
+        values.fault(
+            f"--dp-size {replicas} and --nnodes {nodes} contradict each other: replicas are of one node"
+        )
     if (world * pp) % nodes:
         values.fault(f"--nnodes {nodes} does not divide --tp-size {world} x --pp-size {pp}")
     if moe_dp > 1 and (pp > 1 or cp != moe_dp or (ep > 1 and ep * moe_dp != world)):
@@ -79,7 +81,7 @@ def _check(values: Values, world: int, dp: int, cp: int, ep: int, moe_dp: int) -
 
 
 def _prefill(values: Values, problem: Problem, dp: int) -> int | None:
-    """Sequences of the longest prompts in one step; the chunk is divided by dp, so over all ranks it is whole."""
+    """Sequences of the longest prompts in one step, over all attention groups: they divide the chunk."""
     longest = problem.workload.prompt_tokens.max
     chunk = values.given.get("--chunked-prefill-size")
     if isinstance(chunk, int) and chunk > 0:
@@ -95,8 +97,8 @@ def _notes(values: Values, cp: int, moe_dp: int) -> list[str]:
         notes.append(f"The KV cache is whole on each of {cp} context ranks: the plan's is too small.")
     if values.count("--dcp-size") > 1:
         notes.append(
-            f"dcp {values.count('--dcp-size')} shares the KV cache inside tp in decode: a layout has no word for "
-            "it, so the plan's KV cache is too large."
+            f"dcp {values.count('--dcp-size')} shares the KV cache inside tp in decode: a layout has no word "
+            "for it, so the plan's KV cache is too large."
         )
     if values.switch("--enable-dp-attention"):
         notes.append("--enable-dp-attention is deprecated: --attn-dp-size says the same.")

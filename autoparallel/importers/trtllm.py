@@ -104,7 +104,7 @@ def read(values: Values, problem: Problem) -> Reading:
 
 
 def _experts(values: Values, world: int) -> tuple[int, int]:
-    """ep and etp; what is not given follows from the other."""
+    """Ep and etp; what is not given follows from the other."""
     given_ep, given_tp = "moe_expert_parallel_size", "moe_tensor_parallel_size"
     if values.count("moe_cluster_parallel_size") > 1:
         values.fault("moe_cluster_parallel_size above 1 has no counterpart in a layout")

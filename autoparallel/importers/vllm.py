@@ -60,21 +60,28 @@ def _check(values: Values, problem: Problem, tp: int, pcp: int, dcp: int) -> Non
         values.fault(f"{TOKENS} {tokens} is less than {SEQUENCES} {sequences}")
     longest = values.given.get("--max-model-len")
     chunked = values.given.get("--enable-chunked-prefill", True)
-    if not chunked and tokens is not None and str(longest).isdigit() and tokens < int(longest):
-        values.fault(f"without chunked prefill {TOKENS} {tokens} has to reach --max-model-len {longest}")
+    if not chunked and tokens is not None and isinstance(longest, str) and longest.isdecimal():
+        _check_whole_prompts(values, tokens, int(longest))
     if values.switch("--enable-eplb") and not values.switch("--enable-expert-parallel"):
         values.fault("--enable-eplb needs --enable-expert-parallel")
+
+
+def _check_whole_prompts(values: Values, tokens: int, longest: int) -> None:
+    if tokens < longest:
+        values.fault(f"without chunked prefill {TOKENS} {tokens} has to reach --max-model-len {longest}")
 
 
 def _notes(values: Values, tp: int, pcp: int, dcp: int) -> list[str]:
     notes = []
     if pcp == 1 and dcp > 1:
         notes.append(
-            f"dcp {dcp} shares the KV cache inside tp {tp} in decode: a layout has no word for it, so the plan's "
-            "KV cache is too large."
+            f"dcp {dcp} shares the KV cache inside tp {tp} in decode: a layout has no word for it, so the "
+            "plan's KV cache is too large."
         )
     if pcp > 1 and dcp == 1:
-        notes.append(f"Without dcp the KV cache is whole on each of {pcp} pcp ranks: the plan's is too small.")
+        notes.append(
+            f"Without dcp the KV cache is whole on each of {pcp} pcp ranks: the plan's is too small."
+        )
     if values.switch("--enable-expert-parallel") and tp * pcp * values.count(DP) == 1:
         notes.append("--enable-expert-parallel on one rank changes nothing.")
     return notes

@@ -25,7 +25,9 @@ ALL = "all"
     type=click.Choice((*ENGINES, ALL)),
     help="Engine to write for.  [default: the one that the problem names, else all]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder, one in it per engine.  [default: RESULT/export]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder, one in it per engine.  [default: RESULT/export]"
+)
 @click.option(
     "--problem",
     "problem_path",
@@ -44,10 +46,10 @@ def command(
     can; what other engines can is written all the same.
     """  # noqa: D205
     from autoparallel.problem_file import load_problem
-    from autoparallel.results_folder import json_text, plan_path, read_plan, read_problem
+    from autoparallel.results_folder import json_text, plan_path, read_plan
 
     plan = read_plan(result)
-    problem = load_problem(problem_path) if problem_path else read_problem(result)
+    problem = load_problem(problem_path) if problem_path else _problem_beside(result)
     target = out or plan_path(result).parent / "export"
     chosen = engine or problem.engine or ALL
     answers = [_exported(problem, plan, name, target) for name in (ENGINES if chosen == ALL else (chosen,))]
@@ -58,6 +60,18 @@ def command(
         _tell(document, refusal, quiet=quiet or as_json)
     if any(refusal for _, refusal in answers):
         raise click.exceptions.Exit(1)
+
+
+def _problem_beside(result: Path) -> Any:
+    """The problem that stands beside the plan."""
+    from autoparallel.errors import Fault, ProblemError
+    from autoparallel.results_folder import read_problem
+
+    try:
+        return read_problem(result)
+    except ProblemError as error:
+        hint = Fault("--problem names the problem of a plan without its problem.json")
+        raise ProblemError([*error.faults, hint]) from None
 
 
 def _exported(problem: Any, plan: Any, engine: str, target: Path) -> tuple[dict[str, Any], str]:

@@ -21,7 +21,11 @@ IMPORT_SCHEMA = "autoparallel.import/1"
 @click.command("import", epilog=EPILOG, short_help="Read an engine's launch command as a plan.")
 @click.argument("source", metavar="COMMAND_OR_FILE", nargs=-1, required=True)
 @click.option(
-    "--problem", "problem_path", type=click.Path(path_type=Path), required=True, help="Problem that the plan is for."
+    "--problem",
+    "problem_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Problem that the plan is for.",
 )
 @click.option("--engine", type=click.Choice(ENGINES), help="Engine, where the text does not say it.")
 @click.option("--batch", type=click.IntRange(1, 2**31 - 1), help="In place of what the command bounds.")
@@ -66,5 +70,6 @@ def command(
         click.echo(found.to_toml(), nl=False)
     for note in found.notes:
         say(f"Note: {note}")
-    sizes_text = f"--batch {found.batch} --microbatch {found.microbatch}"
-    say(f"Then: autoparallel evaluate {problem_path} --layout {found.evaluate_option() or 'tp=1'} {sizes_text}")
+    degrees = found.evaluate_option() or "tp=1"
+    sequences = f"--batch {found.batch} --microbatch {found.microbatch}"
+    say(f"Then: autoparallel evaluate {problem_path} --layout {degrees} {sequences}")

@@ -130,17 +130,19 @@ class EngineRule(StructureRule):
         once: Mask = experts.edp == 1
         if load_engine(problem.engine).abilities.mixed_experts:
             return once
-        return once & (np.minimum(experts.ep, experts.etp) == 1)
+        whole: Mask = once & (np.minimum(experts.ep, experts.etp) == 1)
+        return whole
 
     def allows_rows(self, problem: Problem, table: PlanTable) -> Mask:
         # Candidates that are refused on their own are not in a table.
         attention, _ = table.split()
-        kinds, sizes = np.asarray(table.sp_kind), np.asarray(attention.gpus_per_stage)
+        kinds, sizes = table.sp_kind.astype(np.int64), np.asarray(attention.gpus_per_stage)
         refused = [
             _refused_stages(problem, kinds, sizes, np.asarray(table.dp), stages) & (table.pp == stages)
             for stages in np.unique(table.pp)
         ]
-        return ~np.any(refused, axis=0) if refused else np.ones(len(table.tp), dtype=bool)
+        mask: Mask = ~np.any(refused, axis=0) if refused else np.ones(len(table.tp), dtype=bool)
+        return mask
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         super().constrain(model, enforced)
