@@ -9,6 +9,7 @@ import numpy as np
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.result import Binding, Candidate
 from autoparallel.pareto import RESOLUTION, Objectives, preference_key
+from autoparallel.performance.gpu_time import dearest
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
 from autoparallel.solver.front import FrontSolver, Point, objectives_of
@@ -92,22 +93,12 @@ def _gains(mine: Objectives, theirs: Objectives, lost: str) -> str:
 
 
 def _cause(best: Plan, second: Plan) -> str:
-    """The operator or link in which a token of the second costs most more than one of the best."""
-    mine, theirs = _gpu_time_by_operation(best), _gpu_time_by_operation(second)
-    extra = {name: theirs.get(name, 0.0) - mine.get(name, 0.0) for name in {*mine, *theirs}}
-    phase, operation = max(sorted(extra), key=lambda name: extra[name])
-    more = extra[phase, operation]
-    return f"; most of it is {operation} in {phase}, {more:.3g} GPU-s more" if more > 0 else ""
-
-
-def _gpu_time_by_operation(plan: Plan) -> dict[tuple[str, str], float]:
-    """GPU-seconds of all microbatches of the deployment, by phase and operation; decode for one step."""
-    slots = plan.batch // plan.microbatch * plan.layout.replicas * plan.layout.gpus_per_stage
-    total: dict[tuple[str, str], float] = {}
-    for operation in plan.operations:
-        key = operation.phase, operation.name
-        total[key] = total.get(key, 0.0) + operation.time_s * slots
-    return total
+    """On what a request of the second plan spends most more than one of the best."""
+    found = dearest(best, second)
+    if found is None:
+        return ""
+    item, more = found
+    return f"; a request pays {more:.3g} GPU-seconds more for {item.name} in {item.phase}"
 
 
 def plan_objectives(plan: Plan) -> Objectives:

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoparallel.domain.plan import Plan
+from autoparallel.performance.gpu_time import WAITING, gpu_seconds_by_spending, gpu_seconds_per_request
 
 COMPARISON_SCHEMA = "autoparallel.comparison/1"
-WAITING = "waiting"
 LESS, MORE, NEITHER = "less", "more", ""
 
 
@@ -150,31 +150,10 @@ def _distance(row: Row) -> float:
 
 
 def _costs(a: Plan, b: Plan) -> Iterator[Cost]:
-    first, second = _spent(a), _spent(b)
-    for key in dict.fromkeys((*first, *second)):
-        name, phase, kind = key
-        yield Cost(name=name, phase=phase, kind=kind, a=first.get(key, 0.0), b=second.get(key, 0.0))
-
-
-def _spent(plan: Plan) -> dict[tuple[str, str, str], float]:
-    """GPU-seconds of a mean request by operator, phase and kind; what is left of its time is waiting."""
-    metrics, stage = plan.metrics, plan.layout.gpus_per_stage
-    steps = max(metrics.run_s - metrics.prefill_s, 0.0) / metrics.tpot_s if metrics.tpot_s > 0 else 0.0
-    times = {"prefill": 1.0, "decode": steps}
-    spent: dict[tuple[str, str, str], float] = {}
-    for one in plan.operations:
-        # One microbatch keeps the GPUs of one stage after the other busy for time_s altogether.
-        key = (one.name, one.phase, one.kind)
-        spent[key] = spent.get(key, 0.0) + one.time_s * times[one.phase] * stage / plan.microbatch
-    whole = gpu_seconds_per_request(plan)
-    spent[WAITING, "", WAITING] = max(whole - sum(spent.values()), 0.0)
-    return spent
-
-
-def gpu_seconds_per_request(plan: Plan) -> float:
-    """GPU time that a request costs, waiting included. [GPU s]"""
-    rate = plan.metrics.requests_per_s
-    return plan.gpus / rate if rate > 0 else math.inf
+    first, second = gpu_seconds_by_spending(a), gpu_seconds_by_spending(b)
+    for item in dict.fromkeys((*first, *second)):
+        costs = first.get(item, 0.0), second.get(item, 0.0)
+        yield Cost(name=item.name, phase=item.phase, kind=item.kind, a=costs[0], b=costs[1])
 
 
 def _reasons(a: Plan, b: Plan, costs: tuple[Cost, ...], names: tuple[str, str]) -> Iterator[str]:
@@ -199,6 +178,6 @@ def _reasons(a: Plan, b: Plan, costs: tuple[Cost, ...], names: tuple[str, str]) 
 
 def _what(cost: Cost) -> str:
     if cost.kind == WAITING:
-        return "waiting: pipeline bubbles, stages that wait for the slowest, requests that are not there"
+        return f"waiting in {cost.phase}: bubbles, stages that wait, requests that are not there"
     over = "" if cost.kind == "compute" else f" ({cost.kind} communication)"
     return f"{cost.name} in {cost.phase}{over}"

@@ -6,11 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from autoparallel.domain.plan import Operation, Plan
-from autoparallel.domain.problem import Problem
+from autoparallel.performance.gpu_time import (
+    DECODE,
+    PREFILL,
+    WAITING,
+    gpu_seconds_by_spending,
+    gpu_seconds_per_request,
+)
 
-PREFILL, DECODE = "prefill", "decode"
 # What GPUs do when no operator runs on them: in a pipeline they wait for each other.
-WAITING = "waiting of pipeline stages"
+WAITING_OF_STAGES = "waiting of pipeline stages"
 PHASES = (PREFILL, DECODE)
 COMPUTE = "compute"
 # Differences below this share of a run come from the order of sums.
@@ -61,27 +66,15 @@ def bound_shares(plan: Plan, phase: str) -> tuple[tuple[str, float], ...]:
     return tuple(sorted(((bound, taken / total) for bound, taken in times.items()), key=lambda row: -row[1]))
 
 
-def largest_difference(problem: Problem, plan: Plan, other: Plan) -> tuple[str, str, float] | None:
-    """Phase and name of the operation on which the other plan spends most more, or less, and how much.
+def largest_difference(plan: Plan, other: Plan) -> tuple[str, str, float] | None:
+    """Phase and name of what a request of the other plan spends most more, or less, on, and how much.
 
-    Counted in GPU-seconds of the deployment over a run of prefill and OSL - 1 decode steps; positive
-    where the other spends more. What pipeline stages wait counts as an operation.
+    In GPU-seconds, positive where the other spends more; waiting of pipeline stages counts too.
     """
-    mine, theirs = _gpu_time(problem, plan), _gpu_time(problem, other)
-    more = {key: theirs.get(key, 0.0) - mine.get(key, 0.0) for key in {*mine, *theirs}}
-    key = max(sorted(more), key=lambda name: abs(more[name]), default=None)
-    scale = plan.gpus * plan.metrics.run_s
-    return None if key is None or abs(more[key]) < NEGLIGIBLE * scale else (*key, more[key])
-
-
-def _gpu_time(problem: Problem, plan: Plan) -> dict[tuple[str, str], float]:
-    """GPU-seconds of all microbatches of the deployment in a run, by phase and operation."""
-    runs = {PREFILL: 1.0, DECODE: max(problem.workload.output_tokens.mean - 1.0, 0.0)}
-    slots = plan.batch // plan.microbatch * plan.layout.replicas * plan.layout.gpus_per_stage
-    total: dict[tuple[str, str], float] = defaultdict(float)
-    for item in plan.operations:
-        total[item.phase, item.name] += item.time_s * slots * runs[item.phase]
-    for phase, time in ((PREFILL, plan.metrics.prefill_s), (DECODE, plan.metrics.tpot_s * runs[DECODE])):
-        busy = sum(taken for (where, _), taken in total.items() if where == phase)
-        total[phase, WAITING] = max(plan.gpus * time - busy, 0.0)
-    return total
+    mine, theirs = gpu_seconds_by_spending(plan), gpu_seconds_by_spending(other)
+    more = {item: theirs.get(item, 0.0) - mine.get(item, 0.0) for item in {*mine, *theirs}}
+    item = max(sorted(more), key=lambda key: abs(more[key]), default=None)
+    if item is None or abs(more[item]) < NEGLIGIBLE * gpu_seconds_per_request(plan):
+        return None
+    name = WAITING_OF_STAGES if item.kind == WAITING else item.name
+    return item.phase, name, more[item]

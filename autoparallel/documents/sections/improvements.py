@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autoparallel.documents.blocks import Paragraph, Section, Table
-from autoparallel.documents.breakdown import DECODE, PREFILL, communicates, largest_difference, share
+from autoparallel.documents.breakdown import communicates, largest_difference, share
 from autoparallel.documents.phrases import change, verdict
 from autoparallel.documents.subject import Subject
 from autoparallel.domain.plan import Plan
+from autoparallel.performance.gpu_time import DECODE, PREFILL
 from autoparallel.report.wording import brief, gigabytes, number, percent, seconds
 
 
@@ -56,10 +57,10 @@ _ROWS: tuple[Row, ...] = (
 
 
 def _why(subject: Subject, then: Plan) -> str:
-    found = largest_difference(subject.problem, subject.plan, then)
+    found = largest_difference(subject.plan, then)
     if found is None:
         return "Both spend the same time on every operator."
     phase, name, gpu_s = found
     word = "more" if gpu_s > 0 else "less"
     spent = f"{seconds(abs(gpu_s))} {word} of GPU time"
-    return f"The largest difference is {name} in {phase}: the baseline spends {spent} on it in a run."
+    return f"The largest difference is {name} in {phase}: a request of the baseline spends {spent} on it."

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from autoparallel.documents.breakdown import (
-    DECODE,
-    PREFILL,
-    Chosen,
-    of_attention,
-    of_experts,
-    of_kind,
-    share,
-    time_s,
-)
+from autoparallel.documents.breakdown import Chosen, of_attention, of_experts, of_kind, share, time_s
 from autoparallel.documents.phrases import link_of, microbatches, span
 from autoparallel.documents.subject import Subject
 from autoparallel.domain.layout import TENSOR
+from autoparallel.performance.gpu_time import DECODE, PREFILL
 from autoparallel.report.wording import count, gigabytes, number, percent, seconds
 
 

@@ -66,7 +66,7 @@ def _why(subject: Subject, dimension: Dimension, neighbour: Neighbour) -> str:
         if name != dimension.degree and was != now
     ]
     with_them = f" (with {listed(followed)})" if followed else ""
-    found = largest_difference(subject.problem, plan, other)
+    found = largest_difference(plan, other)
     what = f"{dimension.short} {neighbour.value:,}{with_them}"
     if found is None:
         return f"{what} takes the same GPU time."
@@ -74,7 +74,7 @@ def _why(subject: Subject, dimension: Dimension, neighbour: Neighbour) -> str:
     direction = "more" if gpu_s > 0 else "less"
     return (
         f"{what}: the largest difference is {name} in {phase}, {seconds(abs(gpu_s))} {direction} of GPU time "
-        "in a run."
+        "a request."
     )
 
 
