@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
-STATIC = "static"
+STATIC, CLOSED, OPEN, SATURATED = "static", "closed", "open", "saturated"
+MODES = (STATIC, CLOSED, OPEN, SATURATED)
+CONSTANT, POISSON, TRACE = "constant", "poisson", "trace"
+ARRIVALS = (CONSTANT, POISSON, TRACE)
+# Tokens of a block that a trace names by one hash, where it names any (Mooncake's).
+PREFIX_BLOCK = 512
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """A distribution of token counts; ``fixed`` has ``min == max``, ``uniform`` the integers between."""
+    """A distribution of token counts.
+
+    Attributes
+    ----------
+    kind : str
+        ``fixed`` has ``min == max``, ``uniform`` the integers between; ``lognormal``, ``quantiles`` and
+        ``trace`` are given by points.
+    points : tuple of (float, float)
+        Shares of the requests, rising from 0 to 1, and the lengths that they do not exceed; between them
+        lengths grow evenly. Empty for ``fixed`` and ``uniform``.
+    average : float or None
+        Mean length where points alone would not tell it exactly. [tokens]
+
+    Examples
+    --------
+    >>> Lengths(kind="uniform", min=100, max=300).quantile(0.25)
+    150.0
+    >>> Lengths(kind="quantiles", min=10, max=90, points=((0.0, 10.0), (0.5, 20.0), (1.0, 90.0))).mean
+    35.0
+    """
 
     kind: str
     min: int
     max: int
+    points: tuple[tuple[float, float], ...] = ()
+    average: float | None = None
 
     @property
     def mean(self) -> float:
         """Mean length. [tokens]"""
-        return (self.min + self.max) / 2
+        if self.average is not None:
+            return self.average
+        if not self.points:
+            return (self.min + self.max) / 2
+        pairs = zip(self.points, self.points[1:], strict=False)
+        return sum((above[0] - below[0]) * (above[1] + below[1]) / 2 for below, above in pairs)
+
+    def quantile(self, share: float) -> float:
+        """The length that a share of the requests does not exceed. [tokens]"""
+        points = self.points or ((0.0, float(self.min)), (1.0, float(self.max)))
+        shares = [point[0] for point in points]
+        upper = min(max(bisect_right(shares, share), 1), len(points) - 1)
+        (low, below), (high, above) = points[upper - 1], points[upper]
+        inside = (share - low) / (high - low) if high > low else 1.0
+        return below + (above - below) * min(max(inside, 0.0), 1.0)
 
     @classmethod
     def fixed(cls, tokens: int) -> Lengths:
@@ -27,17 +68,59 @@ class Lengths:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trace:
+    """Recorded requests, in the order of their arrival.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file.
+    arrival_s : tuple of float
+        Since the first request. [s]
+    prompt_tokens, output_tokens : tuple of int
+        Lengths. [tokens]
+    prefix_blocks : tuple of tuple of int
+        Hashes of the prompt's blocks of :data:`PREFIX_BLOCK` tokens, each of a block and all before it:
+        equal ones can be found in a prefix cache. Empty where the trace names none.
+    """
+
+    name: str
+    arrival_s: tuple[float, ...]
+    prompt_tokens: tuple[int, ...]
+    output_tokens: tuple[int, ...]
+    prefix_blocks: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def rate_per_s(self) -> float:
+        """Requests per second over the whole trace. [1/s]"""
+        span = self.arrival_s[-1] - self.arrival_s[0]
+        return (len(self.arrival_s) - 1) / span if span > 0 else float("inf")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workload:
     """Requests and how they arrive.
 
     Attributes
     ----------
+    mode : str
+        ``static``: a batch enters and leaves together. Batched continuously: ``closed``, as many requests
+        at any time as the ``concurrency``; ``open``, at a rate, whatever is in service; ``saturated``,
+        all at once.
     concurrency : int or None
         Sequences that the whole deployment must have in service at once.
     prompt_tokens, output_tokens : Lengths
         ISL and OSL of a request.
     expert_imbalance : float
         Load of the fullest expert rank over the mean load; 1 when tokens spread evenly.
+    request_rate_per_s : float or None
+        Arrivals at the whole deployment (open). [1/s]
+    arrivals : str
+        ``poisson``, ``constant``, or as in the ``trace``, whose times are then stretched to the rate.
+    trace : Trace or None
+        Recorded requests; lengths are then theirs.
+    cached_share : float
+        Share of a prompt that a prefix cache is assumed to hold. [1]
     """
 
     prompt_tokens: Lengths
@@ -45,3 +128,7 @@ class Workload:
     mode: str = STATIC
     concurrency: int | None = None
     expert_imbalance: float = 1.0
+    request_rate_per_s: float | None = None
+    arrivals: str = POISSON
+    trace: Trace | None = None
+    cached_share: float = 0.0

@@ -48,6 +48,8 @@ Vocabulary = Annotated[int, Field(ge=0, le=100_000_000)]
 Parameters = Annotated[float, Field(gt=0, le=1e16)]
 
 Tokens = Annotated[int, Field(gt=0, le=MAX_TOKENS)]
+MeanTokens = Annotated[float, Field(gt=0, le=MAX_TOKENS)]
+Sigma = Annotated[float, Field(gt=0, le=5)]
 Sequences = Annotated[int, Field(gt=0, le=MAX_SEQUENCES)]
 Gpus = Annotated[int, Field(gt=0, le=MAX_GPUS)]
 

@@ -24,11 +24,11 @@ from autoparallel.domain.model import (
 )
 from autoparallel.domain.requirements import PHASES
 from autoparallel.domain.search_space import OBJECTIVES, SP_KINDS
-from autoparallel.domain.workload import STATIC
+from autoparallel.domain.workload import ARRIVALS, MODES, STATIC
 from autoparallel.problem_file import fields
 
 COMPUTE_FORMATS = ("float32", "float16", "bfloat16", "fp8", "int8", "int4", "fp4")
-LENGTH_KINDS = ("fixed", "uniform")
+LENGTH_KINDS = ("fixed", "uniform", "lognormal", "quantiles")
 BASES = ("derived", "declared")
 TOPOLOGIES = ("switch", "mesh")
 
@@ -139,12 +139,21 @@ class HardwareSection(Section):
 
 
 class LengthsSection(Section):
-    """Token counts: fixed (tokens) or uniform between min and max."""
+    """Token counts: fixed (tokens), uniform between min and max, lognormal, or by quantiles (p10 to p99)."""
 
     kind: Annotated[str, fields.OneOf(LENGTH_KINDS)]
     tokens: fields.Tokens | None = None
     min: fields.Tokens | None = None
     max: fields.Tokens | None = None
+    mean: fields.MeanTokens | None = None
+    sigma: fields.Sigma | None = Field(None, description="Standard deviation of a lognormal's logarithm.")
+    p10: fields.Tokens | None = None
+    p25: fields.Tokens | None = None
+    p50: fields.Tokens | None = None
+    p75: fields.Tokens | None = None
+    p90: fields.Tokens | None = None
+    p95: fields.Tokens | None = None
+    p99: fields.Tokens | None = None
 
 
 def _length_table(value: Any) -> Any:
@@ -160,11 +169,21 @@ LengthsField = Annotated[
 class WorkloadSection(Section):
     """Requests and how they arrive."""
 
-    mode: Annotated[str, fields.OneOf((STATIC,))] = STATIC
+    mode: Annotated[str, fields.OneOf(MODES)] = Field(
+        STATIC, description="static: a batch enters and leaves together; the others are batched continuously."
+    )
     concurrency: fields.Sequences | None = Field(None, description="Sequences in service at once.")
     prompt_tokens: LengthsField | None = None
     output_tokens: LengthsField | None = None
     expert_imbalance: fields.Imbalance | None = Field(None, description="Fullest expert rank over the mean.")
+    request_rate_per_s: fields.Rate | None = Field(None, description="Arrivals of an open load.")
+    arrivals: Annotated[str, fields.OneOf(ARRIVALS)] | None = Field(None, description="Default: poisson.")
+    trace: fields.Name | None = Field(
+        None, description="Recorded requests, relative to this file: Azure's CSV or Mooncake's JSON lines."
+    )
+    cached_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Share of a prompt that a prefix cache holds."
+    )
 
 
 class RequirementsSection(Section):

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from autoparallel.domain.requirements import Requirements
-from autoparallel.domain.workload import Lengths, Workload
+from autoparallel.domain.workload import (
+    CLOSED,
+    OPEN,
+    POISSON,
+    STATIC,
+    TRACE,
+    Lengths,
+    Trace,
+    Workload,
+)
+from autoparallel.errors import ProblemError
 from autoparallel.problem_file.faults import Faults
-from autoparallel.problem_file.schema import LengthsSection, RequirementsSection, WorkloadSection
+from autoparallel.problem_file.lengths_section import build_lengths
+from autoparallel.problem_file.schema import RequirementsSection, WorkloadSection
+from autoparallel.problem_file.trace_file import read_trace, trace_lengths
 
 DEFAULT_OUTPUT_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class _Requests:
+    """What arrives; lengths are ``None`` where nothing says them."""
+
+    prompt: Lengths | None
+    output: Lengths | None
+    trace: Trace | None = None
 
 
 def build_workload(section: WorkloadSection, bad: frozenset[str], faults: Faults) -> Workload | None:
     """Build the workload, or note why it cannot be and return ``None``."""
     before = len(faults.found)
-    if section.prompt_tokens is None and "prompt_tokens" not in bad:
-        faults.add(("workload", "prompt_tokens"), "is missing: say how long the prompts are")
-    prompt = _lengths(section.prompt_tokens, "prompt_tokens", faults)
-    output = _lengths(section.output_tokens, "output_tokens", faults)
-    if bad or len(faults.found) > before or prompt is None:
+    requests = _traced(section, faults) if section.trace else _described(section, bad, faults)
+    _check_arrivals(section, bad, faults)
+    if bad or len(faults.found) > before or requests.prompt is None:
         return None
     return Workload(
-        prompt_tokens=prompt,
-        output_tokens=output or Lengths.fixed(DEFAULT_OUTPUT_TOKENS),
+        prompt_tokens=requests.prompt,
+        output_tokens=requests.output or Lengths.fixed(DEFAULT_OUTPUT_TOKENS),
         mode=section.mode,
         concurrency=section.concurrency,
         expert_imbalance=section.expert_imbalance or 1.0,
+        request_rate_per_s=section.request_rate_per_s,
+        arrivals=section.arrivals or (TRACE if section.trace and section.mode == OPEN else POISSON),
+        trace=requests.trace,
+        cached_share=section.cached_share or 0.0,
     )
 
 
@@ -33,19 +59,42 @@ def build_requirements(section: RequirementsSection) -> Requirements:
     return Requirements(**section.model_dump())
 
 
-def _lengths(section: LengthsSection | None, key: str, faults: Faults) -> Lengths | None:
-    if section is None:
-        return None
-    needed = {"fixed": ("tokens",), "uniform": ("min", "max")}[section.kind]
-    given = {name for name in ("tokens", "min", "max") if getattr(section, name) is not None}
-    for name in sorted(set(needed) - given):
-        faults.add(("workload", key, name), f'is missing: kind = "{section.kind}" needs it')
-    for name in sorted(given - set(needed)):
-        faults.add(("workload", key, name), f'has no meaning for kind = "{section.kind}"; drop it')
-    if given != set(needed):
-        return None
-    low, high = section.tokens or section.min or 0, section.tokens or section.max or 0
-    if low > high:
-        faults.add(("workload", key), f"min {low} is greater than max {high}; swap them")
-        return None
-    return Lengths(kind=section.kind, min=low, max=high)
+def _described(section: WorkloadSection, bad: frozenset[str], faults: Faults) -> _Requests:
+    if section.prompt_tokens is None and "prompt_tokens" not in bad:
+        faults.add(("workload", "prompt_tokens"), "is missing: say how long the prompts are")
+    prompt = build_lengths(section.prompt_tokens, "prompt_tokens", faults)
+    return _Requests(prompt, build_lengths(section.output_tokens, "output_tokens", faults))
+
+
+def _traced(section: WorkloadSection, faults: Faults) -> _Requests:
+    """Requests as they were recorded: lengths are those of the trace."""
+    for key in ("prompt_tokens", "output_tokens"):
+        if getattr(section, key) is not None:
+            faults.add(("workload", key), "follows from the trace; drop it, or the trace")
+    try:
+        trace = read_trace(Path(faults.document.file).parent / str(section.trace))
+    except ProblemError as error:
+        faults.found.extend(error.faults)
+        return _Requests(None, None)
+    return _Requests(trace_lengths(trace.prompt_tokens), trace_lengths(trace.output_tokens), trace)
+
+
+def _check_arrivals(section: WorkloadSection, bad: frozenset[str], faults: Faults) -> None:
+    mode, own_times = section.mode, section.trace is not None and section.arrivals in (None, TRACE)
+    if "mode" in bad:
+        return
+    if mode == CLOSED and section.concurrency is None and "concurrency" not in bad:
+        faults.add(("workload", "concurrency"), 'is missing: mode = "closed" keeps that many in service')
+    rate_known = section.request_rate_per_s is not None or "request_rate_per_s" in bad or own_times
+    if mode == OPEN and not rate_known:
+        faults.add(("workload", "request_rate_per_s"), 'is missing: mode = "open" has requests arrive at it')
+    for key in ("request_rate_per_s", "arrivals"):
+        if mode != OPEN and getattr(section, key) is not None:
+            faults.add(("workload", key), f'has no meaning for mode = "{mode}"; use "open", or drop it')
+    if section.arrivals == TRACE and section.trace is None:
+        faults.add(("workload", "arrivals"), "needs a trace; name its file: trace = ...")
+    if mode != STATIC:
+        faults.notes.append(
+            f'workload.mode = "{mode}": search and evaluate still rate plans as static batches; '
+            "`autoparallel simulate` answers for this mode."
+        )

@@ -1,0 +1,177 @@
+"""Reads recorded requests: Azure's CSV of 2023 and Mooncake's JSON lines, plain or compressed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autoparallel.domain.workload import Lengths, Trace
+from autoparallel.errors import Fault, ProblemError
+
+AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+MOONCAKE = ("timestamp", "input_length", "output_length")
+HASHES = "hash_ids"
+MAX_BYTES = 256 * 1024 * 1024
+MAX_FAULTS = 10
+# Quantiles that stand for a trace's lengths.
+_POINTS = 200
+
+
+class _Request(NamedTuple):
+    arrival_s: float
+    prompt_tokens: int
+    output_tokens: int
+    prefix_blocks: tuple[int, ...] = ()
+
+
+def read_trace(path: str | Path) -> Trace:
+    """Read a trace.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV file with Azure's columns or JSON lines with Mooncake's fields; ``.gz`` is unpacked.
+
+    Raises
+    ------
+    ProblemError
+        The file cannot be read, has other columns, no requests, times that fall or are negative,
+        or lengths of zero; each with its line.
+    """
+    file = Path(path)
+    text = _text(file)
+    if not text.strip():
+        raise ProblemError([Fault("has no requests", file=str(file))])
+    first = text.lstrip()[0]
+    rows = _mooncake(text, str(file)) if first == "{" else _azure(text, str(file))
+    requests = _checked(rows, str(file))
+    start = requests[0].arrival_s
+    blocks = tuple(request.prefix_blocks for request in requests)
+    return Trace(
+        name=file.name,
+        arrival_s=tuple(request.arrival_s - start for request in requests),
+        prompt_tokens=tuple(request.prompt_tokens for request in requests),
+        output_tokens=tuple(request.output_tokens for request in requests),
+        prefix_blocks=blocks if any(blocks) else (),
+    )
+
+
+def trace_lengths(tokens: tuple[int, ...]) -> Lengths:
+    """The distribution of a trace's lengths, its mean exact."""
+    ordered = sorted(tokens)
+    last = len(ordered) - 1
+    points = tuple(
+        (step / _POINTS, float(ordered[round(last * step / _POINTS)])) for step in range(_POINTS + 1)
+    )
+    return Lengths(
+        kind="trace", min=ordered[0], max=ordered[-1], points=points, average=sum(ordered) / len(ordered)
+    )
+
+
+def _text(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+                data = packed.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ProblemError([Fault(f"is larger than {MAX_BYTES >> 20} MiB", file=str(file))])
+        return data.decode("utf-8-sig")
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ProblemError([Fault(f"cannot be read: {reason}", file=str(file))]) from None
+    except UnicodeDecodeError:
+        raise ProblemError([Fault("is not UTF-8 text", file=str(file))]) from None
+
+
+def _azure(text: str, file: str) -> Iterator[tuple[int, dict[str, Any], Callable[[Any], float]]]:
+    reader = csv.DictReader(io.StringIO(text))
+    _need(AZURE, reader.fieldnames or (), file)
+    for row in reader:
+        named = dict(zip(MOONCAKE, (row[key] for key in AZURE), strict=True))
+        yield reader.line_num, named, _clock
+
+
+def _mooncake(text: str, file: str) -> Iterator[tuple[int, dict[str, Any], Callable[[Any], float]]]:
+    for line, row in enumerate(text.splitlines(), start=1):
+        if not row.strip():
+            continue
+        try:
+            fields = json.loads(row)
+        except (json.JSONDecodeError, RecursionError):
+            raise ProblemError([Fault("is not valid JSON", file=file, line=line)]) from None
+        if not isinstance(fields, dict):
+            raise ProblemError([Fault("is no JSON object", file=file, line=line)])
+        _need(MOONCAKE, fields, file, line)
+        yield line, fields, _milliseconds
+
+
+def _need(keys: tuple[str, ...], given: Any, file: str, line: int = 1) -> None:
+    missing = [key for key in keys if key not in given]
+    if missing:
+        both = f"{', '.join(AZURE)} (Azure) or {', '.join(MOONCAKE)} (Mooncake)"
+        message = f"no column {', '.join(missing)}: a trace has {both}"
+        raise ProblemError([Fault(message, file=file, line=line)])
+
+
+def _clock(text: Any) -> float:
+    """Seconds of a date and time with any number of decimals."""
+    whole, _, decimals = str(text).partition(".")
+    moment = datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()
+    return moment + (float(f"0.{decimals}") if decimals else 0.0)
+
+
+def _milliseconds(value: Any) -> float:
+    return float(value) / 1e3
+
+
+def _checked(rows: Iterator[tuple[int, dict[str, Any], Callable[[Any], float]]], file: str) -> list[_Request]:
+    found: list[Fault] = []
+    requests: list[_Request] = []
+    before = 0.0
+    for line, row, seconds in rows:
+        try:
+            request = _request(row, seconds)
+        except (TypeError, ValueError):
+            found.append(Fault("is not a time and two whole numbers", file=file, line=line))
+        else:
+            message = _wrong(request, before if requests else 0.0)
+            if message:
+                found.append(Fault(message, file=file, line=line))
+            before = max(request.arrival_s, before)
+            requests.append(request)
+        if len(found) >= MAX_FAULTS:
+            found.append(Fault("and perhaps more: only the first faults are listed", file=file))
+            break
+    if not requests and not found:
+        found.append(Fault("has no requests", file=file))
+    if found:
+        raise ProblemError(found)
+    return requests
+
+
+def _request(row: dict[str, Any], seconds: Callable[[Any], float]) -> _Request:
+    arrival_s = seconds(row["timestamp"])
+    if not math.isfinite(arrival_s):
+        raise ValueError(arrival_s)
+    prompt, output = (int(row[key]) for key in MOONCAKE[1:])
+    blocks = row.get(HASHES) or ()
+    return _Request(arrival_s, prompt, output, tuple(int(block) for block in blocks))
+
+
+def _wrong(request: _Request, before: float) -> str:
+    """What is wrong with a request after one at ``before``; empty for nothing."""
+    if request.arrival_s < 0:
+        return f"the time {request.arrival_s:g} s is negative"
+    if request.arrival_s < before:
+        return "arrives before the request of the line above: sort the trace by time"
+    if request.prompt_tokens <= 0 or request.output_tokens <= 0:
+        return "has no tokens: every request has a prompt and an output"
+    return ""
