@@ -34,7 +34,7 @@ pytest: $(VENV)/.installed-dev chromium
 bench: $(VENV)/.installed-dev ## measure the figures of the README
 	$(VENV)/bin/pytest benchmarks --benchmark-only -o addopts="--import-mode=importlib"
 
-# The engines' own parsers, without what needs a GPU: about 3 GB in ENGINES, which stays until `make clean`.
+# The engines' own parsers, without what needs a GPU: about 4 GB in ENGINES, which stays until `make clean`.
 # Their packages ask for CUDA builds, so each is installed without its requirements, and of those only
 # what the parsers import; TensorRT-LLM has no package that could be installed.
 ENGINES := .venv-engines

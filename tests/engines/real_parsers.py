@@ -6,13 +6,15 @@ installed without what needs a GPU; nothing of autoparallel is imported here.
     python real_parsers.py dump vllm FLAGS.toml
     python real_parsers.py check FOLDER
 
-``check`` takes every file ``*.argv.json`` below FOLDER: ``{"engine", "program", "argv"}``.
+``check`` takes every file ``*.argv.json`` below FOLDER: ``{"engine", "program", "argv", "model"}``. Where
+``model`` is a folder with a config.json, the command is made into the engine's whole configuration too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import warnings
@@ -56,9 +58,7 @@ def sglang_serve() -> argparse.ArgumentParser:
 
 def sglang_bench() -> argparse.ArgumentParser:
     """``python -m sglang.benchmark.serving``, whose parser is local to its main function."""
-    # Images are decoded with it, and its wheels do not fit a CPU build of PyTorch; flags do not need it.
-    for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
-        sys.modules.setdefault(name, _stand_in(name))
+    _stand_in_for_torchvision()
     module = import_module("sglang.benchmark.serving")
 
     class Capturing(argparse.ArgumentParser):
@@ -73,6 +73,17 @@ def sglang_bench() -> argparse.ArgumentParser:
         parser.__class__ = argparse.ArgumentParser
         return parser
     raise RuntimeError("sglang.benchmark.serving parsed nothing")
+
+
+def _stand_in_for_torchvision() -> None:
+    """Images are decoded with it; its wheels do not fit a CPU build of PyTorch, and flags do not need it."""
+    for name in (
+        "torchvision",
+        "torchvision.transforms",
+        "torchvision.transforms.functional",
+        "torchvision.io",
+    ):
+        sys.modules.setdefault(name, _stand_in(name))
 
 
 def _stand_in(name: str) -> ModuleType:
@@ -141,7 +152,7 @@ def _line(name: str, entry: dict[str, Any]) -> str:
 def check(folder: Path) -> int:
     """Run every command of a folder through its parser; the number of those that it refuses."""
     parsers: dict[tuple[str, str], argparse.ArgumentParser] = {}
-    refused = done = 0
+    refused = done = deep = 0
     for file in sorted(folder.rglob("*.argv.json")):
         command = json.loads(file.read_text(encoding="utf-8"))
         key = command["engine"], command["program"]
@@ -150,43 +161,56 @@ def check(folder: Path) -> int:
         if key not in parsers:
             parsers[key] = PARSERS[key]()
         done += 1
-        fault = _fault(parsers[key], key, command["argv"])
-        if fault:
+        deep += bool(command["model"]) and key[1] == "serve"
+        if fault := _fault(parsers[key], key, command):
             refused += 1
             sys.stderr.write(f"{file.name}: {fault}\n  {' '.join(command['argv'])}\n")
-    sys.stdout.write(f"{done} commands, {refused} refused\n")
+    sys.stdout.write(
+        f"{done} commands, {deep} of them made into the engine's configuration, {refused} refused\n"
+    )
     return refused if done else 1
 
 
-def _fault(parser: argparse.ArgumentParser, key: tuple[str, str], argv: list[str]) -> str:
+def _fault(parser: argparse.ArgumentParser, key: tuple[str, str], command: dict[str, Any]) -> str:
     try:
-        found = parser.parse_args(argv)
+        found = parser.parse_args(command["argv"])
     except SystemExit as stopped:
         return f"the parser of {key[0]} {key[1]} ended with {stopped.code}"
-    if key == ("vllm", "serve"):
-        return _parallel_config_fault(found)
-    return ""
-
-
-def _parallel_config_fault(found: argparse.Namespace) -> str:
-    """What vLLM's own check of the parallel sizes says; the parser alone takes ``tp 4 dcp 3``."""
-    names = (
-        "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "enable_expert_parallel",
-        "prefill_context_parallel_size", "decode_context_parallel_size", "nnodes", "node_rank",
-    )  # fmt: skip
-    given = {name: getattr(found, name) for name in names if hasattr(found, name)}
-    if found.nnodes > 1:
-        given["distributed_executor_backend"] = "mp"
+    configure = {("vllm", "serve"): _configure_vllm, ("sglang", "serve"): _configure_sglang}.get(key)
+    if configure is None or not command["model"]:
+        return ""
     try:
-        import_module("vllm.config").ParallelConfig(**given)
+        configure(found, command["model"])
     except (ValueError, AssertionError) as error:
-        return f"ParallelConfig: {error}"
+        return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _configure_vllm(found: argparse.Namespace, model: str) -> None:
+    """All checks of sizes that vLLM makes before it starts a process."""
+    found.model, found.model_tag, found.skip_tokenizer_init = model, None, True
+    # Number formats are the GPU's affair, and there is none.
+    found.dtype, found.kv_cache_dtype = "bfloat16", "auto"
+    arguments = import_module("vllm.engine.arg_utils").AsyncEngineArgs.from_cli_args(found)
+    arguments.create_engine_config(headless=found.headless)
+
+
+def _configure_sglang(found: argparse.Namespace, model: str) -> None:
+    """All checks of sizes that SGLang makes before it starts a process."""
+    found.model_path, found.tokenizer_path, found.skip_tokenizer_init = model, model, True
+    found.dtype, found.device = "bfloat16", "cuda"
+    # transformers looks for torchvision when these are first used; the stand-in would mislead it.
+    import_module("transformers").AutoProcessor  # noqa: B018
+    _stand_in_for_torchvision()
+    arguments = import_module("sglang.srt.server_args").ServerArgs.from_cli_args(found)
+    arguments.resolve_once()
+    arguments.check_server_args()
 
 
 def main(words: list[str]) -> int:
     """Run one of the two commands."""
     warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
     if words[0] == "dump":
         Path(words[2]).write_text(table(words[1]), encoding="utf-8")
         return 0

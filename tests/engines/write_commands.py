@@ -30,7 +30,7 @@ ADDRESS = "127.0.0.1"
 PLANS_PER_PROBLEM = 60
 
 
-def problems() -> Iterator[Problem]:
+def problems() -> Iterator[tuple[str, Problem]]:
     """Small nodes make instances that span several."""
     problem = load_problem(ROOT / "problems" / "moe10b.toml")
     node = replace(problem.hardware, gpus_per_node=4)
@@ -43,10 +43,37 @@ def problems() -> Iterator[Problem]:
         kv_cache_dtype="fp8",
     )  # fmt: skip
     latent = replace(sparse, kv_lora_rank=64, qk_rope_head_dim=16, qk_nope_head_dim=32, v_head_dim=32)
-    for model in (sparse, dense, latent):
+    for kind, model in (("sparse", sparse), ("dense", dense), ("latent", latent)):
         space = SearchSpace(max_gpus=16, pp=(1, 2, 4), batch=(64,), microbatch=(16,), replicas=1)
-        yield replace(problem, model=model, hardware=node, search=space)
-        yield replace(problem, model=model, search=replace(space, replicas=2))
+        yield kind, replace(problem, model=model, hardware=node, search=space)
+        yield kind, replace(problem, model=model, search=replace(space, replicas=2))
+
+
+def write_configs(folder: Path, problem: Problem) -> None:
+    """config.json of real architectures with the sizes of the sparse and the dense problem."""
+    model = problem.model
+    sizes = {
+        "num_hidden_layers": 6, "hidden_size": model.hidden_size, "head_dim": model.head_dim,
+        "num_attention_heads": model.num_attention_heads, "num_key_value_heads": model.num_key_value_heads,
+        "vocab_size": model.vocab_size, "max_position_embeddings": 131072, "torch_dtype": "bfloat16",
+        "hidden_act": "silu", "rms_norm_eps": 1e-6,
+    }  # fmt: skip
+    experts = {
+        "intermediate_size": model.moe_intermediate_size, "num_local_experts": model.num_experts,
+        "num_experts_per_tok": model.num_experts_per_tok,
+    }  # fmt: skip
+    configs = {
+        "sparse": {"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", **sizes, **experts},
+        "dense": {
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            **sizes,
+            "intermediate_size": 4096,
+        },
+    }
+    for kind, config in configs.items():
+        (folder / kind).mkdir()
+        (folder / kind / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def commands(problem: Problem) -> Iterator[tuple[str, Command]]:
@@ -65,10 +92,18 @@ def main(folder: Path) -> None:
     """Write one file a command."""
     folder.mkdir(parents=True)
     number = 0
-    for problem in problems():
+    for kind, problem in problems():
+        if kind == "sparse" and not number:
+            write_configs(folder, problem)
+        config = folder / kind
         for name, command in commands(problem):
             words = [_address(word) for word in command.words]
-            document = {"engine": name, "program": command.program, "argv": _arguments(name, words)}
+            document: dict[str, object] = {
+                "engine": name,
+                "program": command.program,
+                "argv": _arguments(name, words),
+            }
+            document["model"] = str(config) if config.exists() else None
             text = json.dumps(document)
             (folder / f"{number:05d}-{name}.argv.json").write_text(text, encoding="utf-8")
             number += 1
