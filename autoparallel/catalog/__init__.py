@@ -1,5 +1,19 @@
 """GPUs and models that a problem can name: one TOML file each, each number with its source."""
 
-from autoparallel.catalog.loader import gpu_names, load_gpu, load_model, model_names
+from autoparallel.catalog.loader import (
+    calibration_names,
+    gpu_names,
+    load_calibration,
+    load_gpu,
+    load_model,
+    model_names,
+)
 
-__all__ = ["gpu_names", "load_gpu", "load_model", "model_names"]
+__all__ = [
+    "calibration_names",
+    "gpu_names",
+    "load_calibration",
+    "load_gpu",
+    "load_model",
+    "model_names",
+]

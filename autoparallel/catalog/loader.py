@@ -55,6 +55,27 @@ def load_model(name: str) -> dict[str, Any]:
     return _load("models", name, "model")
 
 
+def calibration_names() -> tuple[str, ...]:
+    """Return the names of the catalog's calibrations, ``system.backend``, sorted."""
+    return _names("calibration")
+
+
+def load_calibration(name: str) -> dict[str, Any]:
+    """Read a calibration of the catalog.
+
+    Returns
+    -------
+    dict
+        Constants by operator and format, and the tables ``provenance`` and ``errors``.
+
+    Raises
+    ------
+    ProblemError
+        The catalog has no such calibration.
+    """
+    return _load("calibration", name, "calibration")
+
+
 def _names(kind: str) -> tuple[str, ...]:
     folder = resources.files("autoparallel.catalog") / kind
     return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml")))

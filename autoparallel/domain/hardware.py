@@ -49,6 +49,10 @@ class Hardware:
     calibration : str
         Where ``kernels`` come from: ``"h100_sxm trtllm"`` was measured on this GPU, ``"default vllm"``
         on others, empty where there are none.
+    system : str
+        Name of the GPU in measured tables, such as ``"h100_sxm"``.
+    l2_cache_mb : float
+        Last-level cache, 0 where unknown; matters to benchmarks that repeat themselves only. [1e6 bytes]
     """
 
     name: str
@@ -67,6 +71,8 @@ class Hardware:
     sources: Mapping[str, str] = field(default_factory=dict)
     kernels: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     calibration: str = ""
+    system: str = ""
+    l2_cache_mb: float = 0.0
 
     def compute_dtype(self, dtype: str) -> str:
         """The format in which this GPU multiplies values of ``dtype``.

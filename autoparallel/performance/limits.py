@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import Limit
-from autoparallel.performance.architecture import flops_per_token, kv_cache_bytes
+from autoparallel.performance.architecture import flops_per_token, kv_bytes_read
 from autoparallel.performance.machine import Machine
 
 UNIT = "tokens/ms/GPU"
@@ -59,11 +59,19 @@ def physical_limits(problem: Problem) -> tuple[Limit, ...]:
 
 
 def _rates(machine: Machine) -> tuple[float, float]:
-    """Bytes/s and FLOP/s that the best operator reaches."""
-    hardware = machine.hardware
-    bandwidth = hardware.memory_bandwidth_gb_per_s * 1e9 * hardware.memory_efficiency
-    peak = max(gpu.peak_flops_per_s for gpu in (machine.expert_gpu, machine.attention_gpu, machine.core_gpu))
-    return bandwidth, peak * hardware.compute_efficiency
+    """Bytes/s of the cache and FLOP/s that the best operator reaches."""
+    share = machine.decode_constants.memory_efficiency
+    bandwidth = machine.hardware.memory_bandwidth_gb_per_s * 1e9 * share
+    compute = max(
+        gpu.peak_flops_per_s * constants.compute_efficiency
+        for gpu, constants in (
+            (machine.expert_gpu, machine.expert_constants),
+            (machine.attention_gpu, machine.attention_gemm),
+            (machine.ffn_gpu, machine.ffn_gemm),
+            (machine.core_gpu, machine.prefill_constants),
+        )
+    )
+    return bandwidth, compute
 
 
 def _prefill(machine: Machine, isl: float) -> float:
@@ -73,12 +81,12 @@ def _prefill(machine: Machine, isl: float) -> float:
 
 def _decode(machine: Machine, context: float) -> float:
     bandwidth, compute = _rates(machine)
-    by_memory = bandwidth / kv_cache_bytes(machine.model, context)
+    by_memory = bandwidth / kv_bytes_read(machine.model, context)
     return min(by_memory, compute / flops_per_token(machine.model, 1.0, context)) / 1e3
 
 
 def _decode_sentence(machine: Machine, context: float, bandwidth: float, required: float | None) -> str:
-    kv_bytes = kv_cache_bytes(machine.model, context)
+    kv_bytes = kv_bytes_read(machine.model, context)
     sentence = (
         f"decode reads {kv_bytes / 1e6:.4g} MB of KV cache a token at {context:,.0f} tokens of context; "
         f"the GPU reaches {bandwidth / 1e12:.3g} TB/s"

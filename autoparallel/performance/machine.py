@@ -33,7 +33,7 @@ class Machine:
         self.problem = problem
         self.model, self.hardware, self.workload = problem.model, problem.hardware, problem.workload
         hardware, model = problem.hardware, problem.model
-        kernels = Kernels(hardware)
+        kernels = self._kernels = Kernels(hardware)
         formats = model.activation_dtype, model.kv_cache_dtype
         routed_dtype = model.expert_weights_dtype if model.is_moe else model.weights_dtype
         self.attention_gemm = kernels.gemm(model.attention_weights_dtype)
@@ -59,22 +59,21 @@ class Machine:
         self.expert_weight_bytes = DTYPES[routed_dtype].bytes
         self.embedding_bytes = DTYPES[self.model.embedding_dtype].bytes
 
-    def gpu(self, dtype: str) -> Gpu:
-        """The data sheet for operators whose weights have this format."""
+    def gpu(self, dtype: str, operator: str = "gemm") -> Gpu:
+        """The data sheet for an operator whose weights have this format."""
         hardware = self.hardware
-        compute = hardware.compute_dtype(DTYPES[dtype].compute)
         return Gpu(
-            hardware.peak_tflops[compute] * 1e12,
+            hardware.peak_tflops[self._kernels.computes_in(operator, dtype)] * 1e12,
             hardware.memory_bandwidth_gb_per_s * 1e9,
             hardware.streaming_multiprocessors,
         )
 
-    def input_bytes(self, dtype: str) -> float:
+    def input_bytes(self, dtype: str, operator: str = "gemm") -> float:
         """Bytes per value of the activations that are multiplied with weights of a format.
 
         Where the GPU multiplies narrow weights in their own format, activations are narrowed to it.
         """
-        computed = self.hardware.compute_dtype(DTYPES[dtype].compute)
+        computed = self._kernels.computes_in(operator, dtype)
         narrow = {"fp8": 1.0, "int8": 1.0, "fp4": DTYPES["nvfp4"].bytes, "int4": 1.0}
         return min(narrow.get(computed, self.activation_bytes), self.activation_bytes)
 
@@ -92,7 +91,7 @@ class Machine:
     def expert_input_bytes(self) -> float:
         """Bytes per value of the experts' inputs. [bytes]"""
         routed = self.model.expert_weights_dtype if self.model.is_moe else self.model.weights_dtype
-        return self.input_bytes(routed)
+        return self.input_bytes(routed, "experts")
 
     @cached_property
     def attention_gpu(self) -> Gpu:
@@ -117,7 +116,8 @@ class Machine:
     @cached_property
     def expert_gpu(self) -> Gpu:
         """The data sheet for the routed experts."""
-        return self.gpu(self.model.expert_weights_dtype if self.model.is_moe else self.model.weights_dtype)
+        routed = self.model.expert_weights_dtype if self.model.is_moe else self.model.weights_dtype
+        return self.gpu(routed, "experts")
 
     @cached_property
     def head_gpu(self) -> Gpu:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from autoparallel.domain.problem import Problem
+from autoparallel.problem_file.calibration_choice import lent_operators
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -22,6 +23,7 @@ def default_warnings(problem: Problem, given: Sections) -> Iterator[str]:
     """
     yield from _model_warnings(problem, given["model"])
     yield from _hardware_warnings(problem, given["hardware"])
+    yield from _lent_warnings(problem)
     yield from _workload_warnings(problem, given["workload"], given["search"])
 
 
@@ -42,11 +44,23 @@ def _hardware_warnings(problem: Problem, given: Mapping[str, Any]) -> Iterator[s
     if "reserved_gb" not in given:
         yield f"hardware.reserved_gb is not given: {hardware.reserved_gb:g} GB of each GPU are set aside."
     for key in ("compute_efficiency", "memory_efficiency"):
-        if key not in given:
+        if key not in given and not hardware.calibration:
             yield f"hardware.{key} is not given: {getattr(hardware, key):.0%} of the data sheet is assumed."
     for link in ("scale_up", "scale_out"):
         if "efficiency" not in given.get(link, {}):
             yield f"hardware.{link}.efficiency is not given: the link is assumed to reach all its bandwidth."
+
+
+def _lent_warnings(problem: Problem) -> Iterator[str]:
+    """Say which of the model's operators were measured elsewhere."""
+    hardware, model = problem.hardware, problem.model
+    unused = [] if model.is_mla else ["_mla"]
+    unused += [] if model.is_moe else ["experts", "dispatch", "combine"]
+    for lender, operators in lent_operators(hardware).items():
+        used = [name for name in operators if not any(mark in name for mark in (*unused, "_engine", "_v2_"))]
+        if used:
+            what = hardware.calibration.replace(" ", " with ")
+            yield f"not measured on {what}, taken from {lender}: {', '.join(used)}."
 
 
 def _workload_warnings(

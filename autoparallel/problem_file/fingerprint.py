@@ -15,18 +15,22 @@ def fingerprint(problem: Problem) -> str:
     """Return the SHA-256 of the problem's canonical JSON, as 64 hexadecimal digits.
 
     File name, comments, order of keys, warnings and sources do not count; everything that can change
-    an answer does.
+    an answer does. Constants of kernels may be infinite.
     """
     content = {
         "model": asdict(problem.model),
-        "hardware": {key: value for key, value in asdict(problem.hardware).items() if key != "sources"},
+        "hardware": {
+            key: value
+            for key, value in asdict(problem.hardware).items()
+            if key not in ("sources", "l2_cache_mb")
+        },
         "workload": _workload(problem.workload),
         "requirements": asdict(problem.requirements),
         "search": asdict(problem.search),
     }
     if problem.engine is not None:
         content["engine"] = {"name": problem.engine, **asdict(problem.engine_options)}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from autoparallel.catalog import load_gpu
+from autoparallel.catalog.loader import ABOUT
 from autoparallel.domain.hardware import Hardware, Link
-from autoparallel.problem_file.faults import Faults
+from autoparallel.errors import ProblemError
+from autoparallel.problem_file.calibration_choice import Calibration, choose_calibration
+from autoparallel.problem_file.document import Document
+from autoparallel.problem_file.faults import Faults, checked
 from autoparallel.problem_file.schema import HardwareSection, LinkSection
 
 REQUIRED = (
@@ -31,11 +36,19 @@ def build_hardware(section: HardwareSection, bad: frozenset[str], faults: Faults
         )
     if bad or len(faults.found) > before:
         return None
-    return _hardware(section)
+    calibration = choose_calibration(section, faults)
+    return None if len(faults.found) > before else _hardware(section, calibration)
 
 
-def _hardware(section: HardwareSection) -> Hardware:
-    optional = ("compute_efficiency", "memory_efficiency", "reserved_gb", "streaming_multiprocessors")
+def _hardware(section: HardwareSection, calibration: Calibration) -> Hardware:
+    optional = (
+        "compute_efficiency",
+        "memory_efficiency",
+        "reserved_gb",
+        "streaming_multiprocessors",
+        "l2_cache_mb",
+        "system",
+    )
     given = {key: getattr(section, key) for key in optional if getattr(section, key) is not None}
     return Hardware(
         name=section.name or section.gpu or "gpu",
@@ -48,6 +61,8 @@ def _hardware(section: HardwareSection) -> Hardware:
         power_w=section.power_w,
         usd_per_gpu_hour=section.usd_per_gpu_hour,
         sources=dict(section.sources or {}),
+        kernels=calibration.kernels,
+        calibration=calibration.label,
         **given,
     )
 
@@ -56,3 +71,22 @@ def _link(section: LinkSection | None) -> Link:
     if section is None:
         raise ValueError("checked before: links are there")
     return Link(**section.model_dump(exclude_none=True))
+
+
+def catalog_hardware(gpu: str, backend: str) -> Hardware:
+    """A GPU of the catalog with the constants that its kernels take for a backend.
+
+    Raises
+    ------
+    ProblemError
+        The catalog has no such GPU.
+    """
+    document = Document(gpu, {"hardware": {"gpu": gpu, "backend": backend}}, {})
+    faults = Faults(document)
+    entry = {key: value for key, value in load_gpu(gpu).items() if key not in ABOUT}
+    faults.inherited.update({("hardware", key): f"from {gpu}" for key in entry})
+    section, bad = checked(HardwareSection, {**entry, "gpu": gpu, "backend": backend}, ("hardware",), faults)
+    hardware = build_hardware(section, bad, faults)
+    if hardware is None:
+        raise ProblemError(faults.found)
+    return hardware

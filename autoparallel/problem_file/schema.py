@@ -31,6 +31,7 @@ COMPUTE_FORMATS = ("float32", "float16", "bfloat16", "fp8", "int8", "int4", "fp4
 LENGTH_KINDS = ("fixed", "uniform", "lognormal", "quantiles")
 BASES = ("derived", "declared")
 TOPOLOGIES = ("switch", "mesh")
+BACKENDS = ("vllm", "trtllm", "none")
 
 
 class Section(BaseModel):
@@ -133,6 +134,16 @@ class HardwareSection(Section):
     scale_out: LinkSection | None = None
     reserved_gb: Annotated[float, Field(ge=0, le=1e6)] | None = None
     streaming_multiprocessors: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    l2_cache_mb: Annotated[float, Field(ge=0, le=1e5)] | None = Field(
+        None, description="Only for benchmarks, whose repetitions find it warm."
+    )
+    system: fields.Name | None = Field(None, description="Name of this GPU in measured tables.")
+    backend: Annotated[str, fields.OneOf(BACKENDS)] | None = Field(
+        None, description='Whose kernels; default "vllm". "none": a roofline with the two efficiencies.'
+    )
+    calibration: fields.Name | None = Field(
+        None, description="A file of your own from `autoparallel calibrate`, relative to this file."
+    )
     power_w: fields.Rate | None = None
     usd_per_gpu_hour: fields.Rate | None = None
     sources: dict[str, str] | None = None
@@ -232,7 +243,9 @@ class EngineSection(Section):
     """The serving engine that has to be able to launch every plan."""
 
     name: Annotated[str, fields.OneOf(ENGINES)] | None = None
-    model_path: fields.Name | None = Field(None, description="Hugging Face name or folder; default model.name.")
+    model_path: fields.Name | None = Field(
+        None, description="Hugging Face name or folder; default model.name."
+    )
     gpu_memory_utilization: fields.Share | None = Field(
         None, description="Share of a GPU's memory that the engine may take."
     )

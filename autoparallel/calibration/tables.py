@@ -1,0 +1,171 @@
+"""Reads measured tables: told apart by their columns, checked, brought to one spelling."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autoparallel.errors import Fault, ProblemError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LATENCY = "latency_us"
+SERVING = "serving"
+# Other spellings of a column.
+SPELLINGS = {"mla_dtype": "dtype", "kv_cache_dtype": "kv_dtype", "kv_cache": "kv_dtype"}
+FORMAT_SPELLINGS = {"bf16": "bfloat16", "fp16": "float16", "float16": "bfloat16", "e4m3": "fp8"}
+NOT_A_GPU_ROW = "latency_us is not a positive number"
+
+
+@dataclass(frozen=True)
+class TableKind:
+    """A kind of table: the columns that it must have and are numbers or words, and those it may have.
+
+    ``optional`` gives the value of a column that is absent or of a cell that is empty.
+    """
+
+    name: str
+    numbers: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    optional: Mapping[str, Any] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> set[str]:
+        """Columns that tell the kind."""
+        return {*self.numbers, *self.words, LATENCY}
+
+
+_ANY = {"system": "", "backend": "", "backend_version": "", "kernel": "", "dtype": "bfloat16"}
+_ATTENTION = {**_ANY, "kv_dtype": "bfloat16", "window_size": 0.0, "past_kv": 0.0}
+_HEADS = ("heads", "kv_heads", "head_dim")
+_EXCHANGE = {**_ANY, "node_num": 1.0, "sms": 0.0, "comm_dtype": "default", "comm_backend": "deepep_ht"}
+# From the most particular to the least: the first whose columns are all there.
+KINDS = (
+    TableKind(
+        "exchange",
+        ("ep_size", "hidden_size", "topk", "num_experts", "num_tokens"),
+        ("phase",),
+        _EXCHANGE,
+    ),
+    TableKind(
+        "experts",
+        ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts"),
+        optional={**_ANY, "moe_tp_size": 1.0, "moe_ep_size": 1.0, "distribution": "balanced"},
+    ),
+    TableKind("collectives", ("n_gpus", "message_bytes"), ("op",), {**_ANY, "nccl_version": ""}),
+    TableKind("all_reduce_engine", ("n_gpus", "message_bytes"), optional=_ANY),
+    TableKind("prefill_attention", ("batch", "seq", *_HEADS), optional=_ATTENTION),
+    TableKind("decode_attention", ("batch", "kv_len", *_HEADS), optional=_ATTENTION),
+    TableKind("decode_mla", ("batch", "kv_len", "heads"), optional=_ATTENTION),
+    TableKind("prefill_mla", ("batch", "seq", "heads"), optional=_ATTENTION),
+    TableKind("gemm", ("m", "n", "k"), optional=_ANY),
+)
+BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one file that can be used, and how many cannot, by reason."""
+
+    kind: str
+    rows: pd.DataFrame
+    skipped: Mapping[str, int]
+    file: str
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV file, compressed or not, as text.
+
+    Raises
+    ------
+    ProblemError
+        There is no such file, or it is no table.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
+    except FileNotFoundError:
+        raise _refused("there is no such file", path) from None
+    except (OSError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _refused(f"cannot be read: {error}", path) from None
+    except (UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise _refused(f"is no CSV table: {error}", path) from None
+    return frame.rename(columns=lambda name: str(name).strip())
+
+
+def kind_of(columns: Iterable[str], path: Path) -> str:
+    """Which kind of table has these columns.
+
+    Raises
+    ------
+    ProblemError
+        None does; the message names what the nearest one would need.
+    """
+    found = {SPELLINGS.get(name, name) for name in columns}
+    if {"model", "gpu", "isl", "osl"} <= found:
+        return SERVING
+    for kind in KINDS:
+        if kind.required <= found and not found & set(kind.absent):
+            return kind.name
+    nearest = min(KINDS, key=lambda kind: (len(kind.required - found), -len(kind.required)))
+    missing = ", ".join(sorted(nearest.required - found))
+    raise _refused(f"is no table that is known; for {nearest.name} it lacks {missing}", path)
+
+
+def read_table(path: Path) -> Table:
+    """Read a table of measured operators.
+
+    Raises
+    ------
+    ProblemError
+        It cannot be read, or its columns are those of no table of operators.
+    """
+    frame = read_csv(path)
+    name = kind_of(frame.columns, path)
+    if name == SERVING:
+        raise _refused("is a table of whole engines, not of operators", path)
+    return checked(frame, name, path)
+
+
+def checked(frame: pd.DataFrame, name: str, path: Path) -> Table:
+    """Bring the rows of a known kind to one spelling and set aside those that lack something."""
+    import pandas as pd
+
+    kind = BY_NAME[name]
+    rows = frame.rename(columns={key: value for key, value in SPELLINGS.items() if key in frame})
+    for column, default in kind.optional.items():
+        rows[column] = rows[column].fillna(str(default)) if column in rows else str(default)
+    numbers = (*kind.numbers, *(key for key, value in kind.optional.items() if isinstance(value, float)))
+    skipped: dict[str, int] = {}
+    good = np.ones(len(rows), dtype=bool)
+    for column in (*numbers, LATENCY):
+        rows[column] = pd.to_numeric(rows[column], errors="coerce")
+        least = 0.0 if column in kind.optional else np.nextafter(0.0, 1.0)
+        bad = ~(np.isfinite(rows[column]) & (rows[column] >= least)).to_numpy() & good
+        if bad.any():
+            skipped[f"{column} is missing or not a number in range"] = int(bad.sum())
+        good &= ~bad
+    for column in kind.words:
+        bad = rows[column].isna().to_numpy() & good
+        if bad.any():
+            skipped[f"{column} is missing"] = int(bad.sum())
+        good &= ~bad
+    for column in ("dtype", "kv_dtype"):
+        if column in rows:
+            rows[column] = rows[column].str.strip().replace(FORMAT_SPELLINGS)
+    rows = rows[good].reset_index(drop=True)
+    return Table(name, rows.assign(source_file=path.name), skipped, path.name)
+
+
+def _refused(message: str, path: Path) -> ProblemError:
+    return ProblemError([Fault(message, file=str(path))])

@@ -1,0 +1,99 @@
+"""``autoparallel calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autoparallel.cli.options import json_option, quiet_option
+
+EPILOG = """\b
+Example:
+  autoparallel calibrate measured/ops --system h100_sxm --backend trtllm --out h100.toml
+"""
+CALIBRATE_SCHEMA = "autoparallel.calibration/1"
+
+
+@click.command("calibrate", epilog=EPILOG, short_help="Fit the kernels' constants to measured tables.")
+@click.argument("ops_dir", metavar="OPS_DIR", type=click.Path(path_type=Path))
+@click.option("--system", required=True, metavar="NAME", help="GPU as the tables name it, such as h100_sxm.")
+@click.option("--backend", required=True, metavar="NAME", help="Whose kernels: trtllm or vllm.")
+@click.option("--operator", metavar="NAME", help="Fit one operator alone, such as gemm.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the constants here.")
+@click.option("--force", is_flag=True, help="Overwrite FILE where it exists.")
+@click.option("--source", default="not stated", metavar="TEXT", help="Where the rows are from; licence.")
+@click.option("--date", default="not stated", metavar="TEXT", help="When the rows were measured.")
+@json_option
+@quiet_option
+def command(
+    ops_dir: Path,
+    out: Path | None,
+    force: bool,
+    source: str,
+    date: str,
+    as_json: bool,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
+    """Fit the constants of every operator in OPS_DIR and print the errors on shapes that were not fitted."""
+    from autoparallel.calibration import calibrate
+    from autoparallel.calibration.toml_text import calibration_text
+    from autoparallel.cli.terminal import progress_bar, say
+    from autoparallel.results_folder import json_text, write_file
+
+    with progress_bar(quiet or as_json) as progress:
+        result = calibrate(ops_dir, progress=progress, **chosen)
+    if out is not None:
+        write_file(out, calibration_text(result, source=source, date=date), overwrite=force)
+    if as_json:
+        click.echo(json_text(_document(result)), nl=False)
+    elif not quiet:
+        _answer(result)
+    if out is not None and not quiet:
+        say(f"Wrote {out}. To use it: [hardware] calibration = ...")
+
+
+def _document(result: Any) -> dict[str, Any]:
+    entries = [
+        {
+            "operator": found.entry.operator,
+            "format": found.entry.format,
+            "rows": found.rows,
+            "constants": {name: _plain(value) for name, value in found.constants.items()},
+            "fitted": list(found.fitted),
+            "errors": {name: value._asdict() for name, value in found.errors.items()},
+        }
+        for found in result.entries
+    ]
+    return {
+        "schema": CALIBRATE_SCHEMA,
+        "system": result.system,
+        "backend": result.backend,
+        "entries": entries,
+        "skipped": dict(result.skipped),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return "inf" if value == float("inf") else value
+
+
+def _answer(result: Any) -> None:
+    from autoparallel.cli.tables import table
+    from autoparallel.cli.terminal import answer_console, say
+
+    columns = ("operator", "format", "rows", "fitted", "unseen rows", "unseen shapes", "roofline")
+    rows = []
+    for found in result.entries:
+        shown = [_shown(found.errors.get(name)) for name in ("fit", "held_rows", "held_shapes", "roofline")]
+        rows.append((found.entry.operator, found.entry.format, str(found.rows), *shown))
+    title = f"{result.system}, {result.backend}: mean/median/90th percentile of the error, %"
+    answer_console().print(table(title, columns, rows, words=("format",)))
+    for reason, count in result.skipped.items():
+        say(f"Left out: {reason}: {count} rows")
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value.mape:.1f}/{value.median_ape:.1f}/{value.p90_ape:.1f}"

@@ -1,0 +1,91 @@
+"""``autoparallel validate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autoparallel.cli.options import json_option
+
+EPILOG = """\b
+Example:
+  autoparallel validate measured/ops/gemm.csv.gz --tolerance 15
+"""
+
+
+@click.command("validate", epilog=EPILOG, short_help="Compare predictions with measurements.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--calibration", type=click.Path(path_type=Path), help="Constants to take for every row.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw predicted against measured into a page.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0.0),
+    metavar="PERCENT",
+    help="Exit 1 where the mean absolute error of a measured column is above it.",
+)
+@json_option
+def command(
+    file: Path, calibration: Path | None, plot: Path | None, tolerance: float | None, as_json: bool
+) -> None:
+    """Predict the rows of FILE, single operators or static batches of whole engines, and print the errors."""
+    from autoparallel.calibration import validate
+    from autoparallel.results_folder import json_text, write_file
+
+    found = validate(file, calibration=calibration)
+    if plot is not None:
+        write_file(plot, _page(found), overwrite=True)
+    if as_json:
+        click.echo(json_text(found.to_dict()), nl=False)
+    else:
+        _answer(found)
+    if tolerance is not None and not _within(found, tolerance):
+        raise click.exceptions.Exit(1)
+
+
+def _within(found: Any, tolerance: float) -> bool:
+    metrics = found.metrics()
+    return bool(metrics) and all(value.mape <= tolerance for value in metrics.values())
+
+
+def _answer(found: Any) -> None:
+    from autoparallel.cli.tables import table
+    from autoparallel.cli.terminal import answer_console
+
+    console = answer_console()
+    columns = ("", "rows", "mean", "median", "90th", "bias")
+    for key, whole in found.metrics().items():
+        groups = [(group, value) for (name, group), value in found.groups().items() if name == key]
+        rows = [(name, *_cells(value)) for name, value in [*groups, ("all", whole)]]
+        console.print(table(f"{key}: error of the prediction, %", columns, rows))
+    reasons = [(reason, str(count)) for reason, count in sorted(found.skipped.items())]
+    if reasons:
+        console.print(table(f"Not predicted, of {found.rows:,} rows", ("reason", "rows"), reasons))
+    if not found.metrics():
+        console.print("No row could be predicted.")
+
+
+def _cells(value: Any) -> tuple[str, ...]:
+    shares = (value.mape, value.median_ape, value.p90_ape)
+    return (f"{value.n:,}", *(f"{share:.1f}" for share in shares), f"{value.bias:+.1f}")
+
+
+def _page(found: Any) -> str:
+    from autoparallel.report.measured_page import Cloud, render_measured
+
+    clouds = []
+    for key, whole in found.metrics().items():
+        part = found.values[found.values["key"] == key]
+        points = {
+            str(group): (rows["measured"].tolist(), rows["predicted"].tolist())
+            for group, rows in part.groupby("group", sort=True)
+        }
+        words = (
+            f"{whole.n:,} rows: mean error {whole.mape:.1f} %, median {whole.median_ape:.1f} %, "
+            f"90th percentile {whole.p90_ape:.1f} %, bias {whole.bias:+.1f} %."
+        )
+        clouds.append(Cloud(key=key, words=words, points=points))
+    left_out = sum(found.skipped.values())
+    summary = f"{found.rows:,} rows of {found.file}; {left_out:,} could not be predicted."
+    return render_measured(f"Predicted against measured: {found.file}", summary, clouds)
