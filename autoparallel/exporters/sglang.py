@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from autoparallel.domain.layout import TENSOR
-from autoparallel.exporters.base import Exporter, address_of, bound_sizes, devices
+from autoparallel.exporters.base import (
+    Exporter,
+    address_of,
+    arrivals,
+    benchmark_notes,
+    bound_sizes,
+    devices,
+    spread,
+)
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment, Share
 
@@ -50,17 +58,19 @@ class Sglang(Exporter):
 
     def benchmark(self, deployment: Deployment) -> Command:
         workload, batch = deployment.problem.workload, deployment.plan.batch
-        ratio = workload.prompt_tokens.min / workload.prompt_tokens.max
-        _, output = bound_sizes(deployment)
+        half = spread(workload.prompt_tokens)
+        ratio = (1 - half) / (1 + half)
+        prompt, output = bound_sizes(deployment)
+        longest = round(prompt * (1 + half))
         longest_output = max(round(2 * output / (1 + ratio)), 1)
         words = ["python3", "-m", "sglang.benchmark.serving", "--backend", "sglang"]
         words += ["--model", deployment.model_path, "--host", Variable(f"${address_of(0)}")]
         words += ["--port", str(deployment.engine.port), "--dataset-name", "random"]
-        words += ["--random-input-len", str(workload.prompt_tokens.max)]
+        words += ["--random-input-len", str(longest)]
         words += ["--random-output-len", str(longest_output), "--random-range-ratio", f"{ratio:.4f}"]
-        words += ["--num-prompts", str(WAVES * batch), "--max-concurrency", str(batch), "--seed", "0"]
+        words += ["--num-prompts", str(WAVES * batch), *arrivals(deployment), "--seed", "0"]
         notes = (
-            f"One instance with its batch of {batch} in service.",
+            *benchmark_notes(deployment),
             "Lengths are drawn between ratio x longest and longest; one ratio serves prompts and outputs, so "
             "outputs keep their mean, not their spread. sglang.bench_serving is the deprecated name.",
         )

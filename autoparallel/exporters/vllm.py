@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 
 from autoparallel.domain.rank_map import RankedGpu
-from autoparallel.domain.workload import Lengths
-from autoparallel.exporters.base import Exporter, address_of, bound_sizes, devices
+from autoparallel.exporters.base import (
+    Exporter,
+    address_of,
+    arrivals,
+    benchmark_notes,
+    bound_sizes,
+    devices,
+    spread,
+)
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment, Share
 
@@ -59,15 +66,15 @@ class Vllm(Exporter):
     def benchmark(self, deployment: Deployment) -> Command:
         workload, batch = deployment.problem.workload, deployment.plan.batch
         prompt, output = bound_sizes(deployment)
-        spread = {"input": _spread(workload.prompt_tokens), "output": _spread(workload.output_tokens)}
+        ratios = {"input": workload.prompt_tokens, "output": workload.output_tokens}
+        spreads = {name: round(min(spread(lengths), 0.9999), 4) for name, lengths in ratios.items()}
         words = ["vllm", "bench", "serve", "--backend", "vllm", "--model", deployment.model_path]
         words += ["--host", Variable(f"${address_of(0)}"), "--port", str(deployment.engine.port)]
         words += ["--dataset-name", "random", "--random-input-len", str(prompt)]
-        words += ["--random-output-len", str(output), "--random-range-ratio", json.dumps(spread)]
-        words += ["--num-prompts", str(WAVES * batch), "--max-concurrency", str(batch), "--ignore-eos"]
+        words += ["--random-output-len", str(output), "--random-range-ratio", json.dumps(spreads)]
+        words += ["--num-prompts", str(WAVES * batch), *arrivals(deployment), "--ignore-eos"]
         words += ["--percentile-metrics", "ttft,tpot,itl,e2el", "--seed", "0"]
-        note = f"One instance with its batch of {batch} in service; lengths are the workload's."
-        return Command(program="bench", words=tuple(words), notes=(note,))
+        return Command(program="bench", words=tuple(words), notes=benchmark_notes(deployment))
 
     def notes(self, deployment: Deployment) -> tuple[str, ...]:
         plan, layout = deployment.plan, deployment.plan.layout
@@ -132,11 +139,6 @@ def _environment(deployment: Deployment) -> dict[str, str]:
     if deployment.plan.layout.cp > 1:
         found["VLLM_USE_V2_MODEL_RUNNER"] = "1"
     return found
-
-
-def _spread(lengths: Lengths) -> float:
-    """Half the width of the distribution over its mean: lengths are drawn from mean * (1 -+ spread)."""
-    return round((lengths.max - lengths.min) / (lengths.max + lengths.min), 4)
 
 
 EXPORTER = Vllm()

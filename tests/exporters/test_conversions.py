@@ -173,6 +173,12 @@ def test_benchmarks_draw_the_workloads_lengths(moe10b: Problem, cases: Any) -> N
     assert found["--random-input-len"] == "5184"
     assert found["--random-range-ratio"] == '{"input": 0.9753, "output": 0.0}'
     assert found["--max-concurrency"] == "32"
+    workload = replace(moe10b.workload, mode="open", request_rate_per_s=3.0)
+    timed = exported(
+        replace(moe10b, workload=workload), cases, Layout(replicas=2), "vllm", batch=32, microbatch=8
+    )
+    assert flags(timed.benchmark)["--request-rate"] == "1.5"
+    assert "--max-concurrency" not in flags(timed.benchmark)
     found = flags(exported(moe10b, cases, Layout(), "sglang", batch=32, microbatch=8).benchmark)
     # From 1.25 % of 10,240; an output of mean 128 ends at 2 x 128 / 1.0125.
     assert (found["--random-input-len"], found["--random-range-ratio"]) == ("10240", "0.0125")
