@@ -18,7 +18,7 @@ LAYERS = [
     {"catalog"},
     {"problem_file"},
     {"performance"},
-    {"calibration"},
+    {"calibration", "simulation"},
     {"pareto"},
     {"solver"},
     {"tuning"},

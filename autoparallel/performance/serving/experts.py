@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from autoparallel.performance.ffn_part import ExpertPart
-from autoparallel.performance.machine import Machine, Phase
-from autoparallel.performance.operators import OperatorCost, experts, gemm
+from autoparallel.performance.machine import Phase
+from autoparallel.performance.operators import OperatorCost, experts
 from autoparallel.performance.operators.cost import Quantity
 
 # Expected largest of 1, 2, 4, ... 64 normal variables (H. L. Harter, Biometrika 48, 1961, table 1).
@@ -37,7 +37,8 @@ def expert_cost(part: ExpertPart, tokens: Phase, shape: float) -> OperatorCost:
     machine, model, d = part.machine, part.machine.model, part.degrees
     group = part.group_tokens(tokens)
     if not model.is_moe:
-        return _dense(machine, group, model.intermediate_size / d.etp)
+        up, down = part.dense_ffn(group)
+        return OperatorCost(*(a + b for a, b in zip(up, down, strict=True)))
     ranks = model.num_experts / d.ep
     load = group * (model.num_experts_per_tok / model.num_experts)
     imbalance = np.maximum(rank_imbalance(d.ep, ranks, shape), part.imbalance)
@@ -60,22 +61,3 @@ def expert_cost(part: ExpertPart, tokens: Phase, shape: float) -> OperatorCost:
         weight_scale=machine.scale,
         touched=touched_share(load, shape) * ranks,
     )
-
-
-def _dense(machine: Machine, tokens: Quantity, columns: Quantity) -> OperatorCost:
-    """FFN of a dense model as its matrix products: an expert block's constants are not theirs."""
-    h, inputs = machine.model.hidden_size, machine.model.ffn_matrices - 1
-    shapes = ((h, inputs * columns), (columns, h))
-    up, down = (
-        gemm(
-            tokens,
-            k,
-            n,
-            gpu=machine.ffn_gpu,
-            constants=machine.ffn_gemm,
-            weight_bytes=machine.ffn_weight_bytes * machine.scale,
-            activation_bytes=machine.ffn_input_bytes,
-        )
-        for k, n in shapes
-    )
-    return OperatorCost(*(a + b for a, b in zip(up, down, strict=True)))

@@ -186,7 +186,9 @@ class _Chunk:
         service_s = ttft_s + self.lengths.decodes * tpot_s
         queued = np.maximum(self.load.concurrency - running, 0.0) if self.load.kind == CLOSED else 0.0
         queue_s = queued / running * service_s
-        per_s = running / (costs.own_s + self.lengths.decodes * tpot_s)
+        # In a closed loop the next request is on its way for a while.
+        between_s = self.engine.base_ttft_s if self.load.kind == CLOSED else 0.0
+        per_s = running / (between_s + costs.own_s + self.lengths.decodes * tpot_s)
         return self._row(running, costs, tpot_s, queue_s, ttft_s, per_s, per_s)
 
     def _held_up(self, running: Quantity) -> Quantity:

@@ -96,7 +96,7 @@ class StepModel:
         self.eager_s = engine.eager_layer_s * factor * self.layers
         hidden = engine.expert_launch_hidden * times.machine.expert_constants.t0_s if model.is_moe else 0.0
         self._hidden_s = hidden * model.mlp_layer_types.count("sparse")
-        self._extra = engine.expert_prefill_factor - 1.0 if model.is_moe else 0.0
+        self.extra_share = engine.expert_prefill_factor - 1.0 if model.is_moe else 0.0
         self.dp = np.asarray(table.dp, dtype=np.float64)
         attention_s = times.prompt_attention(1.0, lengths.isl)
         if np.any(lengths.cached_share):
@@ -121,8 +121,8 @@ class StepModel:
         mixed = times.linear(sequences + tokens, sequences + prompts, prompts=True)
         mixed_s = decode_s + (mixed - plain) * times.pace
         mixed_s = mixed_s + prompts * self.prompt_attention_s
-        if self._extra:
-            mixed_s = mixed_s + self._extra * times.experts_s(tokens) * times.pace
+        if self.extra_share:
+            mixed_s = mixed_s + self.extra_share * times.experts_s(tokens) * times.pace
         mixed_s = np.maximum(mixed_s, self.eager_s)
         prompt_s = np.maximum(mixed_s - decode_s, 0.0) / prompts
         own_s = np.maximum(decode_s * lengths.pieces + prompt_s, self.eager_s)
@@ -133,7 +133,7 @@ class StepModel:
         times, lengths = self.times, self.lengths
         tokens = prompts * lengths.piece
         step_s = times.linear(tokens, prompts, prompts=True)
-        if self._extra:
-            step_s = step_s + self._extra * times.experts_s(tokens)
+        if self.extra_share:
+            step_s = step_s + self.extra_share * times.experts_s(tokens)
         step_s = np.maximum(step_s * times.pace, self.eager_s)
         return step_s * lengths.pieces / prompts + self.prompt_attention_s

@@ -1,0 +1,103 @@
+"""``autoparallel simulate``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autoparallel.cli.layout_option import LAYOUT
+from autoparallel.cli.options import json_option, problem_argument, set_option
+
+EPILOG = """\b
+Example:
+  autoparallel simulate problem.toml --plan results/problem/plan.json \\
+      --set workload.mode=closed --requests 20000
+"""
+MOST_REQUESTS = 10_000_000
+TIMES = ("ttft_s", "tpot_s", "e2e_s")
+RATES = ("requests_per_s", "output_tokens_per_s_per_gpu")
+
+
+@click.command("simulate", epilog=EPILOG, short_help="Serve requests with a plan, one by one.")
+@problem_argument
+@click.option(
+    "--plan", "plan_file", type=click.Path(path_type=Path), metavar="PLAN", help="A plan.json, or its folder."
+)
+@click.option("--layout", type=LAYOUT, metavar="DEGREES", help="Instead of a plan: its degrees.")
+@click.option("--requests", type=click.IntRange(1, MOST_REQUESTS), default=10_000, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of lengths and arrivals.")
+@click.option(
+    "--engine",
+    type=click.Choice(["vllm", "sglang", "trtllm"]),
+    help="Whose scheduler and costs; default: the problem's, or vllm.",
+)
+@set_option
+@json_option
+def command(
+    problem_path: Path,
+    plan_file: Path | None,
+    layout: dict[str, Any] | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Serve PROBLEM's workload with a plan, request by request, beside what the analysis says.
+
+    One instance is simulated: replicas share the requests evenly. The workload's mode is closed, open or
+    saturated.
+    """
+    from autoparallel.problem_file import load_problem
+    from autoparallel.results_folder import json_text
+    from autoparallel.simulation import simulate
+
+    if (plan_file is None) == (layout is None):
+        raise click.UsageError("give --plan or --layout, one of them")
+    problem = load_problem(problem_path, overrides)
+    chosen = _layout(problem, plan_file, layout)
+    result = simulate(problem, chosen, **how)
+    if as_json:
+        click.echo(json_text(result.to_dict()), nl=False)
+        return
+    _answer(result)
+
+
+def _layout(problem: Any, plan_file: Path | None, degrees: dict[str, Any] | None) -> Any:
+    """The layout, refused where the model or the hardware cannot have it."""
+    from autoparallel import planner
+    from autoparallel.domain.layout import Layout
+    from autoparallel.results_folder import read_plan
+
+    if plan_file is not None:
+        return read_plan(plan_file).layout
+    layout = Layout(**(degrees or {}))
+    static = replace(problem, workload=replace(problem.workload, mode="static", concurrency=None))
+    # Any batch will do: it is only asked whether the layout can be.
+    planner.evaluate(static, layout, batch=layout.dp, microbatch=layout.dp)
+    return layout
+
+
+def _answer(result: Any) -> None:
+    from autoparallel.cli.tables import table
+    from autoparallel.cli.terminal import answer_console, say
+
+    console = answer_console()
+    rows = []
+    for name in TIMES:
+        figures = getattr(result, name)
+        values = (figures.mean, figures.p50, figures.p90, figures.p99, result.analysis[name])
+        rows.append((name, *(f"{value:.4g}" for value in values)))
+    rows += [
+        (name, f"{getattr(result, name):.4g}", "", "", "", f"{result.analysis[name]:.4g}") for name in RATES
+    ]
+    head = ("", "simulated", "p50", "p90", "p99", "analysis")
+    title = f"{result.requests:,} requests, {result.engine}, one instance"
+    console.print(table(title, head, rows))
+    console.print(
+        f"{result.goodput_fraction:.1%} meet every required time; {result.rejected:,} rejected, "
+        f"{result.preempted:,} preempted, {result.steps:,} steps in {result.simulated_s:,.0f} s."
+    )
+    for warning in result.warnings:
+        say(f"Warning: {warning}")

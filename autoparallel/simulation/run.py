@@ -1,0 +1,261 @@
+"""Simulates a plan under its workload, beside what the analysis says of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.workload import CLOSED, CONSTANT, OPEN, STATIC
+from autoparallel.errors import Fault, LayoutError, ProblemError
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.machine import Machine
+from autoparallel.performance.serving import EngineConstants, Load, as_in_engine, load_engine_constants, serve
+from autoparallel.performance.serving.capacity import capacity
+from autoparallel.performance.serving.step import StepTimes
+from autoparallel.performance.serving.step_costs import Lengths, StepModel
+from autoparallel.simulation.requests import Requests, draw
+from autoparallel.simulation.scheduler import Limits, Outcome, Scheduler
+from autoparallel.simulation.step_table import StepTable
+
+Array = npt.NDArray[np.float64]
+SCHEMA = "autoparallel.simulation/1"
+DEFAULT_ENGINE = "vllm"
+# Share of the requests at either end that the steady state is not measured on.
+EDGE = 0.1
+# Share of lockstep from which an engine counts as one that puts prompts first.
+PROMPTS_FIRST = 0.5
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A time of all requests: mean and percentiles. [s]"""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+
+    @classmethod
+    def of(cls, values: Array) -> Figures:
+        """Of the values that are numbers; not a number where there are none."""
+        known = values[np.isfinite(values)]
+        if not len(known):
+            return cls(*[float("nan")] * 4)
+        return cls(float(known.mean()), *(float(np.percentile(known, share)) for share in (50, 90, 99)))
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What one instance did with its requests, and what the analysis expects.
+
+    Attributes
+    ----------
+    ttft_s, tpot_s, e2e_s : Figures
+        Over the requests between the edges of the run. [s]
+    requests_per_s, output_tokens_per_s_per_gpu : float
+        Throughput between the edges. [1/s]
+    goodput_fraction : float
+        Requests that meet every required time, of all. [1]
+    analysis : dict
+        ``ttft_s``, ``tpot_s``, ``e2e_s``, ``requests_per_s``, ``output_tokens_per_s_per_gpu``, ``capacity``
+        and ``stable_requests_per_s`` of the analysis, at the mean lengths.
+    warnings : tuple of str
+        What makes the figures less than a steady state.
+    """
+
+    engine: str
+    layout: dict[str, Any]
+    requests: int
+    seed: int
+    simulated_s: float
+    steps: int
+    rejected: int
+    preempted: int
+    ttft_s: Figures
+    tpot_s: Figures
+    e2e_s: Figures
+    requests_per_s: float
+    output_tokens_per_s_per_gpu: float
+    goodput_fraction: float
+    analysis: dict[str, float]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+def simulate(
+    problem: Problem, layout: Layout, *, requests: int = 10_000, seed: int = 0, engine: str | None = None
+) -> Simulation:
+    """Serve requests with one instance of a plan.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its workload is batched continuously.
+    layout : Layout
+        Replicas share the arrivals evenly; one of them is simulated.
+    requests : int
+        How many that one serves.
+    seed : int
+        Of lengths and arrivals.
+    engine : str, optional
+        By default the problem's, or vLLM.
+
+    Raises
+    ------
+    ProblemError
+        The workload is static, or the engine is not known.
+    LayoutError
+        The KV space of the plan holds no request.
+    """
+    if problem.workload.mode == STATIC:
+        message = 'a static batch has no queue to simulate; use mode = "closed", "open" or "saturated"'
+        raise ProblemError([Fault(message, key="workload.mode")])
+    return _Run(problem, layout, load_engine_constants(engine or problem.engine or DEFAULT_ENGINE)).result(
+        requests, seed
+    )
+
+
+class _Run:
+    def __init__(self, problem: Problem, layout: Layout, engine: EngineConstants) -> None:
+        self.problem, self.layout, self.engine = problem, layout, engine
+        self.workload = problem.workload
+        inside = replace(problem, hardware=as_in_engine(problem.hardware, engine))
+        self.machine = Machine(inside)
+        self.table = PlanTable.of([layout], [layout.dp], [layout.dp])
+        self.times = StepTimes(self.machine, self.table, layout.pp, engine.expert_load_shape)
+        self.lengths = Lengths(
+            self.workload.prompt_tokens.mean,
+            self.workload.output_tokens.mean,
+            float(engine.max_num_batched_tokens),
+            self.workload.cached_share,
+        )
+        longest = self.machine.longest_sequence
+        room = capacity(self.machine, self.table, layout.pp, engine, longest)
+        self.kv_tokens = float(np.asarray(room.sequences).max()) * longest
+        shortest = self.workload.prompt_tokens.min + self.workload.output_tokens.min
+        if self.kv_tokens < shortest:
+            raise LayoutError(
+                [
+                    f"the KV space holds {self.kv_tokens:,.0f} tokens, "
+                    f"and the shortest request has {shortest:,}"
+                ]
+            )
+
+    def limits(self) -> Limits:
+        """What bounds the instance."""
+        engine, layout = self.engine, self.layout
+        concurrency = None
+        if self.workload.mode == CLOSED:
+            concurrency = max(round((self.workload.concurrency or 1) / layout.replicas), 1)
+        return Limits(
+            sequences=engine.max_num_seqs * layout.dp,
+            step_tokens=engine.max_num_batched_tokens * layout.dp,
+            kv_tokens=self.kv_tokens,
+            reserves_longest=engine.reserves_longest,
+            prompts_alone=engine.lockstep >= PROMPTS_FIRST,
+            concurrency=concurrency,
+            delay_s=engine.base_ttft_s,
+        )
+
+    def result(self, count: int, seed: int) -> Simulation:
+        """Run and measure."""
+        limits = self.limits()
+        drawn = draw(
+            self.workload, count, share=1 / self.layout.replicas, cache_tokens=self.kv_tokens, seed=seed
+        )
+        model = StepModel(self.times, self.engine, self.table, self.lengths)
+        most = min(limits.sequences, max(int(self.kv_tokens), 1), limits.concurrency or count)
+        table = StepTable(
+            self.times,
+            model,
+            most_sequences=most,
+            most_tokens=limits.step_tokens,
+            longest=int(self.machine.longest_sequence),
+        )
+        outcome = Scheduler(table, limits, drawn, seed).run()
+        return self._measured(outcome, drawn, seed)
+
+    def _measured(self, outcome: Outcome, drawn: Requests, seed: int) -> Simulation:
+        outputs = drawn.output_tokens.astype(np.float64)
+        analysis = self.analysis(drawn.cached_share)
+        ttft_s = outcome.first_s - outcome.arrival_s + self.engine.base_ttft_s
+        tpot_s = np.where(outputs > 1, (outcome.end_s - outcome.first_s) / np.maximum(outputs - 1, 1), np.nan)
+        e2e_s = outcome.end_s - outcome.arrival_s + self.engine.base_ttft_s
+        served = np.isfinite(outcome.end_s)
+        ends = np.sort(outcome.end_s[served])
+        low, high = (ends[int(share * (len(ends) - 1))] for share in (EDGE, 1 - EDGE))
+        inside = served & (outcome.end_s > low) & (outcome.end_s <= high)
+        if not inside.any():
+            inside, low, high = served, 0.0, float(ends[-1])
+        span = max(float(high - low), 1e-9)
+        per_gpu = float(outputs[inside].sum()) / span / self.layout.gpus_per_instance
+        return Simulation(
+            engine=self.engine.name,
+            layout=self.layout.to_dict(),
+            requests=len(outputs),
+            seed=seed,
+            simulated_s=float(ends[-1]),
+            steps=outcome.steps,
+            rejected=outcome.rejected,
+            preempted=outcome.preempted,
+            ttft_s=Figures.of(ttft_s[inside]),
+            tpot_s=Figures.of(tpot_s[inside]),
+            e2e_s=Figures.of(e2e_s[inside]),
+            requests_per_s=float(inside.sum()) / span,
+            output_tokens_per_s_per_gpu=per_gpu,
+            goodput_fraction=self._goodput(ttft_s, tpot_s, served),
+            analysis=analysis,
+            warnings=tuple(self._warnings(outcome, analysis)),
+        )
+
+    def _goodput(self, ttft_s: Array, tpot_s: Array, served: npt.NDArray[np.bool_]) -> float:
+        required = self.problem.requirements
+        good = served.copy()
+        if required.ttft_s is not None:
+            good &= ttft_s <= required.ttft_s
+        if required.tpot_s is not None:
+            good &= np.nan_to_num(tpot_s, nan=0.0) <= required.tpot_s
+        return float(good.mean())
+
+    def analysis(self, cached_share: float) -> dict[str, float]:
+        """What the steady state's analysis says, at the mean lengths."""
+        workload = self.workload
+        rate = workload.request_rate_per_s or (workload.trace.rate_per_s if workload.trace else 0.0)
+        load = Load(
+            kind=workload.mode,
+            isl=self.lengths.isl,
+            osl=self.lengths.osl,
+            concurrency=float(self.limits().concurrency or 1),
+            rate_per_s=rate / self.layout.replicas,
+            arrival_scv=0.0 if workload.arrivals == CONSTANT else 1.0,
+            cached_share=cached_share,
+        )
+        found = serve(self.machine, self.engine, self.table, load)
+        names = ("ttft_s", "tpot_s", "e2e_s", "requests_per_s", "output_tokens_per_s_per_gpu", "capacity")
+        return {name: float(getattr(found, name)[0]) for name in (*names, "stable_requests_per_s")}
+
+    def _warnings(self, outcome: Outcome, analysis: dict[str, float]) -> list[str]:
+        found = []
+        if outcome.rejected:
+            found.append(f"{outcome.rejected} requests are longer than the KV space and were rejected")
+        lengths = self.workload.prompt_tokens, self.workload.output_tokens
+        if self.workload.mode == CLOSED and all(each.min == each.max for each in lengths):
+            found.append(
+                "all requests are equally long: those that start together stay together, and first tokens "
+                "wait for each other's prompts; the analysis has them come one by one"
+            )
+        if self.workload.mode == OPEN and not np.isfinite(analysis["ttft_s"]):
+            stable = analysis["stable_requests_per_s"] * self.layout.replicas
+            found.append(
+                "the rate is beyond saturation: the queue grows without end; "
+                f"{stable:.4g} requests/s are stable"
+            )
+        return found

@@ -1,0 +1,227 @@
+"""The event simulation: by hand, in its balances, and against the analysis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autoparallel.domain import Hardware, Layout, Lengths, Link, Model, Problem, Requirements, Workload
+from autoparallel.domain.model import DENSE, FULL
+from autoparallel.domain.workload import Trace
+from autoparallel.errors import LayoutError, ProblemError
+from autoparallel.simulation import Simulation, simulate
+from autoparallel.simulation.prefix_cache import cached_tokens
+from autoparallel.simulation.requests import Requests, draw, sample
+from autoparallel.simulation.scheduler import Limits, Outcome, Scheduler
+from autoparallel.simulation.step_table import StepTable
+
+CARD = Hardware(
+    name="card",
+    memory_gb=20.0,
+    memory_bandwidth_gb_per_s=1000.0,
+    peak_tflops={"bfloat16": 100.0},
+    gpus_per_node=8,
+    scale_up=Link(bandwidth_gb_per_s=100.0, latency_us=5.0),
+    scale_out=Link(bandwidth_gb_per_s=10.0, latency_us=10.0),
+)
+MODEL = Model(
+    name="small",
+    num_hidden_layers=8,
+    hidden_size=2048,
+    num_attention_heads=16,
+    num_key_value_heads=8,
+    head_dim=128,
+    layer_types=(FULL,) * 8,
+    mlp_layer_types=(DENSE,) * 8,
+    intermediate_size=8192,
+)
+UNIFORM = Lengths(kind="uniform", min=200, max=600)
+OUTPUTS = Lengths(kind="uniform", min=50, max=150)
+
+
+def problem(mode: str, **fields: Any) -> Problem:
+    workload = Workload(**{"prompt_tokens": UNIFORM, "output_tokens": OUTPUTS, "mode": mode, **fields})
+    return Problem(name="small", model=MODEL, hardware=CARD, workload=workload)
+
+
+def run(mode: str, requests: int = 2000, engine: str = "vllm", **fields: Any) -> Simulation:
+    return simulate(problem(mode, **fields), Layout(), requests=requests, engine=engine)
+
+
+class OneSecondSteps(StepTable):
+    """Every step takes a second, whatever is in it."""
+
+    def __init__(self) -> None:
+        self.eager_s = 0.0
+
+    def decode_run_s(self, sequences: int, context: float, steps: int) -> float:
+        return float(steps)
+
+    def mixed_s(self, sequences: int, context: float, pieces: list[tuple[int, int]]) -> float:
+        return 1.0
+
+
+LIMITS = Limits(sequences=10, step_tokens=100, kv_tokens=1000.0, reserves_longest=False, prompts_alone=False)
+
+
+def serve(arrivals: list[float], prompts: list[int], outputs: list[int], limits: Limits = LIMITS) -> Outcome:
+    none = np.zeros(len(prompts), dtype=np.int64)
+    requests = Requests(np.array(arrivals), np.array(prompts), np.array(outputs), none)
+    return Scheduler(OneSecondSteps(), limits, requests).run()
+
+
+def test_one_request_by_hand() -> None:
+    # 250 tokens in pieces of 100: three steps to the first token, then 4 more.
+    outcome = serve([2.0], [250], [5])
+    assert outcome.first_s.tolist() == [5.0]
+    assert outcome.end_s.tolist() == [9.0]
+    assert outcome.steps == 7
+
+
+def test_two_requests_share_steps_by_hand() -> None:
+    # Step 1: 60 + 40 tokens, first token of the first. Step 2: the first decodes, the other 20 tokens of
+    # the second. Both end after their second token.
+    outcome = serve([0.0, 0.0], [60, 60], [2, 2])
+    assert outcome.first_s.tolist() == [1.0, 2.0]
+    assert outcome.end_s.tolist() == [2.0, 3.0]
+
+
+def test_prompts_first_lets_others_wait() -> None:
+    mixed = serve([0.0, 2.5], [50, 300], [10, 1])
+    alone = serve([0.0, 2.5], [50, 300], [10, 1], replace(LIMITS, prompts_alone=True))
+    assert mixed.end_s[0] == 10.0
+    # Three steps of the second prompt, in which the first does not decode.
+    assert alone.end_s[0] == 13.0
+
+
+def test_a_request_waits_for_a_slot() -> None:
+    outcome = serve([0.0, 0.0], [10, 10], [5, 5], replace(LIMITS, sequences=1))
+    assert outcome.end_s.tolist() == [5.0, 10.0]
+
+
+def test_reserved_room_admits_one_at_a_time() -> None:
+    limits = replace(LIMITS, kv_tokens=100.0, reserves_longest=True)
+    outcome = serve([0.0, 0.0], [50, 50], [20, 20], limits)
+    assert outcome.first_s.tolist() == [1.0, 21.0]
+    assert outcome.preempted == 0
+
+
+def test_growing_requests_are_preempted_and_still_end() -> None:
+    limits = replace(LIMITS, kv_tokens=110.0)
+    outcome = serve([0.0, 0.0], [40, 40], [40, 40], limits)
+    assert outcome.preempted >= 1
+    assert np.isfinite(outcome.end_s).all()
+    assert outcome.end_s[0] == 40.0
+    assert outcome.end_s[1] > 60.0
+
+
+def test_what_can_never_fit_is_rejected_and_counted() -> None:
+    outcome = serve([0.0, 0.0, 0.0], [10, 990, 10], [5, 20, 5])
+    assert outcome.rejected == 1
+    assert np.isnan(outcome.end_s).tolist() == [False, True, False]
+
+
+def test_a_closed_loop_keeps_its_concurrency() -> None:
+    limits = replace(LIMITS, concurrency=2)
+    outcome = serve([0.0] * 6, [10] * 6, [5] * 6, limits)
+    for moment in (0.5, 4.5, 9.5):
+        inside = (outcome.arrival_s <= moment) & (outcome.end_s > moment)
+        assert inside.sum() == 2
+
+
+@pytest.mark.parametrize("engine", ["vllm", "trtllm", "sglang"])
+def test_nothing_is_lost(engine: str) -> None:
+    result = run("open", engine=engine, request_rate_per_s=20.0)
+    assert result.rejected == 0
+    assert result.requests_per_s == pytest.approx(20.0, rel=0.1)
+    assert result.ttft_s.p50 <= result.ttft_s.p90 <= result.ttft_s.p99
+
+
+@pytest.mark.parametrize("rate", [2.0, 10.0, 20.0])
+def test_the_analysis_of_an_open_load_agrees(rate: float) -> None:
+    result = run("open", request_rate_per_s=rate)
+    assert result.analysis["tpot_s"] == pytest.approx(result.tpot_s.mean, rel=0.1)
+    assert result.analysis["ttft_s"] == pytest.approx(result.ttft_s.mean, rel=0.25)
+
+
+@pytest.mark.parametrize("concurrency", [1, 16, 64])
+def test_the_analysis_of_a_closed_loop_agrees(concurrency: int) -> None:
+    result = run("closed", concurrency=concurrency)
+    assert result.analysis["tpot_s"] == pytest.approx(result.tpot_s.mean, rel=0.1)
+    assert result.analysis["requests_per_s"] == pytest.approx(result.requests_per_s, rel=0.1)
+
+
+def test_beyond_saturation_it_says_which_rate_is_stable() -> None:
+    result = run("open", requests=10_000, request_rate_per_s=500.0)
+    stable = result.analysis["stable_requests_per_s"]
+    assert any(f"{stable:.4g} requests/s are stable" in warning for warning in result.warnings)
+    assert result.requests_per_s == pytest.approx(stable, rel=0.25)
+
+
+def test_a_seed_repeats_itself_and_another_does_not() -> None:
+    loaded = problem("open", request_rate_per_s=10.0)
+    first, again, other = (simulate(loaded, Layout(), requests=500, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.ttft_s != other.ttft_s
+
+
+def test_replicas_share_the_arrivals() -> None:
+    loaded = problem("open", request_rate_per_s=20.0)
+    shared = simulate(loaded, Layout(replicas=2), requests=1000)
+    assert shared.requests_per_s == pytest.approx(10.0, rel=0.1)
+
+
+def test_goodput_counts_every_required_time() -> None:
+    loaded = problem("open", request_rate_per_s=10.0)
+    easy = simulate(replace(loaded, requirements=Requirements(ttft_s=100.0)), Layout(), requests=500)
+    hard = simulate(replace(loaded, requirements=Requirements(ttft_s=1e-6)), Layout(), requests=500)
+    assert easy.goodput_fraction == 1.0
+    assert hard.goodput_fraction == 0.0
+
+
+def test_a_static_batch_has_no_queue() -> None:
+    with pytest.raises(ProblemError, match="static"):
+        run("static")
+
+
+def test_a_card_without_room_is_refused() -> None:
+    tiny = replace(problem("saturated"), hardware=replace(CARD, memory_gb=6.0))
+    with pytest.raises(LayoutError, match="KV space"):
+        simulate(tiny, Layout(), requests=10)
+
+
+def test_lengths_are_drawn_from_their_distribution() -> None:
+    random = np.random.default_rng(0)
+    points = Lengths(kind="quantiles", min=10, max=1000, points=((0.0, 10.0), (0.5, 100.0), (1.0, 1000.0)))
+    drawn = sample(points, 20_000, random)
+    assert np.mean(drawn <= 100) == pytest.approx(0.5, abs=0.015)
+    assert drawn.mean() == pytest.approx(points.mean, rel=0.02)
+    assert set(sample(Lengths.fixed(7), 10, random)) == {7}
+
+
+def test_a_trace_keeps_its_times_and_finds_its_prefixes() -> None:
+    trace = Trace(
+        name="t",
+        arrival_s=(0.0, 1.0, 4.0),
+        prompt_tokens=(1024, 1000, 600),
+        output_tokens=(3, 4, 5),
+        prefix_blocks=((1, 2), (1, 2), (9, 8)),
+    )
+    workload = Workload(
+        prompt_tokens=UNIFORM, output_tokens=OUTPUTS, mode="open", arrivals="trace", trace=trace
+    )
+    requests = draw(workload, 5, share=1.0, cache_tokens=1e6, seed=0)
+    assert requests.arrival_s.tolist() == [0.0, 1.0, 4.0, 6.0, 7.0]
+    # The whole prompt of the second is cached, but for its last token.
+    assert requests.cached_tokens.tolist() == [0, 999, 0, 0, 999]
+    faster = draw(replace(workload, request_rate_per_s=1.0), 3, share=1.0, cache_tokens=0.0, seed=0)
+    assert faster.arrival_s.tolist() == [0.0, 0.5, 2.0]
+    assert faster.cached_tokens.tolist() == [0, 0, 0]
+
+
+def test_the_cache_forgets_what_was_used_least_recently() -> None:
+    prompts = [(1,), (2,), (1,), (3,), (1,), (2,)]
+    assert cached_tokens(prompts, 2 * 512) == [0, 0, 512, 0, 512, 0]
