@@ -25,7 +25,7 @@ Chosen = Callable[[Operation], bool]
 
 def of_experts(operation: Operation) -> bool:
     """Whether an operator multiplies with routed experts (with the FFN of a dense model)."""
-    return operation.kind == COMPUTE and operation.name in ("experts", "ffn")
+    return operation.kind == COMPUTE and operation.name in ("experts", "ffn up", "ffn down")
 
 
 def of_attention(operation: Operation) -> bool:

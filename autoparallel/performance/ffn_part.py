@@ -145,8 +145,11 @@ class ExpertPart:
         return self.own_tokens(phase) * (self.routing.ranks * token)
 
     def compute(self, phase: Phase) -> list[Term]:
-        """The experts themselves."""
+        """The experts themselves; the FFN of a dense model as the two products that it is."""
         machine, model = self.machine, self.machine.model
+        if not model.is_moe:
+            up, down = self.dense_ffn(self.group_tokens(phase))
+            return [Term("ffn up", COMPUTE, up), Term("ffn down", COMPUTE, down)]
         cost = experts(
             self.group_tokens(phase),
             hidden_size=model.hidden_size,
@@ -163,7 +166,21 @@ class ExpertPart:
             ffn_matrices=model.ffn_matrices,
             weight_scale=machine.scale,
         )
-        return [Term("experts" if model.is_moe else "ffn", COMPUTE, cost)]
+        return [Term("experts", COMPUTE, cost)]
+
+    def dense_ffn(self, tokens: Quantity) -> tuple[OperatorCost, OperatorCost]:
+        """Products of a dense model's FFN, split over etp: into its width (gate and up as one) and back."""
+        machine, h = self.machine, self.machine.model.hidden_size
+        columns = machine.model.intermediate_size / self.degrees.etp
+        product = partial(
+            gemm,
+            gpu=machine.ffn_gpu,
+            constants=machine.ffn_gemm,
+            weight_bytes=machine.ffn_weight_bytes,
+            activation_bytes=machine.ffn_input_bytes,
+            weight_scale=machine.scale,
+        )
+        return product(tokens, h, columns * (machine.model.ffn_matrices - 1)), product(tokens, columns, h)
 
     @cached_property
     def _ep_ranks(self) -> Group:

@@ -15,7 +15,9 @@ from autoparallel.problem_file.schema import HardwareSection
 
 Tables = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
-NONE, DEFAULT, PCIE, BACKEND = "none", "default", "default_pcie", "vllm"
+# TensorRT-LLM's kernels by default: vLLM's were partly measured with the launch from the host in them, which
+# engines hide behind CUDA graphs.
+NONE, DEFAULT, PCIE, BACKEND = "none", "default", "default_pcie", "trtllm"
 EFFICIENCIES = ("compute_efficiency", "memory_efficiency")
 # Tables of a calibration that are about it.
 ABOUT = ("name", "provenance", "errors")
@@ -85,12 +87,19 @@ def lent_operators(hardware: Hardware) -> dict[str, tuple[str, ...]]:
 def _from_catalog(section: HardwareSection, backend: str, faults: Faults) -> Calibration:
     bandwidth = section.scale_up.bandwidth_gb_per_s if section.scale_up else 0.0
     defaults = default_constants(backend, bandwidth)
-    name = f"{section.system}.{backend}"
-    if section.system is None or name not in calibration_names():
-        faults.notes.append(_not_calibrated(section, backend, faults))
-        return Calibration(defaults, f"{DEFAULT} {backend}")
-    own = constants_in(load_calibration(name))
-    return Calibration({**defaults, **_near(section.system, backend), **own}, f"{section.system} {backend}")
+    if section.system is not None and f"{section.system}.{backend}" in calibration_names():
+        kernels = {**defaults, **_of_system(section.system, backend)}
+        return Calibration(kernels, f"{section.system} {backend}")
+    faults.notes.append(_not_calibrated(section, backend, faults))
+    kin = {} if section.kin is None else _of_system(section.kin, backend)
+    return Calibration({**defaults, **kin}, f"{DEFAULT} {backend}")
+
+
+def _of_system(system: str, backend: str) -> Tables:
+    """What was measured on a GPU, with its own backend where possible."""
+    names = calibration_names()
+    own = constants_in(load_calibration(f"{system}.{backend}")) if f"{system}.{backend}" in names else {}
+    return {**_near(system, backend), **own}
 
 
 def _near(system: str, backend: str) -> Tables:
@@ -112,9 +121,10 @@ def _lendable(tables: Tables) -> dict[str, Mapping[str, Mapping[str, Any]]]:
 
 def _not_calibrated(section: HardwareSection, backend: str, faults: Faults) -> str:
     card = section.name or section.gpu or "this GPU"
+    lender = section.kin or "other GPUs"
     sentence = (
         f"not calibrated: nothing was measured on {card} with {backend}; "
-        "its kernels take typical shares of its data sheet, from other GPUs."
+        f"its kernels take the shares of its data sheet that {lender} reached."
     )
     if not section.streaming_multiprocessors:
         sentence += " Without streaming_multiprocessors, costs per multiprocessor are left out."

@@ -8,6 +8,8 @@ from typing import Any
 from autoparallel.domain.problem import Problem
 from autoparallel.problem_file.calibration_choice import lent_operators
 
+# Marks of operators that only some engines have.
+OF_ENGINES = ("_engine", "_v2_", "_min_latency")
 Sections = Mapping[str, Mapping[str, Any]]
 
 
@@ -57,7 +59,11 @@ def _lent_warnings(problem: Problem) -> Iterator[str]:
     unused = [] if model.is_mla else ["_mla"]
     unused += [] if model.is_moe else ["experts", "dispatch", "combine"]
     for lender, operators in lent_operators(hardware).items():
-        used = [name for name in operators if not any(mark in name for mark in (*unused, "_engine", "_v2_"))]
+        used = [
+            name
+            for name in operators
+            if not any(mark in name for mark in (*unused, "_engine", "_v2_", "_min_latency"))
+        ]
         if used:
             what = hardware.calibration.replace(" ", " with ")
             yield f"not measured on {what}, taken from {lender}: {', '.join(used)}."

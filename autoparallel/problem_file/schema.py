@@ -138,8 +138,11 @@ class HardwareSection(Section):
         None, description="Only for benchmarks, whose repetitions find it warm."
     )
     system: fields.Name | None = Field(None, description="Name of this GPU in measured tables.")
+    kin: fields.Name | None = Field(
+        None, description="System of a measured GPU of the same generation, where this one was not measured."
+    )
     backend: Annotated[str, fields.OneOf(BACKENDS)] | None = Field(
-        None, description='Whose kernels; default "vllm". "none": a roofline with the two efficiencies.'
+        None, description='Whose kernels; default "trtllm". "none": a roofline with the two efficiencies.'
     )
     calibration: fields.Name | None = Field(
         None, description="A file of your own from `autoparallel calibrate`, relative to this file."

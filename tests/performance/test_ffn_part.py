@@ -122,7 +122,10 @@ def test_dense_ffn_split_wider_than_attention_gathers_tokens(problems: Any) -> N
     sent = costs(parts.experts.dispatch(parts.machine.prefill))
     assert sent["expert dispatch"].time_s == 0.0
     assert sent["expert shard all-gather"].bytes == 512 * 128 / 2
-    assert costs(parts.experts.compute(parts.machine.prefill))["ffn"].flops == 512 * 2 * 3 * 64 * 48
+    products = costs(parts.experts.compute(parts.machine.prefill))
+    # Gate and up as one product, then down; each rank has half of the 96 columns.
+    assert products["ffn up"].flops == 512 * 2 * 64 * 2 * 48
+    assert products["ffn down"].flops == 512 * 2 * 48 * 64
 
 
 def test_skew_weighs_on_the_fullest_rank(problems: Any) -> None:

@@ -45,19 +45,19 @@ def test_a_measured_gpu(load: Load, backend: str) -> None:
     assert not uncalibrated(problem)
 
 
-def test_vllm_is_the_default(load: Load) -> None:
-    assert load('gpu = "h100-sxm"').hardware.calibration == "h100_sxm vllm"
+def test_trtllm_is_the_default(load: Load) -> None:
+    assert load('gpu = "h100-sxm"').hardware.calibration == "h100_sxm trtllm"
 
 
 def test_what_was_not_measured_is_lent_and_named(load: Load, write: Callable[[str], Path]) -> None:
     dense = load('gpu = "a100-80gb-sxm"')
-    assert dense.hardware.calibration == "a100_sxm vllm"
+    assert dense.hardware.calibration == "a100_sxm trtllm"
     assert "experts" in dense.hardware.kernels
     assert not [warning for warning in dense.warnings if "taken from" in warning]
     text = f'[model]\nname = "mixtral-8x7b"\n[hardware]\ngpu = "a100-80gb-sxm"\n{WORKLOAD}'
     mixture = load_problem(write(text))
     (lent,) = [warning for warning in mixture.warnings if "taken from other GPUs" in warning]
-    assert lent.startswith("not measured on a100_sxm with vllm")
+    assert lent.startswith("not measured on a100_sxm with trtllm")
     assert "experts" in lent
     assert "mla" not in lent
 
@@ -65,9 +65,16 @@ def test_what_was_not_measured_is_lent_and_named(load: Load, write: Callable[[st
 @pytest.mark.parametrize("hardware", ['gpu = "mi300x"', CARD])
 def test_a_data_sheet_alone_is_not_calibrated(load: Load, hardware: str) -> None:
     problem = load(hardware)
-    assert problem.hardware.calibration == "default vllm"
+    assert problem.hardware.calibration == "default trtllm"
     assert len(uncalibrated(problem)) == 1
     assert not any("_efficiency is not given" in warning for warning in problem.warnings)
+
+
+def test_kin_of_the_same_generation_lends_its_constants(load: Load) -> None:
+    lent, lender = load('gpu = "b300-sxm"'), load('gpu = "b200-sxm"')
+    assert lent.hardware.calibration == "default trtllm"
+    assert lent.hardware.kernels["gemm"] == lender.hardware.kernels["gemm"]
+    assert "b200_sxm" in uncalibrated(lent)[0]
 
 
 def test_unknown_multiprocessors_are_said(load: Load) -> None:
@@ -115,7 +122,7 @@ def test_pcie_has_links_of_its_own(load: Load) -> None:
 
 
 def test_the_backend_changes_the_fingerprint(load: Load) -> None:
-    vllm, trtllm = load('gpu = "h100-sxm"'), load('gpu = "h100-sxm"\nbackend = "trtllm"')
+    vllm, trtllm = load('gpu = "h100-sxm"\nbackend = "vllm"'), load('gpu = "h100-sxm"')
     assert vllm.fingerprint != trtllm.fingerprint
 
 

@@ -132,8 +132,8 @@ def test_batches_without_concurrency(small_problem: str, write: Write) -> None:
 
 
 NOT_CALIBRATED = (
-    "not calibrated: nothing was measured on card with vllm; its kernels take typical shares of its data "
-    "sheet, from other GPUs. Without streaming_multiprocessors, costs per multiprocessor are left out. "
+    "not calibrated: nothing was measured on card with trtllm; its kernels take the shares of its data sheet "
+    "that other GPUs reached. Without streaming_multiprocessors, costs per multiprocessor are left out. "
     "{} is given alone and not used; both make a roofline."
 )
 

@@ -57,6 +57,7 @@ def gemm(
     constants: GemmConstants,
     weight_bytes: float,
     activation_bytes: float,
+    weight_scale: float = 1.0,
 ) -> OperatorCost:
     r"""Cost of ``C[m, n] = A[m, k] B[k, n]`` with a weight ``B``.
 
@@ -73,6 +74,8 @@ def gemm(
         Tokens, inputs and outputs on this GPU. [1]
     weight_bytes, activation_bytes : float
         Bytes per value of ``B`` (block scales included) and of ``A`` as it is multiplied. [bytes]
+    weight_scale : float
+        Factor on weight bytes and FLOPs (a declared parameter count). [1]
 
     References
     ----------
@@ -80,8 +83,8 @@ def gemm(
     architectures", Communications of the ACM 52(4), 2009, doi:10.1145/1498765.1498785.
     """
     c, bandwidth = constants, gpu.memory_bandwidth_bytes_per_s
-    flops = (2.0 * m) * n * k
-    weights = n * (k * weight_bytes)
+    flops = (2.0 * weight_scale * m) * n * k
+    weights = n * (k * (weight_bytes * weight_scale))
     activations = m * (k * activation_bytes + n * OUTPUT_BYTES)
     compute_s = flops * (1.0 / (gpu.peak_flops_per_s * c.compute_efficiency))
     memory_s = weights * (1.0 / (bandwidth * c.memory_efficiency))
