@@ -1,4 +1,4 @@
-"""Predictions of whole engines: static batches, that start together and end together."""
+"""Predictions of whole engines: under load, and static batches, that start and end together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from autoparallel.calibration.serving_loads import COLUMNS, predict_loads, under_load
 from autoparallel.calibration.serving_names import (
     BACKENDS,
     FORMATS,
@@ -64,8 +65,10 @@ def predict_serving(
     import pandas as pd
 
     found: list[dict[str, Any]] = []
-    skipped: Counter[str] = Counter()
-    for index, cells in enumerate(frame.to_dict("records")):
+    loaded = under_load(frame)
+    values, skipped = predict_loads(frame[loaded], calibration, backend=backend)
+    static_rows = frame[~loaded]
+    for index, cells in zip(static_rows.index, static_rows.to_dict("records"), strict=True):
         row = {str(name): value for name, value in cells.items() if isinstance(value, str) and value.strip()}
         try:
             measured = dict(_measured(row))
@@ -84,7 +87,9 @@ def predict_serving(
             {"key": key, "group": group, "measured": value, "predicted": predicted[key], "row": index}
             for key, value in measured.items()
         ]
-    return pd.DataFrame(found, columns=["key", "group", "measured", "predicted", "row"]), skipped
+    static_values = pd.DataFrame(found, columns=list(COLUMNS))
+    parts = [part for part in (values, static_values) if len(part)]
+    return (pd.concat(parts, ignore_index=True) if parts else static_values), skipped
 
 
 def static_row(row: Mapping[str, str], calibration: Path | None, backend: str | None = None) -> StaticRow:

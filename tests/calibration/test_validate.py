@@ -80,7 +80,7 @@ def test_skipped_rows_have_reasons(ops: Path, tmp_path: Path) -> None:
     [
         ("model", "nobody/nothing-1b", "nothing-1b"),
         ("gpu", "Abacus 3000", "Abacus"),
-        ("load", "closed", "closed"),
+        ("load", "bursty", "bursty"),
         ("weights_dtype", "ternary", "ternary"),
         ("concurrency", "", "concurrency is missing"),
         ("isl", "long", "isl is no number"),

@@ -25,23 +25,60 @@ Example:
     metavar="PERCENT",
     help="Exit 1 where the mean absolute error of a measured column is above it.",
 )
+@click.option(
+    "--choice", is_flag=True, help="What layouts chosen by prediction lose to the best measured ones."
+)
 @json_option
 def command(
-    file: Path, calibration: Path | None, plot: Path | None, tolerance: float | None, as_json: bool
+    file: Path,
+    calibration: Path | None,
+    plot: Path | None,
+    tolerance: float | None,
+    choice: bool,
+    as_json: bool,
 ) -> None:
-    """Predict the rows of FILE, single operators or static batches of whole engines, and print the errors."""
+    """Predict the rows of FILE, single operators or whole engines, and print the errors."""
     from autoparallel.calibration import validate
     from autoparallel.results_folder import json_text, write_file
 
     found = validate(file, calibration=calibration)
+    chosen = _chosen(file, calibration) if choice else None
     if plot is not None:
         write_file(plot, _page(found), overwrite=True)
     if as_json:
-        click.echo(json_text(found.to_dict()), nl=False)
+        document = {**found.to_dict(), **({"choice": chosen and chosen.to_dict()} if choice else {})}
+        click.echo(json_text(document), nl=False)
     else:
         _answer(found)
+        if choice:
+            _answer_choice(chosen)
     if tolerance is not None and not _within(found, tolerance):
         raise click.exceptions.Exit(1)
+
+
+def _chosen(file: Path, calibration: Path | None) -> Any:
+    from autoparallel.calibration.serving_loads import choice_of
+    from autoparallel.calibration.tables import read_csv
+
+    return choice_of(read_csv(file), calibration)
+
+
+def _answer_choice(chosen: Any) -> None:
+    from autoparallel.cli.tables import table
+    from autoparallel.cli.terminal import answer_console
+
+    console = answer_console()
+    if chosen is None:
+        console.print("No group has two layouts in closed loops with both times: nothing to choose.")
+        return
+    title = f"Throughput lost to the best measured layout, %: {chosen.decisions:,} choices"
+    losses = (
+        ("by prediction", chosen.mean, f"{chosen.median:.1f}"),
+        ("fewest GPUs", chosen.fewest_gpus, ""),
+        ("by chance", chosen.random, ""),
+    )
+    rows = [(name, f"{mean:.1f}", median) for name, mean, median in losses]
+    console.print(table(title, ("", "mean", "median"), rows))
 
 
 def _within(found: Any, tolerance: float) -> bool:

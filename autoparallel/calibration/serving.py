@@ -1,0 +1,204 @@
+"""Whole engines, predicted row by row as they were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from autoparallel.calibration.serving_models import Formats, gpu_names, measured_model
+from autoparallel.domain.hardware import Hardware
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.workload import Lengths, Workload
+from autoparallel.errors import ProblemError
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.machine import Machine
+from autoparallel.performance.serving import (
+    EngineConstants,
+    Load,
+    as_in_engine,
+    load_engine_constants,
+    serve,
+)
+from autoparallel.performance.serving.engine import engine_names
+from autoparallel.performance.serving.steady import CLOSED, OPEN, SATURATED
+from autoparallel.problem_file.hardware_section import catalog_hardware
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOADS = (CLOSED, OPEN, SATURATED)
+MEASURED = ("ttft_ms", "tpot_ms", "output_tokens_per_s_per_gpu")
+# Requests that every slot of a closed loop serves while it is measured: no table says, and first tokens
+# of closed loops fit best with six, in all engines.
+ROUNDS = 6.0
+# Share of a prompt in the cache where a row states a shared prefix: no table says. There first tokens come
+# as fast for long prompts as for short ones, and 20 prompts a second cost the decoding sequences nothing,
+# which would take 0.4 of the GPUs' peak if all tokens were computed.
+PREFIX_HIT = 0.9
+_KEYS = ("engine", "model", "gpu", "weights_dtype", "kv_cache_dtype", "load")
+_DEGREES = ("tp", "pp", "dp", "ep", "etp")
+
+HardwareOf = Callable[[str, str], Hardware]
+
+
+class Group(NamedTuple):
+    """Rows of one model on one GPU in one engine: what they are predicted with."""
+
+    machine: Machine
+    engine: EngineConstants
+    table: PlanTable
+    load: Load
+
+
+class Prediction(NamedTuple):
+    """One row a row: the measured columns as predicted, and why a row has no prediction."""
+
+    values: pd.DataFrame
+    skipped: pd.Series[str]
+
+
+def predict(rows: pd.DataFrame, hardware_of: HardwareOf | None = None, *, bare: bool = False) -> Prediction:
+    """Predict every row of a table of engines under load.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns of the tables in measured/serving.
+    hardware_of : callable, optional
+        GPU of the catalog and backend to hardware; by default with the catalog's calibration.
+    bare : bool
+        As if engines cost nothing beside their kernels.
+    """
+    import pandas as pd
+
+    values = pd.DataFrame(np.nan, index=rows.index, columns=list(MEASURED))
+    skipped = _unusable(rows)
+    usable = rows[skipped == ""]
+    for _, part in usable.groupby(list(_KEYS), dropna=False, sort=False):
+        try:
+            engine = load_engine_constants(part.engine.iloc[0])
+            group = group_of(part, hardware_of or _calibrated, without_costs(engine) if bare else engine)
+        except KeyError as error:
+            skipped[part.index] = f"not in the catalog, or not its format: {error.args[0]}"
+            continue
+        except ProblemError as error:
+            skipped[part.index] = str(error)
+            continue
+        split = part.tp.to_numpy() <= group.machine.model.num_attention_heads
+        split &= group.machine.model.num_attention_heads % part.tp.to_numpy() == 0
+        split &= group.machine.model.routed_experts % part.ep.to_numpy() == 0
+        estimates = serve(*group)
+        room = estimates.capacity >= 1.0
+        fits = room & split
+        values.loc[part.index, "ttft_ms"] = np.where(fits, estimates.ttft_s * 1e3, np.nan)
+        values.loc[part.index, "tpot_ms"] = np.where(fits, estimates.tpot_s * 1e3, np.nan)
+        per_gpu = np.where(fits, estimates.output_tokens_per_s_per_gpu, np.nan)
+        values.loc[part.index, "output_tokens_per_s_per_gpu"] = per_gpu
+        skipped[part.index[~room]] = "the KV space holds no request of this length"
+        skipped[part.index[~split]] = "tp does not split the heads, or ep the experts"
+        endless = fits & ~np.isfinite(estimates.ttft_s)
+        skipped[part.index[endless]] = "the rate is beyond saturation"
+    return Prediction(values.where(np.isfinite(values)), skipped)
+
+
+def _unusable(rows: pd.DataFrame) -> pd.Series[str]:
+    """Why a row cannot be predicted, whatever its model; empty where it can."""
+    import pandas as pd
+
+    reasons = pd.Series("", index=rows.index, dtype=object)
+    reasons[~rows.load.isin(LOADS)] = "static batches are not predicted here"
+    reasons[~rows.engine.isin(engine_names())] = "no constants of this engine"
+    reasons[~rows.gpu.isin(gpu_names())] = "GPU not in the catalog"
+    lengths = (rows.isl > 0) & (rows.osl > 0)
+    reasons[~lengths] = "no prompt or output length"
+    given = rows[list(_DEGREES)]
+    degrees = ((given >= 1) & (given % 1 == 0)).all(axis=1)
+    reasons[~degrees] = "no layout"
+    stage = rows.tp * rows.dp
+    reasons[degrees & rows.gpus.notna() & (stage * rows.pp != rows.gpus)] = (
+        "tp, pp and dp do not make the number of gpus"
+    )
+    reasons[degrees & (stage % (rows.ep * rows.etp) != 0)] = "a layout that does not hang together"
+    reasons[(rows.load == CLOSED) & ~(rows.concurrency > 0)] = "no concurrency"
+    reasons[(rows.load == OPEN) & ~(rows.request_rate_per_s > 0)] = "no request rate"
+    return reasons
+
+
+def group_of(rows: pd.DataFrame, hardware_of: HardwareOf, engine: EngineConstants | None = None) -> Group:
+    """Build what a group of rows is predicted with.
+
+    Raises
+    ------
+    KeyError
+        The model, or its format, is not in the catalog or not on this GPU.
+    """
+    first = rows.iloc[0]
+    constants = engine or load_engine_constants(first.engine)
+    gpu = gpu_names()[first.gpu]
+    other = {"vllm": "trtllm", "trtllm": "vllm"}[constants.backend]
+    borrowed = hardware_of(gpu, other).kernels if constants.kernels_from else None
+    hardware = as_in_engine(hardware_of(gpu, constants.backend), constants, borrowed)
+    formats = Formats(_text(first.weights_dtype), _text(first.kv_cache_dtype), _text(first.engine))
+    model = measured_model(first.model, formats)
+    workload = Workload(
+        prompt_tokens=Lengths.fixed(round(first.isl)), output_tokens=Lengths.fixed(round(first.osl))
+    )
+    problem = Problem(name=first.model, model=model, hardware=hardware, workload=workload)
+    return Group(Machine(problem), constants, _table(rows), _load(rows, constants))
+
+
+def _table(rows: pd.DataFrame) -> PlanTable:
+    degrees = {name: rows[name].to_numpy(dtype=np.float64) for name in _DEGREES}
+    one = np.ones(len(rows))
+    none = np.zeros(len(rows), dtype=np.int8)
+    return PlanTable(sp=one, sp_kind=none, replicas=one, batch=one, microbatch=one, **degrees)
+
+
+def _load(rows: pd.DataFrame, engine: EngineConstants) -> Load:
+    def column(name: str, otherwise: float) -> Any:
+        return rows[name].astype(float).fillna(otherwise).to_numpy()
+
+    return Load(
+        kind=rows.load.iloc[0],
+        isl=column("isl", 1.0),
+        osl=column("osl", 1.0),
+        concurrency=column("concurrency", 1.0),
+        rate_per_s=column("request_rate_per_s", 0.0),
+        arrival_scv=0.0,
+        requests_per_slot=ROUNDS,
+        cached_share=np.where(column("shared_prefix_tokens", 0.0) > 0, PREFIX_HIT, 0.0),
+        max_num_seqs=column("max_num_seqs", engine.max_num_seqs),
+        max_num_batched_tokens=column("max_num_batched_tokens", engine.max_num_batched_tokens),
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+@cache
+def _calibrated(gpu: str, backend: str) -> Hardware:
+    return catalog_hardware(gpu, backend)
+
+
+def without_costs(engine: EngineConstants) -> EngineConstants:
+    """The engine as if it cost nothing beside its kernels."""
+    none = dict.fromkeys(
+        ("layer_s", "sequence_s", "eager_layer_s", "base_ttft_s", "expert_launch_hidden"), 0.0
+    )
+    return with_constants(engine, {**none, "interference": 1.0, "expert_prefill_factor": 1.0})
+
+
+def with_constants(engine: EngineConstants, values: dict[str, float]) -> EngineConstants:
+    """The engine with other constants."""
+    return replace(engine, **values)  # type: ignore[arg-type]
+
+
+def groups(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Rows that are predicted together."""
+    for _, part in rows.groupby(list(_KEYS), dropna=False, sort=False):
+        yield part

@@ -1,0 +1,119 @@
+"""Fits an engine's constants to whole engines under load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.calibration.serving import MEASURED, Group, HardwareOf, group_of, groups, with_constants
+from autoparallel.performance.serving import EngineConstants, serve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = npt.NDArray[np.float64]
+
+
+class Fitted(NamedTuple):
+    """A constant's range, and where it lies where the rows say little."""
+
+    name: str
+    low: float
+    high: float
+    expected: float
+    spread: float
+
+
+# Expected values and spreads: what engines have in common. They decide only what the rows leave open.
+FITTED = (
+    Fitted("layer_s", 0.0, 100e-6, 18e-6, 8e-6),
+    Fitted("sequence_s", 0.0, 100e-6, 20e-6, 15e-6),
+    Fitted("eager_layer_s", 0.0, 1e-3, 400e-6, 300e-6),
+    Fitted("eager_expert_factor", 1.0, 5.0, 2.0, 1.0),
+    Fitted("expert_prefill_factor", 0.7, 4.0, 1.5, 0.5),
+    Fitted("expert_launch_hidden", 0.0, 1.0, 0.5, 0.3),
+    Fitted("interference", 0.8, 1.5, 1.05, 0.1),
+    Fitted("base_ttft_s", 0.0, 0.3, 0.02, 0.02),
+)
+# How much a first token's error counts against that of the later ones: it holds more that nobody models.
+WEIGHTS = {"tpot_ms": 1.0, "ttft_ms": 0.3, "output_tokens_per_s_per_gpu": 0.6}
+# Relative errors above which a row counts as an outlier.
+SOFT = {"tpot_ms": 0.08, "ttft_ms": 0.2, "output_tokens_per_s_per_gpu": 0.1}
+# Weight of what is expected of a constant, in rows.
+EXPECTED_WEIGHT = 2.0
+
+
+class _Part(NamedTuple):
+    group: Group
+    measured: pd.DataFrame
+    weight: float
+
+
+def fit_engine(
+    rows: pd.DataFrame,
+    engine: EngineConstants,
+    hardware_of: HardwareOf,
+    fitted: Sequence[Fitted] = FITTED,
+) -> EngineConstants:
+    """Fit the constants of one engine.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of this engine, as in measured/serving.
+    engine : EngineConstants
+        Where the fit starts; what is not in ``fitted`` stays.
+    hardware_of : callable
+        GPU of the catalog and backend to hardware.
+
+    Notes
+    -----
+    Robust least squares of logarithms. Models count by the fourth root of their rows, so that the one
+    that was measured most does not decide alone.
+    """
+    from scipy.optimize import least_squares
+
+    parts = [
+        _Part(group_of(part, hardware_of, engine), part, len(part) ** -0.25 * 3.0) for part in groups(rows)
+    ]
+    scale = np.array([each.spread for each in fitted])
+    start = np.array([each.expected for each in fitted]) / scale
+    low = np.array([each.low for each in fitted]) / scale
+    high = np.array([each.high for each in fitted]) / scale
+
+    def residuals(point: Array) -> Array:
+        values = {each.name: float(value) for each, value in zip(fitted, point * scale, strict=True)}
+        tried = with_constants(engine, values)
+        errors = [_errors(part, tried) for part in parts]
+        return np.concatenate([*errors, EXPECTED_WEIGHT * 0.1 * (point - start)])
+
+    found = least_squares(residuals, start, bounds=(low, high), diff_step=1e-3, max_nfev=40).x
+    values = {each.name: float(value) for each, value in zip(fitted, found * scale, strict=True)}
+    return with_constants(engine, values)
+
+
+def _errors(part: _Part, engine: EngineConstants) -> Array:
+    """Softened errors of one group's rows, weighted."""
+    group = part.group._replace(engine=engine)
+    estimates = serve(*group)
+    predicted = {
+        "tpot_ms": estimates.tpot_s * 1e3,
+        "ttft_ms": estimates.ttft_s * 1e3,
+        "output_tokens_per_s_per_gpu": estimates.output_tokens_per_s_per_gpu,
+    }
+    errors = []
+    for name in MEASURED:
+        measured = part.measured[name].to_numpy(dtype=np.float64)
+        known = np.isfinite(measured) & np.isfinite(predicted[name])
+        error = np.log(predicted[name][known] / measured[known])
+        errors.append(WEIGHTS[name] * part.weight * _softened(error, SOFT[name]))
+    return np.concatenate(errors)
+
+
+def _softened(error: Array, limit: float) -> Array:
+    """Grows like the root of the error beyond ``limit``."""
+    inner = np.sqrt(1.0 + (error / limit) ** 2) - 1.0
+    return np.asarray(np.sign(error) * limit * np.sqrt(2.0 * inner))

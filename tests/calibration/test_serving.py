@@ -1,0 +1,172 @@
+"""Engines under load: predicted as measured, counted where they cannot be, and chosen between."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from autoparallel.calibration.choice import choose
+from autoparallel.calibration.serving import predict
+from autoparallel.calibration.serving_fit import FITTED, fit_engine
+from autoparallel.calibration.serving_loads import predict_loads, typed
+from autoparallel.calibration.serving_models import Formats, measured_model
+from autoparallel.cli.application import application
+from autoparallel.performance.serving import load_engine_constants
+from autoparallel.problem_file.hardware_section import catalog_hardware
+
+ROW: dict[str, Any] = {
+    "engine": "vllm",
+    "engine_version": "1",
+    "model": "Qwen/Qwen3-32B",
+    "gpu": "H100-SXM-80GB",
+    "gpus": "4",
+    "tp": "4",
+    "pp": "1",
+    "dp": "1",
+    "ep": "1",
+    "etp": "4",
+    "weights_dtype": "bfloat16",
+    "kv_cache_dtype": "",
+    "load": "closed",
+    "concurrency": "16",
+    "request_rate_per_s": "",
+    "isl": "1024",
+    "osl": "256",
+    "ttft_ms": "150",
+    "tpot_ms": "12",
+    "output_tokens_per_s_per_gpu": "",
+}
+
+
+def frame(*changes: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame([{**ROW, **change} for change in changes], dtype=object)
+
+
+def test_a_closed_loop_is_predicted_near_what_such_rows_measure() -> None:
+    # Four H100s decode 16 sequences of a 32B model in 16 bits: 16 GB of weights each at some 2.8 TB/s are
+    # 6 ms, with communication and prompts about 12; engines measure 10 to 13.
+    values, skipped = predict_loads(frame({}))
+    assert not skipped
+    assert set(values.key) == {"ttft_ms", "tpot_ms"}
+    assert 9 < float(values.predicted[values.key == "tpot_ms"].iloc[0]) < 14
+    assert 60 < float(values.predicted[values.key == "ttft_ms"].iloc[0]) < 300
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model": "nobody/nothing-1b"}, "not in the catalog"),
+        ({"weights_dtype": "ternary"}, "not in the catalog"),
+        ({"gpu": "Abacus"}, "GPU not in the catalog"),
+        ({"engine": "lmdeploy"}, "no constants of this engine"),
+        ({"concurrency": ""}, "no concurrency"),
+        ({"concurrency": "many"}, "no concurrency"),
+        ({"load": "open"}, "no request rate"),
+        ({"isl": "0"}, "no prompt or output length"),
+        ({"osl": "inf"}, "no prompt or output length"),
+        ({"tp": "2.5"}, "no layout"),
+        ({"tp": "3", "etp": "3", "gpus": "3"}, "does not split"),
+        ({"ep": "3"}, "hang together"),
+        ({"gpus": "2"}, "number of gpus"),
+        ({"tp": "1", "etp": "1", "gpus": "1", "isl": "2000000"}, "KV space"),
+        ({"ttft_ms": "", "tpot_ms": ""}, "nothing measured"),
+    ],
+)
+def test_what_cannot_be_predicted_is_counted(change: dict[str, Any], reason: str) -> None:
+    values, skipped = predict_loads(frame(change, {}))
+    assert set(values.row) == {1}
+    assert sum(skipped.values()) == 1
+    assert reason in next(iter(skipped))
+
+
+def test_a_rate_beyond_saturation_has_no_first_token() -> None:
+    values, skipped = predict_loads(frame({"load": "open", "request_rate_per_s": "500"}))
+    assert set(values.key) == {"tpot_ms"}
+    assert skipped == {"ttft_ms alone: the rate is beyond saturation": 1}
+
+
+def test_loads_without_their_optional_columns() -> None:
+    rows = frame({"load": "saturated", "output_tokens_per_s_per_gpu": "700"})
+    values, skipped = predict_loads(rows.drop(columns=["etp", "pp", "dp", "kv_cache_dtype", "ttft_ms"]))
+    assert not skipped
+    assert set(values.key) == {"tpot_ms", "output_tokens_per_s_per_gpu"}
+
+
+def test_formats_of_published_checkpoints() -> None:
+    def model(name: str, weights: str, engine: str = "vllm", kv: str = "") -> Any:
+        return measured_model(name, Formats(weights, kv, engine))
+
+    llama = model("meta-llama/Llama-3.1-70B", "fp8")
+    assert (llama.weights_dtype, llama.kv_cache_dtype, llama.activation_dtype) == ("fp8", "fp8", "bfloat16")
+    assert model("meta-llama/Llama-3.1-70B", "fp8", "sglang").kv_cache_dtype == "bfloat16"
+    assert model("Qwen/Qwen3-235B-A22B", "fp8").expert_weights_dtype == "fp8_block"
+    assert model("Qwen/Qwen3-235B-A22B", "fp8", "trtllm").expert_weights_dtype == "fp8"
+    assert model("deepseek-ai/DeepSeek-R1", "fp8", "trtllm").weights_dtype == "fp8_block"
+    deepseek = model("deepseek-ai/DeepSeek-R1", "fp4", "trtllm")
+    assert (deepseek.expert_weights_dtype, deepseek.attention_weights_dtype) == ("nvfp4", "bfloat16")
+    oss = model("openai/gpt-oss-120b", "fp4", "trtllm")
+    formats = oss.expert_weights_dtype, oss.attention_weights_dtype, oss.kv_cache_dtype
+    assert formats == ("mxfp4", "bfloat16", "bfloat16")
+    assert model("openai/gpt-oss-120b", "fp4", "trtllm", "fp8").kv_cache_dtype == "fp8"
+    assert model("meta-llama/Llama-2-7b-hf", "float16").weights_dtype == "float16"
+
+
+def test_a_fit_finds_the_constants_that_made_the_rows() -> None:
+    vllm = load_engine_constants("vllm")
+    made = typed(
+        frame(
+            *(
+                {"concurrency": str(n), "tp": str(tp), "etp": str(tp), "gpus": str(tp), "osl": str(osl)}
+                for n in (4, 16, 64)
+                for tp in (2, 4, 8)
+                for osl in (128, 512)
+            )
+        )
+    )
+    predicted = predict(made).values
+    made["ttft_ms"], made["tpot_ms"] = predicted.ttft_ms, predicted.tpot_ms
+    few = [each for each in FITTED if each.name in ("layer_s", "sequence_s", "base_ttft_s")]
+    found = fit_engine(made, vllm, catalog_hardware, few)
+    # What is expected of constants draws them a little.
+    assert found.layer_s == pytest.approx(vllm.layer_s, rel=0.1)
+    assert found.sequence_s == pytest.approx(vllm.sequence_s, rel=0.2)
+    assert found.base_ttft_s == pytest.approx(vllm.base_ttft_s, rel=0.2)
+
+
+def curve(tp: int, throughput: float) -> list[dict[str, Any]]:
+    """A layout whose time per token grows with the concurrency, at a throughput per GPU of its own."""
+    degrees = {"tp": str(tp), "etp": str(tp), "gpus": str(tp)}
+    rows = []
+    for concurrency in (4, 16, 64):
+        tpot_ms = 1e3 * (0.05 + concurrency / tp / throughput)
+        rows.append({**degrees, "concurrency": str(concurrency), "tpot_ms": str(tpot_ms), "ttft_ms": "1"})
+    return rows
+
+
+def test_a_choice_loses_what_the_best_layout_had_more() -> None:
+    better, worse = curve(2, 300.0), curve(4, 100.0)
+    chosen = choose(typed(frame(*better, *worse)))
+    assert chosen is not None
+    assert chosen.groups == 1
+    assert 0 < chosen.decisions <= 31
+    assert chosen.fewest_gpus == 0.0
+    assert chosen.random > 0
+    assert choose(typed(frame(*better))) is None
+
+
+def test_the_command_prints_errors_and_choice(tmp_path: Path) -> None:
+    file = tmp_path / "measured.csv"
+    frame(*curve(2, 300.0), *curve(4, 100.0)).to_csv(file, index=False)
+    shown = CliRunner().invoke(application, ["validate", str(file), "--choice", "--json"])
+    document = json.loads(shown.output)
+    assert shown.exit_code == 0
+    assert document["rows"] == 6
+    assert document["metrics"]["tpot_ms"]["n"] == 6
+    assert document["choice"]["groups"] == 1
+    words = CliRunner().invoke(application, ["validate", str(file), "--choice"]).output
+    assert "by prediction" in words
