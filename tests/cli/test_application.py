@@ -29,6 +29,7 @@ COMMANDS = (
     "model",
     "schema",
     "search",
+    "simulate",
     "validate",
     "verify",
 )
