@@ -3,14 +3,21 @@
 The layers, each importing only from those below it::
 
     cli                          commands
+    documents                    a plan as a deployment document
+    importers                    launch commands -> plans
     report  exporters  audit     what is made of a result
+    verification                 a result re-checked without its solver
+    results_folder               what a search leaves on disk
+    explanation                  why nothing fits, or what binds
     planner                      the search: problem -> tuned batches -> solved layouts -> front
+    answer                       runner-up, slack, what lies around the front
     tuning                       Optuna proposes batch and microbatch
-    solver  pareto               CP-SAT chooses the layout; non-dominated plans
-    calibration                  constants fitted to measurements
+    solver                       CP-SAT chooses the layout
+    pareto                       non-dominated plans
+    calibration  simulation      constants fitted to measurements; serving request by request
     performance                  every time and byte, numpy, tables at a time
     problem_file                 TOML and config.json -> domain, every fault with its place
-    catalog                      GPUs and models as data
+    catalog                      GPUs, models, engines, calibrations: data, each number with its source
     domain                       what the program talks about
     errors                       what can go wrong
 
