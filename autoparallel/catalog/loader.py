@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -73,6 +74,12 @@ def load_calibration(name: str) -> dict[str, Any]:
     ProblemError
         The catalog has no such calibration.
     """
+    return dict(_calibration(name))
+
+
+@cache
+def _calibration(name: str) -> dict[str, Any]:
+    # The largest files of the catalog, of which a problem needs several.
     return _load("calibration", name, "calibration")
 
 
