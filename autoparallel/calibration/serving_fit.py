@@ -29,6 +29,7 @@ class Fitted(NamedTuple):
 
 # Expected values and spreads: what engines have in common. They decide only what the rows leave open.
 FITTED = (
+    Fitted("step_s", 0.0, 5e-3, 0.5e-3, 0.5e-3),
     Fitted("layer_s", 0.0, 100e-6, 18e-6, 8e-6),
     Fitted("sequence_s", 0.0, 100e-6, 20e-6, 15e-6),
     Fitted("eager_layer_s", 0.0, 1e-3, 400e-6, 300e-6),

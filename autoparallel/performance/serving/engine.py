@@ -33,6 +33,8 @@ class EngineConstants:
         is preempted where the space ends).
     max_num_seqs, max_num_batched_tokens : int
         Sequences of a data parallel rank in service, and tokens of one step.
+    step_s : float
+        Time of a step, whatever is in it: what the host does before it can launch. [s]
     layer_s : float
         Time of a step per layer that no kernel accounts for: launches, small kernels. [s]
     sequence_s : float
@@ -67,6 +69,7 @@ class EngineConstants:
     kv_reservation: str
     max_num_seqs: int
     max_num_batched_tokens: int
+    step_s: float = 0.0
     layer_s: float = 0.0
     sequence_s: float = 0.0
     eager_layer_s: float = 0.0

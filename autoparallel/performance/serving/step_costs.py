@@ -106,7 +106,8 @@ class StepModel:
     def overhead_s(self, sequences: Quantity) -> Quantity:
         """What the engine adds to a step of ``sequences``, in one pipeline slot. [s]"""
         by_sequence = self.engine.sequence_s * sequences / self.dp
-        return self.engine.layer_s * self.layers + by_sequence - self._hidden_s
+        fixed = self.engine.step_s + self.engine.layer_s * self.layers
+        return fixed + by_sequence - self._hidden_s
 
     def at(self, running: Quantity) -> StepCosts:
         """Step costs with ``running`` sequences in an instance."""
