@@ -13,7 +13,8 @@ from autoparallel.domain.dtypes import WIDER
 class Link:
     """A link of one GPU to others, counted one way.
 
-    ``topology`` is ``"switch"`` (any pair gets the whole bandwidth) or ``"mesh"`` (the bandwidth is
+    ``topology`` is ``"switch"`` (any pair gets the whole bandwidth), ``"rail"`` (between nodes: only the
+    NICs of equal GPUs reach each other) or ``"mesh"`` (inside a node: the bandwidth is
     the sum over all peers, each pair has its share).
     """
 

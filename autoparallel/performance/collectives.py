@@ -193,8 +193,10 @@ class Collective:
             inside = Tier(kind, self.group.local, self.fabric.up, constants)
             self._tiers[kind, index] = inside, Tier(kind, self.group.nodes, self.fabric.out, PLAIN)
         up, out = self._tiers[kind, index]
-        # All-to-all keeps its local part inside the node and sends the rest straight from every rank.
-        to_node = tensor_bytes / self.group.nodes if kind == ALL_TO_ALL else tensor_bytes
+        # All-to-all keeps its local part inside the node and sends the rest straight from every rank, on
+        # rails by way of the GPU whose rail it takes.
+        straight = kind == ALL_TO_ALL and not self.fabric.rails
+        to_node = tensor_bytes / self.group.nodes if straight else tensor_bytes
         across = tensor_bytes if kind == ALL_TO_ALL else tensor_bytes / self.group.local
         up_s, out_s = up.transfer_s(to_node), out.transfer_s(across)
         link_s = np.maximum(up_s, out_s)

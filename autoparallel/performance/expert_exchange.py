@@ -131,7 +131,8 @@ def exchange(
     size = local * nodes
     if c.low_latency:
         copies: Quantity = routing.num_experts_per_tok
-        up_bytes = tokens * (token_bytes * copies) * ((local - 1.0) / size)
+        inside = 1.0 - 1.0 / local if fabric.rails else (local - 1.0) / size
+        up_bytes = tokens * (token_bytes * copies) * inside
         out_bytes = tokens * (token_bytes * copies) * ((size - local) / size)
     else:
         copies = routing.ranks + np.where(nodes > 1, c.node_copies * routing.nodes, 0.0)

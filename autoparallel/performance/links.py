@@ -38,17 +38,22 @@ class LinkRate(NamedTuple):
 
 
 class Fabric(NamedTuple):
-    """The links of a GPU inside its node (``up``) and between nodes (``out``)."""
+    """The links of a GPU inside its node (``up``) and between nodes (``out``).
+
+    With ``rails`` the NICs of equal GPUs of all nodes share a switch, and no others: what is for another
+    GPU of another node goes over the scale-up links first.
+    """
 
     up: LinkRate
     out: LinkRate
     gpus_per_node: int
+    rails: bool = False
 
     @classmethod
     def of(cls, scale_up: Link, scale_out: Link, gpus_per_node: int) -> Fabric:
         """From the hardware's own words and units."""
         peers = gpus_per_node - 1 if scale_up.topology == "mesh" else 0
-        return cls(_rate(scale_up, peers), _rate(scale_out, 0), gpus_per_node)
+        return cls(_rate(scale_up, peers), _rate(scale_out, 0), gpus_per_node, scale_out.topology == "rail")
 
 
 def _rate(link: Link, peers: int) -> LinkRate:

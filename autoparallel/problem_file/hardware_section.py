@@ -34,10 +34,19 @@ def build_hardware(section: HardwareSection, bad: frozenset[str], faults: Faults
             ("hardware", "reserved_gb"),
             f"{section.reserved_gb:g} GB reserved leave nothing of {section.memory_gb:g} GB",
         )
+    _check_topologies(section, faults)
     if bad or len(faults.found) > before:
         return None
     calibration = choose_calibration(section, faults)
     return None if len(faults.found) > before else _hardware(section, calibration)
+
+
+def _check_topologies(section: HardwareSection, faults: Faults) -> None:
+    """A mesh is one of GPUs inside a node, a rail one of NICs between nodes."""
+    for key, wrong, where in (("scale_up", "rail", "between nodes"), ("scale_out", "mesh", "inside a node")):
+        link: LinkSection | None = getattr(section, key)
+        if link is not None and link.topology == wrong:
+            faults.add(("hardware", key, "topology"), f'"{wrong}" is a topology {where}; use "switch"')
 
 
 def _hardware(section: HardwareSection, calibration: Calibration) -> Hardware:

@@ -30,7 +30,7 @@ from autoparallel.problem_file import fields
 COMPUTE_FORMATS = ("float32", "float16", "bfloat16", "fp8", "int8", "int4", "fp4")
 LENGTH_KINDS = ("fixed", "uniform", "lognormal", "quantiles")
 BASES = ("derived", "declared")
-TOPOLOGIES = ("switch", "mesh")
+TOPOLOGIES = ("switch", "mesh", "rail")
 BACKENDS = ("vllm", "trtllm", "none")
 
 

@@ -66,6 +66,21 @@ def test_all_to_all_between_nodes_by_hand() -> None:
     assert cost.bytes == pytest.approx(87.5e6)
 
 
+def test_rails_send_what_crosses_over_the_node_first() -> None:
+    # All 100 MB are for one of 4 rails: 3/4 of them change GPUs inside the node, 75 MB over 50 GB/s, 1.5 ms;
+    # half of them cross at 5 GB/s, 10 ms. 5 us inside, 10 us between.
+    rails = collective(4.0, 2.0, FABRIC._replace(rails=True)).all_to_all(100e6)
+    assert rails.bytes == pytest.approx(75e6 + 50e6)
+    assert rails.time_s == pytest.approx(10e-3 + 15e-6)
+    # With NICs as fast as the links inside, the detour sets the pace.
+    fast = FABRIC._replace(rails=True, out=FABRIC.up)
+    assert collective(4.0, 2.0, fast).all_to_all(100e6).memory_s == pytest.approx(1.5e-3)
+    # Collectives whose equal ranks meet between nodes keep to their rails anyway.
+    assert collective(4.0, 2.0, FABRIC._replace(rails=True)).all_reduce(1e6) == run(
+        "all_reduce", 1e6, 4.0, 2.0
+    )
+
+
 def test_one_rank_a_node_uses_nics_alone() -> None:
     # 2 x 1/2 x 100 MB at 5 GB/s, 2 x 10 us.
     assert run("all_reduce", 100e6, 1.0, 2.0).time_s == pytest.approx(20.02e-3)

@@ -185,3 +185,12 @@ def test_fingerprint_is_of_the_content(small_problem: str, write: Write) -> None
 
 def test_name_is_that_of_the_file(small_problem: str, write: Write) -> None:
     assert load_problem(write(small_problem)).name == "problem"
+
+
+@pytest.mark.parametrize(("link", "topology"), [("scale_up", "rail"), ("scale_out", "mesh")])
+def test_a_topology_belongs_to_its_link(small_problem: str, write: Write, link: str, topology: str) -> None:
+    with pytest.raises(ProblemError, match=f'hardware.{link}.topology: "{topology}" is a topology'):
+        load_problem(write(small_problem), [f'hardware.{link}.topology="{topology}"'])
+    other = "scale_out" if link == "scale_up" else "scale_up"
+    problem = load_problem(write(small_problem), [f'hardware.{other}.topology="{topology}"'])
+    assert getattr(problem.hardware, other).topology == topology
