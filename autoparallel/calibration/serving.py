@@ -140,7 +140,7 @@ def group_of(rows: pd.DataFrame, hardware_of: HardwareOf, engine: EngineConstant
     constants = engine or load_engine_constants(first.engine)
     gpu = gpu_names()[first.gpu]
     other = {"vllm": "trtllm", "trtllm": "vllm"}[constants.backend]
-    borrowed = hardware_of(gpu, other).kernels if constants.kernels_from else None
+    borrowed = hardware_of(gpu, other).kernels
     hardware = as_in_engine(hardware_of(gpu, constants.backend), constants, borrowed)
     formats = Formats(_text(first.weights_dtype), _text(first.kv_cache_dtype), _text(first.engine))
     model = measured_model(first.model, formats)

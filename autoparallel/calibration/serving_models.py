@@ -48,7 +48,7 @@ def measured_model(name: str, formats: Formats) -> Model:
     if formats.weights in PLAIN:
         return _in_format(model, PLAIN[formats.weights], _kv_cache(formats, narrow=False))
     weights = NARROW[formats.weights]
-    blocks = weights == "fp8" and _published_in_blocks(model, formats.engine)
+    blocks = weights == "fp8" and _published_in_blocks(name, model, formats.engine)
     narrow = not blocks and formats.engine != SGLANG
     return _in_format(model, "fp8_block" if blocks else weights, _kv_cache(formats, narrow=narrow))
 
@@ -72,9 +72,14 @@ def _is_own_mixture(model: Model) -> bool:
     return model.expert_weights_dtype == "mxfp4"
 
 
-def _published_in_blocks(model: Model, engine: str) -> bool:
-    """Whether the fp8 checkpoint that is commonly run has block scales: DeepSeek's, and Qwen3's experts."""
-    return model.is_mla or (model.num_experts >= 64 and engine != TRTLLM)
+def _published_in_blocks(name: str, model: Model, engine: str) -> bool:
+    """Whether the fp8 checkpoint that is commonly run has block scales.
+
+    DeepSeek's and others' own is in blocks; Qwen's mixtures have one beside it, which TensorRT-LLM's
+    rows do not run.
+    """
+    own = model.weights_dtype == "fp8_block" or model.is_mla
+    return own or (name.startswith("Qwen/") and model.is_moe and engine != TRTLLM)
 
 
 def _kv_cache(formats: Formats, *, narrow: bool) -> str:

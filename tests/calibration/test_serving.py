@@ -107,6 +107,8 @@ def test_formats_of_published_checkpoints() -> None:
     assert model("Qwen/Qwen3-235B-A22B", "fp8").expert_weights_dtype == "fp8_block"
     assert model("Qwen/Qwen3-235B-A22B", "fp8", "trtllm").expert_weights_dtype == "fp8"
     assert model("deepseek-ai/DeepSeek-R1", "fp8", "trtllm").weights_dtype == "fp8_block"
+    assert model("MiniMaxAI/MiniMax-M2.5", "fp8").weights_dtype == "fp8_block"
+    assert model("meta-llama/Llama-4-Maverick", "fp8").expert_weights_dtype == "fp8"
     deepseek = model("deepseek-ai/DeepSeek-R1", "fp4", "trtllm")
     assert (deepseek.expert_weights_dtype, deepseek.attention_weights_dtype) == ("nvfp4", "bfloat16")
     oss = model("openai/gpt-oss-120b", "fp4", "trtllm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ class EngineConstants:
         Share of the measured contention of collectives over PCIe that the engine meets. [1]
     kernels_from : mapping of str to str
         Formats whose matrix products run another backend's kernels.
+    longest_launch_s : float
+        Measured products that take longer than this for next to nothing are a benchmark's, not an
+        engine's: the other backend's stand in for them. [s]
     """
 
     name: str
@@ -76,12 +80,13 @@ class EngineConstants:
     eager_expert_factor: float = 1.0
     expert_prefill_factor: float = 1.0
     expert_launch_hidden: float = 0.0
-    expert_load_shape: float = float("inf")
+    expert_load_shape: float = math.inf
     interference: float = 1.0
     lockstep: float = 0.0
     base_ttft_s: float = 0.0
     pcie_contention: float = 1.0
     kernels_from: Mapping[str, str] | None = None
+    longest_launch_s: float = math.inf
 
     @property
     def reserves_longest(self) -> bool:

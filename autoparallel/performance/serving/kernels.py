@@ -38,9 +38,10 @@ def as_in_engine(
         return hardware
     tables: Tables = {operator: dict(formats) for operator, formats in hardware.kernels.items()}
     products = tables.get("gemm", {})
-    for dtype in engine.kernels_from or ():
-        borrowed = (other or {}).get("gemm", {}).get(dtype)
-        if borrowed is not None and dtype in products:
+    for dtype, borrowed in (other or {}).get("gemm", {}).items():
+        if dtype in products and (
+            dtype in (engine.kernels_from or ()) or _launch_s(products[dtype]) > engine.longest_launch_s
+        ):
             products[dtype] = borrowed
     if _PLAIN in products:
         start = products[_PLAIN].get("t0_s", 0.0)
@@ -54,3 +55,9 @@ def as_in_engine(
                 met = constants["contention"] * engine.pcie_contention
                 tables[operator][dtype] = {**constants, "contention": met}
     return replace(hardware, kernels=tables)
+
+
+def _launch_s(constants: Mapping[str, Any]) -> float:
+    """What the smallest product takes, its walk along k split or not there. [s]"""
+    walk_s: float = constants.get("walk_limit_s", 0.0)
+    return float(constants.get("t0_s", 0.0)) + (walk_s if math.isfinite(walk_s) else 0.0)

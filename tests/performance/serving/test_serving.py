@@ -260,6 +260,11 @@ def test_an_engine_fuses_the_quantisation_and_borrows_kernels() -> None:
     assert inside["all_reduce"]["half"]["contention"] == 0.75
     assert hardware.kernels["gemm"]["fp8"]["t0_s"] == 12e-6
     assert as_in_engine(CARD, engine) is CARD
+    # 50 us for next to nothing: too long for an engine that allows 40, not for one that allows 60.
+    for limit, start in ((40e-6, 5e-6), (60e-6, 50e-6)):
+        patient = replace(BARE, longest_launch_s=limit)
+        found = as_in_engine(hardware, patient, {"gemm": {"fp8_block": {"t0_s": 5e-6}}}).kernels
+        assert found["gemm"]["fp8_block"]["t0_s"] == start
 
 
 @pytest.mark.parametrize("name", ["sglang", "trtllm", "vllm"])
