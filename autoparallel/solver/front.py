@@ -37,6 +37,9 @@ from autoparallel.solver.rules import (
 )
 from autoparallel.solver.tables import Tables
 
+# How a solve may end; anything else is a fault of the model, never an answer.
+ENDS = ("OPTIMAL", "FEASIBLE", "INFEASIBLE", "UNKNOWN")
+
 
 class Point(NamedTuple):
     """A plan of a front: its layout, batch and microbatch, and what it is compared by."""
@@ -201,8 +204,9 @@ class _Pair:
         better = [cp.new_bool_var("better") for _ in range(3)]
         cp.add(model.gpus <= round(other.gpus) - 1).only_enforce_if(better[0])
         cp.add(model.ttft <= model.ticks(other.ttft_s - slack_s) - 2).only_enforce_if(better[1])
-        allowed = int((gpu_seconds - slack_s * other.gpus) / model.tick_s) - 1
-        cp.add(model.gpu_time <= allowed).only_enforce_if(better[2])
+        most = model.horizon * model.largest
+        allowed = min((gpu_seconds - slack_s * other.gpus) / model.tick_s, float(most))
+        cp.add(model.gpu_time <= max(int(allowed) - 1, -1)).only_enforce_if(better[2])
         cp.add_bool_or(better)
 
     def _run_s(self, other: Objectives) -> float:
@@ -215,6 +219,8 @@ class _Pair:
         started = time.perf_counter()
         solver = new_solver(self.solver.seed)
         status = solver.status_name(solver.solve(self.model.cp))
+        if status not in ENDS:
+            raise RuntimeError(f"the solver ended with {status}: {self.model.cp.validate()}")
         found = status in ("OPTIMAL", "FEASIBLE")
         objective, bound = (solver.objective_value, solver.best_objective_bound) if found else (None, None)
         gap = (
@@ -261,6 +267,8 @@ def new_solver(seed: int) -> cp_model.CpSolver:
     solver.parameters.cp_model_presolve = False
     # Most of the time of a solve went into probing, which finds nothing that the bounds have not said.
     solver.parameters.cp_model_probing_level = 0
+    # Times follow from the candidates: to branch on them as well, tick by tick, can take minutes.
+    solver.parameters.instantiate_all_variables = False
     solver.parameters.linearization_level = 0
     return solver
 

@@ -7,6 +7,7 @@ the performance core's tables and rounded down to integer ticks, here and nowher
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -20,8 +21,10 @@ from autoparallel.solver.bounds import bounds_of
 from autoparallel.solver.candidates import AttentionCandidates, Candidates, ExpertCandidates
 from autoparallel.solver.tables import PhaseTable, Tables
 
-# Integer range of times: large enough that rounding is harmless, small enough that sums stay in 64 bits.
-HORIZON_TICKS = 1 << 48
+# Integer range of times: large enough that rounding is harmless, and no larger than sums of 60 bits allow.
+LONGEST_HORIZON, LARGEST_SUM = 1 << 48, 1 << 60
+# Steps of a run are a fraction with at most this denominator; exact for halves, which uniform lengths have.
+FINEST_STEP = 1000
 # Integer unit of memory. [bytes]
 MEMORY_UNIT = 1024.0
 # Bounds are lowered by more than all rounding, so that they stay below every rounded time.
@@ -66,8 +69,11 @@ class LayoutModel:
         self.experts = self._choice("experts", len(self.candidates.experts.ep))
         self.pp = self._choice("pp", len(self.candidates.pp))
         self.dispatched = self.cp.new_bool_var("dispatched")
-        self.tick_s = self._horizon_s() / HORIZON_TICKS
-        self.gpus = self.cp.new_int_var(1, problem.search.max_gpus, "gpus")
+        self.steps = Fraction(max(problem.workload.output_tokens.mean - 1, 0)).limit_denominator(FINEST_STEP)
+        self.largest = self._largest_deployment()
+        self.horizon = self._horizon_ticks()
+        self.tick_s = self._horizon_s() / self.horizon
+        self.gpus = self.cp.new_int_var(1, self.largest, "gpus")
         self._same_stage_size()
         self._flow_of_tokens()
         self._count_gpus()
@@ -123,7 +129,7 @@ class LayoutModel:
 
     def ticks(self, seconds: float) -> int:
         """A limit in ticks, rounded up: a time that was rounded down is never refused wrongly."""
-        return min(int(np.ceil(seconds / self.tick_s)), HORIZON_TICKS)
+        return min(math.ceil(min(seconds / self.tick_s, self.horizon)), self.horizon)
 
     def limit_per_gpus(self, time: cp_model.IntVar, gpu_seconds: float, enforced: cp_model.IntVar) -> None:
         """``time * gpus <= gpu_seconds``: a bound on the time for every number of GPUs."""
@@ -203,6 +209,23 @@ class LayoutModel:
 
     # -- times ------------------------------------------------------------------------------------
 
+    def _largest_deployment(self) -> int:
+        """GPUs that no layout of the candidates exceeds."""
+        sizes, pp = self.candidates.attention.gpus_per_stage, self.candidates.pp
+        most = int(sizes.max(initial=1)) * int(pp.max(initial=1)) * self.candidates.replicas
+        return max(min(self.problem.search.max_gpus, most), 1)
+
+    def _horizon_ticks(self) -> int:
+        """Range of times: every sum of the model, whatever it multiplies times with, stays in 64 bits."""
+        model = self.tables.whole_model
+        factors = (
+            2 * self.tables.slots,
+            2 * self.steps.denominator + self.steps.numerator,
+            3 * self.largest,
+            4 * (model.dense + model.routed + 2),
+        )
+        return min(LONGEST_HORIZON, LARGEST_SUM // max(factors))
+
     def _horizon_s(self) -> float:
         """A time that no plan of the candidates passes."""
         slots, osl = self.tables.slots, self.problem.workload.output_tokens.mean
@@ -220,7 +243,7 @@ class LayoutModel:
         return float(total + np.max(layers.embedding) + np.max(layers.head) + hops)
 
     def _time(self, name: str) -> cp_model.IntVar:
-        return self.cp.new_int_var(0, HORIZON_TICKS, name)
+        return self.cp.new_int_var(0, self.horizon, name)
 
     def _ticks_by(self, choice: Variables, seconds: npt.NDArray[np.float64]) -> cp_model.LinearExpr:
         return weighted(choice, np.floor(seconds / self.tick_s))
@@ -284,15 +307,14 @@ class LayoutModel:
 
     def _run_time(self) -> cp_model.IntVar:
         """Prefill and OSL - 1 steps; a mean OSL may be a fraction."""
-        steps = Fraction(max(self.problem.workload.output_tokens.mean - 1, 0)).limit_denominator(1000)
-        run = self._time("run")
-        self.cp.add(steps.denominator * run >= steps.denominator * self.prefill + steps.numerator * self.step)
+        run, one, many = self._time("run"), self.steps.denominator, self.steps.numerator
+        self.cp.add(one * run >= one * self.prefill + many * self.step)
         return run
 
     def _gpu_time(self) -> cp_model.IntVar:
         """GPUs times run time, whose inverse is the throughput per GPU."""
-        replicas, largest = self.candidates.replicas, self.problem.search.max_gpus
-        gpu_time = self.cp.new_int_var(0, HORIZON_TICKS * largest, "gpu time")
+        replicas, largest = self.candidates.replicas, self.largest
+        gpu_time = self.cp.new_int_var(0, self.horizon * largest, "gpu time")
         bounds, attention = self.bounds, self.candidates.attention.gpus_per_stage
         for column, size in enumerate(bounds.sizes):
             members = [self.attention[i] for i in np.flatnonzero(attention == size)]
