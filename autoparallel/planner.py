@@ -12,6 +12,7 @@ from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import Proof, SearchResult
+from autoparallel.domain.search_space import SP_KINDS
 from autoparallel.errors import Conflict, InfeasibleError, LayoutError
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.limits import physical_limits
@@ -70,6 +71,8 @@ def _evaluated(solver: FrontSolver, layout: Layout, batch: int, microbatch: int)
         "microbatch": microbatch,
     }
     wrong = [f"{name} must be at least 1, not {value}" for name, value in sizes.items() if value < 1]
+    if layout.sp_kind not in (None, *SP_KINDS):
+        wrong.append(f"sp_kind must be one of {', '.join(SP_KINDS)}, not {layout.sp_kind!r}")
     if wrong:
         raise LayoutError(wrong)
     facts = solver.facts(layout, batch, microbatch)
@@ -98,12 +101,17 @@ def search(
 
     Raises
     ------
+    ValueError
+        ``trials`` is less than 1.
     InfeasibleError
         No plan meets the requirements; ``conflicts`` names the rules, what each asks for and the best
         that can be had when it alone gives way.
     """
     seed = problem.search.seed if seed is None else seed
-    return _Search(problem, trials or problem.search.trials, seed).run(progress)
+    trials = problem.search.trials if trials is None else trials
+    if trials < 1:
+        raise ValueError(f"trials must be at least 1, not {trials}")
+    return _Search(problem, trials, seed).run(progress)
 
 
 class _Search:

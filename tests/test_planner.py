@@ -263,3 +263,18 @@ def test_evaluate_refuses_degrees_below_one(load: Load) -> None:
     with pytest.raises(LayoutError, match="dp must be at least 1, not 0") as caught:
         planner.evaluate(load(), Layout(dp=0, ep=-2), batch=0, microbatch=1)
     assert len(caught.value.violations) == 3
+
+
+# -- what cannot be asked ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trials", [0, -1])
+def test_fewer_trials_than_one_are_refused(load: Load, trials: int) -> None:
+    with pytest.raises(ValueError, match=f"trials must be at least 1, not {trials}"):
+        planner.search(load(), trials=trials)
+
+
+@pytest.mark.parametrize("sp", [1, 2])
+def test_an_unknown_kind_of_sequence_parallelism_is_no_layout(load: Load, sp: int) -> None:
+    with pytest.raises(LayoutError, match=r"sp_kind must be one of tensor, ring, ulysses, not 'foo'"):
+        planner.evaluate(load(), Layout(sp=sp, sp_kind="foo"), batch=8, microbatch=8)
