@@ -17,7 +17,7 @@ from autoparallel.cli.failures import bug_text, error_document, refusal_text
 from autoparallel.errors import AutoparallelError
 
 DEBUG = "AUTOPARALLEL_DEBUG"
-INTERRUPTED = 130
+BUG, INTERRUPTED = 70, 130
 WAS_INTERRUPTED = "\ninterrupted; nothing was written"
 INTERRUPTS: list[int] = []
 
@@ -27,7 +27,7 @@ Example:
 
 \b
 Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 nothing feasible,
-130 interrupted. AUTOPARALLEL_DEBUG=1 shows the traceback of a bug.
+70 a bug in autoparallel, 130 interrupted. AUTOPARALLEL_DEBUG=1 shows the traceback of a bug.
 
 \b
 Completion, bash: eval "$(_AUTOPARALLEL_COMPLETE=bash_source autoparallel)"
@@ -67,7 +67,7 @@ class Application(click.Group):
                 raise
             message = bug_text(error)
             _answer_in_json(ctx, error_document("bug", message))
-            _leave(f"Error: {message}", 1)
+            _leave(f"Error: {message}", BUG)
 
 
 def _leave(message: str, exit_code: int) -> NoReturn:

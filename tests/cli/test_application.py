@@ -86,7 +86,7 @@ def test_a_misspelt_command_is_guessed(run: Run) -> None:
     ("failure", "code", "says"),
     [
         (KeyboardInterrupt(), 130, "interrupted"),
-        (RuntimeError("wheel fell off"), 1, "this is a bug in autoparallel"),
+        (RuntimeError("wheel fell off"), 70, "this is a bug in autoparallel"),
     ],
 )
 def test_failures_are_messages_and_leave_nothing(
