@@ -19,7 +19,7 @@ from autoparallel.pareto import non_dominated, preference_key
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
-from autoparallel.results_folder import read_plan, read_problem
+from autoparallel.results_folder import PLAN_FILE, PROBLEM_FILE, read_plan, read_problem
 from autoparallel.solver.front import objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import Facts, fulfilled, violations
@@ -58,6 +58,7 @@ def verify(folder: Path) -> tuple[Check, ...]:
 class _Verification:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        _check_folder(folder)
         self.problem: Problem = read_problem(folder)
         self.plan = read_plan(folder)
         self.proof = _document(folder / PROOF_FILE)
@@ -146,6 +147,15 @@ class _Verification:
         for own in self.objectives:
             covered |= (np.array(own.costs()) <= costs + room).all(axis=1)
         return int((~covered).sum())
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what is no results folder before its files are missed one by one."""
+    names = (PLAN_FILE, PROBLEM_FILE, FRONT_FILE, PROOF_FILE)
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        lacks = "there is no such folder" if not folder.exists() else f"it lacks {', '.join(missing)}"
+        raise ProblemError([Fault(f"no results folder, as search writes one: {lacks}", str(folder))])
 
 
 def _document(path: Path) -> dict[str, Any]:

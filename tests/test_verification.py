@@ -99,6 +99,15 @@ def test_what_cannot_be_read_is_named(folder: Path, name: str) -> None:
         verify(folder)
 
 
+@pytest.mark.parametrize("name", ["front.csv", "proof.json", "plan.json", "problem.json"])
+def test_a_folder_that_lacks_a_file_is_no_results_folder(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ProblemError, match=rf"no results folder, .* it lacks {name}"):
+        verify(folder)
+    with pytest.raises(ProblemError, match="there is no such folder"):
+        verify(folder / "nothing")
+
+
 def test_a_count_that_is_none_is_named_with_its_line(folder: Path) -> None:
     edit_rows(folder, lambda rows: [{**rows[0], "tp": "-1"}, *rows[1:]])
     with pytest.raises(ProblemError, match=r"front\.csv:2: tp: -1 is not a count"):

@@ -22,7 +22,6 @@ SERVING = "serving"
 # Other spellings of a column.
 SPELLINGS = {"mla_dtype": "dtype", "kv_cache_dtype": "kv_dtype", "kv_cache": "kv_dtype"}
 FORMAT_SPELLINGS = {"bf16": "bfloat16", "fp16": "float16", "float16": "bfloat16", "e4m3": "fp8"}
-NOT_A_GPU_ROW = "latency_us is not a positive number"
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ def read_csv(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
     except FileNotFoundError:
         raise _refused("there is no such file", path) from None
+    except IsADirectoryError:
+        raise _refused("is a folder; name a table in it", path) from None
     except (OSError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _refused(f"cannot be read: {error}", path) from None
     except (UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:

@@ -8,8 +8,6 @@ from typing import Any
 from autoparallel.domain.problem import Problem
 from autoparallel.problem_file.calibration_choice import lent_operators
 
-# Marks of operators that only some engines have.
-OF_ENGINES = ("_engine", "_v2_", "_min_latency")
 Sections = Mapping[str, Mapping[str, Any]]
 
 

@@ -14,6 +14,8 @@ from autoparallel.problem_file.overrides import OVERRIDE, apply_overrides
 from autoparallel.problem_file.positions import Path, key_lines
 
 MAX_BYTES = 4 * 1024 * 1024
+# What to do where a problem file is missing.
+OR_WRITE_ONE = "check the path, or write one with `autoparallel init`"
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _AT_END = " (at end of document)"
 
@@ -69,8 +71,13 @@ def read_document(path: str | FilePath, overrides: Sequence[str] = ()) -> Docume
     return Document(file, data, key_lines(text), overridden)
 
 
-def read_text(path: str | FilePath) -> str:
+def read_text(path: str | FilePath, *, otherwise: str = OR_WRITE_ONE) -> str:
     """Read a UTF-8 text of moderate size.
+
+    Parameters
+    ----------
+    otherwise : str
+        What to do where there is no such file.
 
     Raises
     ------
@@ -82,7 +89,7 @@ def read_text(path: str | FilePath) -> str:
         with FilePath(path).open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        _refuse("there is no such file; check the path, or write one with `autoparallel init`", file)
+        _refuse(f"there is no such file; {otherwise}", file)
     except IsADirectoryError:
         _refuse("is a folder; name the file inside it", file)
     except (OSError, ValueError) as error:

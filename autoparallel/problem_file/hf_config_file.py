@@ -13,6 +13,8 @@ from typing import Any
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.problem_file.document import read_text
 
+# What to do where the file is missing.
+OR_CONFIG = "name a model's config.json, or the folder that has it"
 # Where multimodal models keep the configuration of their language model.
 NESTED = ("text_config", "llm_config", "language_config")
 # Where models that also speak keep the part that thinks (Qwen3-Omni).
@@ -33,7 +35,7 @@ def read_json(path: Path) -> tuple[dict[str, Any], str]:
         The file cannot be read, is not JSON, or holds no object.
     """
     file = str(path)
-    text = read_text(path)
+    text = read_text(path, otherwise=OR_CONFIG)
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:

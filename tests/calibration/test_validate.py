@@ -144,3 +144,6 @@ def test_bad_files(tmp_path: Path) -> None:
         result = run(file)
         assert result.exit_code == 2
         assert file.name in result.output
+    folder = run(tmp_path)
+    assert folder.exit_code == 2
+    assert "is a folder; name a table in it" in folder.output

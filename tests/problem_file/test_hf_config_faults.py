@@ -45,7 +45,7 @@ def test_files_that_are_no_configuration(tmp_path: Path, text: str, message: str
 
 def test_missing_files(tmp_path: Path) -> None:
     for path in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(ProblemError, match="no such file"):
+        with pytest.raises(ProblemError, match=r"no such file; name a model's config\.json"):
             load_model_file(path)
 
 

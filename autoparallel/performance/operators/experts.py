@@ -1,4 +1,4 @@
-"""The FFN of the routed experts on one GPU; a dense FFN is one expert that every token uses."""
+"""The FFN of the routed experts on one GPU; a dense FFN is two products (``ffn_part``)."""
 
 from __future__ import annotations
 

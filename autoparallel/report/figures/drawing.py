@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito, "Color Universal Design", https://jfly.uni-koeln.de/color/: told apart by people with
 # any common colour vision deficiency.
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#9A9A9A"
 
 # What limits an operator; also drawn as text, never by colour alone.
