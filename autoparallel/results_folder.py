@@ -13,7 +13,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,17 @@ from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import SCHEMA, Memory, Metrics, Operation, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
+from autoparallel.domain.search_space import SP_KINDS
 from autoparallel.errors import Fault, OutputError, ProblemError
 from autoparallel.problem_file.resolved import read_resolved, resolved_document
 
 PROOF_SCHEMA = "autoparallel.proof/1"
 PLAN_FILE = "plan.json"
 PROBLEM_FILE = "problem.json"
+# Larger than any time, rate or size, small enough for sums and ratios.
+_LARGEST = 1e30
+# A file that is wrong throughout says so in so many faults.
+_MOST_FAULTS = 20
 
 
 def json_text(document: Any) -> str:
@@ -181,18 +186,75 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan of a results folder or of a plan.json.
+    """The plan of a results folder or of a plan.json: sizes are counts, numbers are numbers.
 
     Raises
     ------
     ProblemError
-        There is no such file, or it is no plan of this schema.
+        There is no such file, it is no plan of this schema, or it holds what no search writes; every
+        fault names its key.
     """
-    data = read_plan_data(path)
+    data, file = read_plan_data(path), str(plan_path(path))
     try:
-        return _plan(data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ProblemError([Fault(f"is no whole plan: {error}", file=str(plan_path(path)))]) from error
+        plan = _plan(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProblemError([Fault(f"is no whole plan: {error}", file=file)]) from error
+    wrong = [*size_faults(plan.layout, plan.batch, plan.microbatch, file), *_number_faults(plan, file)]
+    if wrong:
+        raise ProblemError(wrong[:_MOST_FAULTS])
+    return plan
+
+
+def size_faults(layout: Layout, batch: object, microbatch: object, file: str, key: str = "") -> list[Fault]:
+    """What of a layout's degrees, batch and microbatch in a file is no count; keys begin with ``key``."""
+    # Imported here: it loads pydantic.
+    from autoparallel.problem_file.fields import MAX_SEQUENCES
+
+    degrees = {f"layout.{name}": size for name, size in layout.to_dict().items()}
+    kind = degrees.pop("layout.sp_kind")
+    sizes: dict[str, object] = {**degrees, "batch": batch, "microbatch": microbatch}
+    faults = [
+        Fault(
+            f"must be a whole number from 1 to {MAX_SEQUENCES:,}, not {_shown(size)}",
+            file,
+            key=f"{key}{name}",
+        )
+        for name, size in sizes.items()
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SEQUENCES
+    ]
+    if kind not in (None, *SP_KINDS):
+        message = f"no kind of sequence parallelism: {_shown(kind)}; it is one of {', '.join(SP_KINDS)}"
+        faults.append(Fault(message, file, key=f"{key}layout.sp_kind"))
+    return faults
+
+
+def _number_faults(plan: Plan, file: str) -> Iterator[Fault]:
+    """Every number of a plan that is none, and every word that is not of its kind."""
+    numbers = {
+        **{f"metrics.{name}": number for name, number in asdict(plan.metrics).items()},
+        **{f"memory.{name}": number for name, number in asdict(plan.memory).items()},
+        **{f"prefill_stage_s[{index}]": time_s for index, time_s in enumerate(plan.prefill_stage_s)},
+        **{f"decode_stage_s[{index}]": time_s for index, time_s in enumerate(plan.decode_stage_s)},
+    }
+    for index, one in enumerate(plan.operations):
+        place = f"operations[{index}]"
+        numbers |= {f"{place}.{name}": getattr(one, name) for name in ("count", "time_s", "flops", "bytes")}
+        for name in ("name", "kind", "bound"):
+            if not isinstance(word := getattr(one, name), str):
+                yield Fault(f"must be a string, not {_shown(word)}", file, key=f"{place}.{name}")
+        if one.phase not in ("prefill", "decode"):
+            yield Fault(f"must be prefill or decode, not {_shown(one.phase)}", file, key=f"{place}.phase")
+    for key, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= _LARGEST:
+            yield Fault(f"must be a number from 0, not {_shown(number)}", file, key=key)
+    for rule, met in plan.meets.items():
+        if not isinstance(met, bool):
+            yield Fault(f"must be true or false, not {_shown(met)}", file, key=f"meets.{rule}")
+
+
+def _shown(value: object) -> str:
+    """A value of a file, shortened: texts in quotes, so that "2" is not taken for 2."""
+    return "null" if value is None else repr(value)[:40]
 
 
 def read_plan_data(path: Path) -> dict[str, Any]:

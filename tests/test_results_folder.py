@@ -132,6 +132,48 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, text: str, says: str) -> Non
         read_plan(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "key", "says"),
+    [
+        (("layout", "tp"), "2", "layout.tp", "whole number from 1 to 10,000,000, not '2'"),
+        (("layout", "tp"), 0, "layout.tp", "not 0"),
+        (("layout", "pp"), True, "layout.pp", "not True"),
+        (("layout", "sp_kind"), "diagonal", "layout.sp_kind", "one of tensor, ring, ulysses"),
+        (("batch",), 0, "batch", "not 0"),
+        (("microbatch",), 1.5, "microbatch", "not 1.5"),
+        (("metrics", "ttft_s"), None, "metrics.ttft_s", "a number from 0, not null"),
+        (("metrics", "tpot_s"), "soon", "metrics.tpot_s", "not 'soon'"),
+        (("memory", "kv_cache_bytes"), -1.0, "memory.kv_cache_bytes", "not -1.0"),
+        (("operations", 0, "time_s"), "x", "operations[0].time_s", "not 'x'"),
+        (("operations", 0, "phase"), "rest", "operations[0].phase", "prefill or decode"),
+        (("operations", 0, "kind"), 3, "operations[0].kind", "a string, not 3"),
+        (("prefill_stage_s", 0), [], "prefill_stage_s[0]", "a number"),
+        (("meets", "memory"), "yes", "meets.memory", "true or false"),
+    ],
+)
+def test_a_plan_of_impossible_values_is_refused_by_key(
+    tmp_path: Path, place: tuple[str | int, ...], value: object, key: str, says: str
+) -> None:
+    document = json.loads(json_text(PLAN.to_dict()))
+    table = document
+    for part in place[:-1]:
+        table = table[part]
+    table[place[-1]] = value
+    (tmp_path / "plan.json").write_text(json.dumps(document))
+    with pytest.raises(ProblemError) as caught:
+        read_plan(tmp_path)
+    (fault,) = caught.value.faults
+    assert (fault.file, fault.key) == (str(tmp_path / "plan.json"), key)
+    assert says in fault.message
+
+
+@pytest.mark.parametrize("meets", [[1], ["memory"], 3])
+def test_a_plan_without_its_tables_is_no_whole_plan(tmp_path: Path, meets: object) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps({**PLAN.to_dict(), "meets": meets}))
+    with pytest.raises(ProblemError, match="no whole plan"):
+        read_plan(tmp_path)
+
+
 def test_a_missing_or_binary_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match="No such file"):
         read_plan(tmp_path / "none.json")

@@ -32,9 +32,9 @@ def named_plan(name: str, problem: Problem | None) -> tuple[str, Plan, tuple[str
     path = Path(name)
     if path.suffix == ".toml" and not path.is_dir():
         return _written(path, _needed(problem, name))
-    from autoparallel.audit.plan_json import read_sound_plan
+    from autoparallel.results_folder import read_plan
 
-    return path.stem if path.name != "plan.json" else path.parent.name or path.stem, read_sound_plan(path), ()
+    return path.stem if path.name != "plan.json" else path.parent.name or path.stem, read_plan(path), ()
 
 
 def _needed(problem: Problem | None, name: str) -> Problem:

@@ -10,7 +10,6 @@ from typing import Any
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.search_space import SP_KINDS
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.results_folder import (
     PROBLEM_FILE,
@@ -18,10 +17,8 @@ from autoparallel.results_folder import (
     read_plan,
     read_plan_data,
     read_problem,
+    size_faults,
 )
-
-# Larger than any deployment or batch; what is above is no count.
-LARGEST = 10**7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +72,9 @@ def read_source(result: Path, problem_path: Path | None = None) -> Source:
     second = data.get("runner_up")
     return Source(
         problem=problem,
-        plan=_arrangement(plan.layout, plan.batch, plan.microbatch, file),
-        ttft_s=_finite(plan.metrics.ttft_s, file),
-        throughput=_finite(plan.metrics.total_tokens_per_ms_per_gpu, file),
+        plan=Arrangement(layout=plan.layout, batch=plan.batch, microbatch=plan.microbatch),
+        ttft_s=float(plan.metrics.ttft_s),
+        throughput=float(plan.metrics.total_tokens_per_ms_per_gpu),
         runner_up=_runner_up(second, file) if isinstance(second, Mapping) else None,
         runner_up_reason=str(data.get("runner_up_reason") or ""),
         proof=_proof(file.with_name("proof.json"), data),
@@ -122,30 +119,11 @@ def _model_of(file: Path) -> str:
 def _runner_up(data: Mapping[str, Any], file: Path) -> Arrangement:
     degrees = data.get("layout")
     known = Layout.__dataclass_fields__
-    layout = {key: degrees[key] for key in known if key in degrees} if isinstance(degrees, Mapping) else {}
-    return _arrangement(Layout(**layout), data.get("batch"), data.get("microbatch"), file)
-
-
-def _arrangement(layout: Layout, batch: Any, microbatch: Any, file: Path) -> Arrangement:
-    """Check that degrees and batches are counts: a file can say anything."""
-    sizes = {**layout.to_dict(), "batch": batch, "microbatch": microbatch}
-    kind = sizes.pop("sp_kind")
-    faults = [
-        Fault(f"must be a whole number from 1, not {str(size)[:40]!r}", file=str(file), key=name)
-        for name, size in sizes.items()
-        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST
-    ]
-    if kind not in (None, *SP_KINDS):
-        faults.append(Fault(f"no kind of sequence parallelism: {str(kind)[:40]!r}", str(file), key="sp_kind"))
-    if faults:
-        raise ProblemError(faults)
-    return Arrangement(layout=layout, batch=batch, microbatch=microbatch)
-
-
-def _finite(value: Any, file: Path) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ProblemError([Fault(f"no number: {str(value)[:40]!r}", file=str(file), key="metrics")])
-    return float(value)
+    named = {key: degrees[key] for key in known if key in degrees} if isinstance(degrees, Mapping) else {}
+    layout, batch, microbatch = Layout(**named), data.get("batch"), data.get("microbatch")
+    if wrong := size_faults(layout, batch, microbatch, str(file), key="runner_up."):
+        raise ProblemError(wrong)
+    return Arrangement(layout=layout, batch=int(data["batch"]), microbatch=int(data["microbatch"]))
 
 
 def _proof(file: Path, data: Mapping[str, Any]) -> str:

@@ -68,12 +68,18 @@ def _layout(problem: Any, plan_file: Path | None, degrees: dict[str, Any] | None
     """The layout, refused where the model or the hardware cannot have it."""
     from autoparallel import planner
     from autoparallel.domain.layout import Layout
+    from autoparallel.errors import LayoutError
     from autoparallel.results_folder import read_plan
+    from autoparallel.solver.rules import Facts, violations
 
-    if plan_file is not None:
-        return read_plan(plan_file).layout
-    layout = Layout(**(degrees or {}))
+    # The plan may be one for another workload than the one that is simulated.
     static = replace(problem, workload=replace(problem.workload, mode="static", concurrency=None))
+    if plan_file is not None:
+        plan = read_plan(plan_file)
+        if broken := violations(Facts(static, plan.layout, plan.batch, plan.microbatch)):
+            raise LayoutError(broken)
+        return plan.layout
+    layout = Layout(**(degrees or {}))
     # Any batch will do: it is only asked whether the layout can be.
     planner.evaluate(static, layout, batch=layout.dp, microbatch=layout.dp)
     return layout
