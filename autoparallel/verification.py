@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from autoparallel.domain.layout import Layout
-from autoparallel.domain.plan import Metrics
+from autoparallel.domain.plan import Metrics, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.pareto import non_dominated, preference_key
-from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.degrees import SP_KIND_NAMES, PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
+from autoparallel.performance.plan import build_plan
 from autoparallel.results_folder import PLAN_FILE, PROBLEM_FILE, read_plan, read_problem
 from autoparallel.solver.front import objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
@@ -30,6 +32,8 @@ SCHEMA = "autoparallel.verify/1"
 SAME = 1e-9
 FRONT_FILE, PROOF_FILE = "front.csv", "proof.json"
 DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp", "replicas")
+COUNTS = (*DEGREES, "batch", "microbatch", "gpus")
+NUMBERS = (*Metrics.__dataclass_fields__, "memory_gb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +67,14 @@ class _Verification:
         self.plan = read_plan(folder)
         self.proof = _document(folder / PROOF_FILE)
         self.rows = _front_rows(folder / FRONT_FILE)
-        layouts = [_layout(row) for row in self.rows]
-        self.pairs = [(int(row["batch"]), int(row["microbatch"])) for row in self.rows]
-        table = PlanTable.of(layouts, [batch for batch, _ in self.pairs], [size for _, size in self.pairs])
-        self.layouts, self.values = layouts, estimate(Machine(self.problem), table)
-        self.objectives = [objectives_of(self.values, row) for row in range(len(layouts))]
+        self.layouts = [row.layout for row in self.rows]
+        self.pairs = [(row.batch, row.microbatch) for row in self.rows]
+        table = PlanTable.of(
+            self.layouts, [row.batch for row in self.rows], [row.microbatch for row in self.rows]
+        )
+        self.machine = Machine(self.problem)
+        self.values = estimate(self.machine, table)
+        self.objectives = [objectives_of(self.values, row) for row in range(len(self.rows))]
 
     def checks(self) -> Iterator[Check]:
         yield self._fingerprint()
@@ -86,22 +93,23 @@ class _Verification:
     def _rules(self) -> Check:
         broken = []
         for row, (layout, pair) in enumerate(zip(self.layouts, self.pairs, strict=True)):
-            values = Estimates(*(column[row : row + 1] for column in self.values))
-            facts = Facts(self.problem, layout, *pair, values)
+            facts = Facts(self.problem, layout, *pair, self._row(row))
             missed = [name for name, kept in fulfilled(facts).items() if not kept]
             broken += [f"plan {row + 1}: {what}" for what in (*violations(facts), *missed)]
         says = "; ".join(broken) or f"{len(self.rows)} plans keep every rule in its plain form"
         return Check(name="rules", holds=not broken, says=says)
 
     def _numbers(self) -> Check:
-        worst, where = 0.0, ""
-        for name in Metrics.__dataclass_fields__:
-            column: Sequence[float] = getattr(self.values, name)
-            for row, computed in zip(self.rows, column, strict=True):
-                off = abs(float(row[name]) - computed) / max(abs(computed), 1e-300)
-                worst, where = max((worst, where), (off, name))
-        says = f"the largest relative difference is {worst:.1e} ({where or 'none'})"
-        return Check(name="numbers", holds=bool(worst <= SAME), says=f"recomputed from the degrees: {says}")
+        columns = {name: getattr(self.values, name) for name in Metrics.__dataclass_fields__}
+        columns |= {"gpus": self.values.gpus, "memory_gb": self.values.memory_bytes / 1e9}
+        off = [
+            (_difference(row.numbers[name], float(computed)), name)
+            for name, column in columns.items()
+            for row, computed in zip(self.rows, column, strict=True)
+        ]
+        worst, where = max(off)
+        says = f"the largest relative difference is {worst:.1e}" + (f" ({where})" if worst else "")
+        return Check(name="numbers", holds=worst <= SAME, says=f"recomputed from the degrees: {says}")
 
     def _dominance(self) -> Check:
         keep = non_dominated(self.objectives)
@@ -112,10 +120,24 @@ class _Verification:
         return Check(name="dominance", holds=not beaten, says=says)
 
     def _best(self) -> Check:
+        """The plan is the front's first, and all that it says of itself follows from its degrees."""
         first = min(self.objectives, key=lambda row: preference_key(row, self.problem.prefer))
-        same = self.plan.layout == self.layouts[0] and first == self.objectives[0]
-        says = f"the plan is the front's first by {', '.join(self.problem.prefer)}"
-        return Check(name="best", holds=same, says=says)
+        plan, own = self.plan, self.rows[0]
+        same = (plan.layout, plan.batch, plan.microbatch) == (own.layout, own.batch, own.microbatch)
+        computed = build_plan(
+            self.machine, plan.layout, batch=plan.batch, microbatch=plan.microbatch, meets=dict(plan.meets)
+        )
+        stated, again = _numbers_of(plan), _numbers_of(computed)
+        worst = max(_difference(stated[name], again[name]) for name in again)
+        facts = Facts(self.problem, plan.layout, plan.batch, plan.microbatch, self._row(0))
+        kept = dict(plan.meets) == fulfilled(facts) if same else False
+        holds = same and first == self.objectives[0] and worst <= SAME and kept
+        order = ", ".join(self.problem.prefer)
+        says = f"the plan is the front's first by {order}; its own numbers are off by {worst:.1e}"
+        return Check(name="best", holds=holds, says=says)
+
+    def _row(self, row: int) -> Estimates:
+        return Estimates(*(column[row : row + 1] for column in self.values))
 
     def _solves(self) -> Check:
         solves = self.proof["solves"]
@@ -125,7 +147,7 @@ class _Verification:
 
     def _exhaustion(self) -> Check:
         """Every layout of every pair, estimated and compared, where they are few enough."""
-        plans = landscape(Machine(self.problem), PairSpace(self.problem).pairs)
+        plans = landscape(self.machine, PairSpace(self.problem).pairs)
         if not plans.complete:
             says = "too many layouts to look at every one"
             return Check(name="exhaustion", holds=None, says=says)
@@ -170,26 +192,53 @@ def _document(path: Path) -> dict[str, Any]:
     return dict(document)
 
 
-def _front_rows(path: Path) -> list[dict[str, str]]:
+class FrontRow(NamedTuple):
+    """A plan as front.csv states it."""
+
+    layout: Layout
+    batch: int
+    microbatch: int
+    numbers: Mapping[str, float]
+
+
+def _front_rows(path: Path) -> list[FrontRow]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise ProblemError([Fault(f"cannot be read: {error}", str(path))]) from error
-    wanted = {*DEGREES, "sp_kind", "batch", "microbatch", *Metrics.__dataclass_fields__}
-    missing = wanted - set(rows[0] if rows else ())
+    missing = {*COUNTS, *NUMBERS, "sp_kind"} - set(rows[0] if rows else ())
     if missing:
         raise ProblemError([Fault(f"lacks the columns {', '.join(sorted(missing))}", str(path))])
-    for line, row in enumerate(rows, start=2):
-        for name in wanted - {"sp_kind"}:
-            try:
-                number = float(row[name] or "")
-            except ValueError:
-                raise ProblemError([Fault(f"{row[name]!r} is not a number", str(path), line, name)]) from None
-            if name not in Metrics.__dataclass_fields__ and (number < 1 or number != int(number)):
-                raise ProblemError([Fault(f"{row[name]} is not a count", str(path), line, name)])
-    return rows
+    return [_front_row(row, str(path), line) for line, row in enumerate(rows, start=2)]
 
 
-def _layout(row: Mapping[str, str]) -> Layout:
-    return Layout(sp_kind=row["sp_kind"] or None, **{name: int(row[name]) for name in DEGREES})
+def _front_row(row: Mapping[str, str], file: str, line: int) -> FrontRow:
+    numbers = {name: _number(row[name], file, line, name) for name in {*COUNTS, *NUMBERS}}
+    for name in COUNTS:
+        if numbers[name] < 1 or numbers[name] != int(numbers[name]):
+            raise ProblemError([Fault(f"{row[name]} is not a count", file, line, name)])
+    if (row["sp_kind"] or None) not in SP_KIND_NAMES:
+        raise ProblemError([Fault(f"{row['sp_kind']!r} is no kind", file, line, "sp_kind")])
+    degrees = {name: int(numbers[name]) for name in DEGREES}
+    layout = Layout(sp_kind=row["sp_kind"] or None, **degrees)
+    return FrontRow(layout, int(numbers["batch"]), int(numbers["microbatch"]), numbers)
+
+
+def _number(text: str | None, file: str, line: int, name: str) -> float:
+    try:
+        number = float(text or "")
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ProblemError([Fault(f"{text!r} is not a finite number", file, line, name)])
+    return number
+
+
+def _numbers_of(plan: Plan) -> dict[str, float]:
+    return {**asdict(plan.metrics), **asdict(plan.memory)}
+
+
+def _difference(stated: float, computed: float) -> float:
+    """Relative difference, 0 for two zeros."""
+    return 0.0 if stated == computed else abs(stated - computed) / max(abs(computed), abs(stated))

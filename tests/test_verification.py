@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +113,38 @@ def test_a_count_that_is_none_is_named_with_its_line(folder: Path) -> None:
     edit_rows(folder, lambda rows: [{**rows[0], "tp": "-1"}, *rows[1:]])
     with pytest.raises(ProblemError, match=r"front\.csv:2: tp: -1 is not a count"):
         verify(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ttft_s", "nan"), ("batch", "inf"), ("memory_gb", ""), ("gpus", "x")]
+)
+def test_a_number_that_is_none_is_named(folder: Path, name: str, value: str) -> None:
+    edit_rows(folder, lambda rows: [{**rows[0], name: value}, *rows[1:]])
+    with pytest.raises(ProblemError, match=rf"front\.csv:2: {name}: .* is not a finite number"):
+        verify(folder)
+
+
+def test_an_unknown_kind_of_sequence_parallelism_is_named(folder: Path) -> None:
+    edit_rows(folder, lambda rows: [{**rows[0], "sp_kind": "foo"}, *rows[1:]])
+    with pytest.raises(ProblemError, match="sp_kind"):
+        verify(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"metrics": {"ttft_s": 0.001}}, {"memory": {"weights_bytes": 1.0}}, {"batch": 64, "microbatch": 64}],
+)
+def test_a_plan_that_says_other_things_of_itself_is_found(folder: Path, change: dict[str, Any]) -> None:
+    path = folder / "plan.json"
+    plan = json.loads(path.read_text())
+    for key, value in change.items():
+        plan[key] = {**plan[key], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(plan))
+    assert verdicts(folder)["best"] is False
+
+
+@pytest.mark.parametrize("name", ["mixtral-8x7b-h100", "llama-3.1-405b-32xh100"])
+def test_results_of_catalog_gpus_and_engines_hold(name: str, tmp_path: Path) -> None:
+    for file, text in result_files(search(load_problem(MOE10B.with_name(f"{name}.toml")))).items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    assert set(verdicts(tmp_path).values()) == {True}

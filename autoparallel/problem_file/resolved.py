@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,11 +12,24 @@ from autoparallel.errors import Fault, ProblemError
 from autoparallel.problem_file.fingerprint import fingerprint
 
 PROBLEM_SCHEMA = "autoparallel.problem/1"
+INFINITE = "inf"
 
 
 def resolved_document(problem: Problem) -> dict[str, Any]:
-    """Everything of a problem, catalog entries and defaults filled in, as JSON-compatible data."""
-    return {"schema": PROBLEM_SCHEMA, **asdict(problem)}
+    """Everything of a problem, catalog entries and defaults filled in, as JSON-compatible data.
+
+    JSON has no infinity: a constant of a kernel that is infinite is written as the text "inf".
+    """
+    document = {"schema": PROBLEM_SCHEMA, **asdict(problem)}
+    document["hardware"]["kernels"] = _with_numbers(problem.hardware.kernels, math.inf, INFINITE)
+    return document
+
+
+def _with_numbers(tables: Any, old: object, new: object) -> Any:
+    """Tables with a value replaced wherever it stands."""
+    if isinstance(tables, Mapping):
+        return {key: _with_numbers(value, old, new) for key, value in tables.items()}
+    return new if type(tables) is type(old) and tables == old else tables
 
 
 def read_resolved(text: str, *, file: str = "") -> Problem:
@@ -36,6 +51,9 @@ def read_resolved(text: str, *, file: str = "") -> Problem:
         message = f"is no resolved problem: its schema is not {PROBLEM_SCHEMA!r}"
         raise ProblemError([Fault(message, file=file, key="schema")])
     try:
+        hardware = data.get("hardware")
+        if isinstance(hardware, dict) and "kernels" in hardware:
+            hardware["kernels"] = _with_numbers(hardware["kernels"], INFINITE, math.inf)
         problem = pydantic.TypeAdapter(Problem).validate_python(data)
     except pydantic.ValidationError as error:
         raise ProblemError(

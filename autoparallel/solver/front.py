@@ -25,6 +25,7 @@ from autoparallel.solver.candidates import (
     layouts_spanned,
 )
 from autoparallel.solver.dominance import without_dominated
+from autoparallel.solver.landscape import count_layouts
 from autoparallel.solver.layout_model import LayoutModel
 from autoparallel.solver.rules import (
     LIMITS,
@@ -89,7 +90,7 @@ class FrontSolver:
     ) -> PairFront:
         """The non-dominated layouts that no incumbent dominates or equals, or any one of them."""
         candidates = candidates_for(self.problem, batch, microbatch)
-        spanned = layouts_spanned(candidates, self.problem.max_gpus)
+        spanned = count_layouts(self.problem, candidates, (batch, microbatch))
         narrowed = self._narrowed(candidates, batch, microbatch, incumbents) if spanned else None
         if narrowed is None:
             return PairFront((), (), spanned, True, True, 0.0)

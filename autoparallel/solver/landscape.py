@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.problem import Problem
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
-from autoparallel.solver.candidates import Candidates, candidates_for
+from autoparallel.solver.candidates import Candidates, candidates_for, layouts_spanned
 from autoparallel.solver.rules import LIMITS, STRUCTURE, LimitRule
 
 # Plans that are looked at, at most; of larger spaces a seeded sample is.
@@ -61,10 +62,9 @@ def landscape(
     largest = problem.max_gpus if max_gpus is None else max_gpus
     if not pairs:
         raise ValueError("a landscape of no pairs")
-    tables = [_layouts(candidates_for(problem, *pair, max_gpus=largest), pair, largest) for pair in pairs]
+    spaces = ((candidates_for(problem, *pair, max_gpus=largest), pair) for pair in pairs)
+    tables = [_launchable(problem, candidates, pair, largest) for candidates, pair in spaces]
     table = PlanTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
-    launched = np.all([rule.allows_rows(problem, table) for rule in STRUCTURE], axis=0)
-    table = table.rows(np.flatnonzero(launched))
     complete = len(table.tp) <= LARGEST
     if not complete:
         chosen = np.random.default_rng(seed).choice(len(table.tp), LARGEST, replace=False)
@@ -74,6 +74,20 @@ def landscape(
     keeps = [rule.kept(problem, table, values) for rule in rules]
     everything = np.ones((len(table.tp), 0), dtype=bool)
     return Landscape(table, values, rules, np.stack(keeps, axis=1) if rules else everything, complete)
+
+
+def count_layouts(problem: Problem, candidates: Candidates, pair: tuple[int, int]) -> int:
+    """How many layouts the candidates of a batch and microbatch make that can be launched."""
+    if problem.engine is None:  # no rule about several parts at once but that an instance hangs together
+        return layouts_spanned(candidates, problem.max_gpus)
+    return len(_launchable(problem, candidates, pair, problem.max_gpus).tp)
+
+
+def _launchable(problem: Problem, candidates: Candidates, pair: tuple[int, int], max_gpus: int) -> PlanTable:
+    """Every layout of the candidates that no rule about degrees refuses."""
+    table = _layouts(candidates, pair, max_gpus)
+    launched = np.all([rule.allows_rows(problem, table) for rule in STRUCTURE], axis=0)
+    return table.rows(np.flatnonzero(launched))
 
 
 def _layouts(candidates: Candidates, pair: tuple[int, int], max_gpus: int) -> PlanTable:

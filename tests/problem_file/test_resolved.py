@@ -11,12 +11,15 @@ import pytest
 from autoparallel.errors import ProblemError
 from autoparallel.problem_file import load_problem
 from autoparallel.problem_file.resolved import read_resolved, resolved_document
+from autoparallel.results_folder import json_text
+
+PROBLEMS = sorted((Path(__file__).parent.parent.parent / "problems").glob("*.toml"))
 
 
-@pytest.mark.parametrize("name", ["moe10b", "mixtral-8x7b-h100"])
-def test_it_reads_back_as_the_same_problem(root: Path, name: str) -> None:
-    problem = load_problem(root / "problems" / f"{name}.toml")
-    assert read_resolved(json.dumps(resolved_document(problem))) == problem
+@pytest.mark.parametrize("path", PROBLEMS, ids=lambda path: path.stem)
+def test_it_reads_back_as_the_same_problem(path: Path) -> None:
+    problem = load_problem(path)
+    assert read_resolved(json_text(resolved_document(problem))) == problem
 
 
 @pytest.fixture

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.performance.estimate import estimates_of
 from autoparallel.solver.rules.base import Facts, LimitRule, StructureRule
 
-__all__ = ["LIMITS", "STRUCTURE", "Facts", "LimitRule", "StructureRule", "fulfilled", "violations"]
+__all__ = ["LIMITS", "STRUCTURE", "Facts", "LimitRule", "StructureRule", "facts_of", "fulfilled", "violations"]
 
 
 def _rules() -> list[StructureRule | LimitRule]:
@@ -22,6 +25,11 @@ LIMITS: tuple[LimitRule, ...] = tuple(rule for rule in _rules() if isinstance(ru
 def violations(facts: Facts) -> tuple[str, ...]:
     """What of the structure a layout breaks, in words; empty where it can be launched."""
     return tuple(rule.violation(facts) for rule in STRUCTURE if not rule.holds(facts))
+
+
+def facts_of(problem: Problem, plan: Plan) -> Facts:
+    """A plan as the rules see it, with the numbers that it holds: nothing is estimated anew."""
+    return Facts(problem, plan.layout, plan.batch, plan.microbatch, estimates_of(plan))
 
 
 def fulfilled(facts: Facts) -> dict[str, bool]:
