@@ -268,8 +268,6 @@ def new_solver(seed: int) -> cp_model.CpSolver:
     solver.parameters.cp_model_presolve = False
     # Most of the time of a solve went into probing, which finds nothing that the bounds have not said.
     solver.parameters.cp_model_probing_level = 0
-    # Times follow from the candidates: to branch on them as well, tick by tick, can take minutes.
-    solver.parameters.instantiate_all_variables = False
     solver.parameters.linearization_level = 0
     return solver
 
