@@ -64,11 +64,11 @@ def requirements_table(problem: Problem, plan: Plan) -> Table:
 
 def memory_table(problem: Problem, memory: Memory) -> Table:
     """Memory of the fullest GPU by what takes it."""
-    cap = problem.hardware.memory_gb * 1e9
+    cap = problem.memory_limit_gb * 1e9
     parts = [(label, getattr(memory, name)) for name, label in MEMORY_LABELS.items()]
     rows = [(label, gigabytes(taken), percent(taken / cap)) for label, taken in parts]
     total = ("Total", gigabytes(memory.total_bytes), percent(memory.total_bytes / cap))
-    title = f"Memory of the fullest GPU, of {given(problem.hardware.memory_gb, 'GB')}"
+    title = f"Memory of the fullest GPU, of {given(problem.memory_limit_gb, 'GB')}"
     return table(title, ("", "taken", "share"), [*rows, total])
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.plan import Plan
 from autoparallel.performance.architecture import flops_per_token
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.degrees import PlanTable
@@ -56,6 +58,12 @@ class Estimates(NamedTuple):
         """Bytes on the fullest GPU. [bytes]"""
         rows = (getattr(self, name) for name in MemoryRows._fields)
         return np.asarray(sum(rows))
+
+
+def estimates_of(plan: Plan) -> Estimates:
+    """The numbers that a plan holds, as a table of one plan."""
+    held = {**asdict(plan.metrics), **asdict(plan.memory), "gpus": plan.gpus}
+    return Estimates(**{name: np.array([held[name]], dtype=np.float64) for name in Estimates._fields})
 
 
 def estimate(machine: Machine, table: PlanTable) -> Estimates:

@@ -23,7 +23,7 @@ def headline(result: SearchResult) -> str:
 def tiles(result: SearchResult) -> tuple[tuple[str, str, str], ...]:
     """The numbers under the headline: label, value, and a word on it."""
     best, metrics = result.best, result.best.metrics
-    cap = result.problem.hardware.memory_gb
+    cap = result.problem.memory_limit_gb
     used = best.memory.total_bytes / 1e9
     return (
         (

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.report.wording import RULE_LABELS, rule_label
+from autoparallel.solver.rules import LIMITS, Facts, facts_of
 
 ORDER = tuple(RULE_LABELS)
+_RULES = {rule.name: rule for rule in LIMITS}
+# The labels have the other units in them.
+_SHOWN_UNITS, _COUNTED = ("GB", "s"), ("GPUs", "sequences")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,33 +45,22 @@ class RequirementRow:
 
 def requirement_rows(problem: Problem, plan: Plan) -> tuple[RequirementRow, ...]:
     """Every requirement and capacity of a problem at a plan, those that people ask for first."""
-    rows = (_row(problem, plan, name, met) for name, met in plan.meets.items())
+    facts = facts_of(problem, plan)
+    rows = (_row(problem, facts, name, met) for name, met in plan.meets.items())
     return tuple(sorted(rows, key=lambda row: ORDER.index(row.name) if row.name in ORDER else len(ORDER)))
 
 
-def _row(problem: Problem, plan: Plan, name: str, met: bool) -> RequirementRow:
-    asked, metrics = problem.requirements, plan.metrics
-    phase = asked.throughput_phase
-    numbers: dict[str, tuple[float | None, float, str, bool]] = {
-        "memory": (problem.hardware.memory_gb, plan.memory.total_bytes / 1e9, "GB", True),
-        "ttft_s": (asked.ttft_s, metrics.ttft_s, "s", True),
-        "tpot_s": (asked.tpot_s, metrics.tpot_s, "s", True),
-        "throughput_tokens_per_ms_per_gpu": (
-            asked.throughput_tokens_per_ms_per_gpu,
-            getattr(metrics, f"{phase}_tokens_per_ms_per_gpu"),
-            "",
-            False,
-        ),
-        "concurrency": (
-            problem.workload.concurrency,
-            plan.batch * plan.layout.replicas,
-            "",
-            False,
-        ),
-        "max_gpus": (problem.max_gpus, plan.gpus, "", True),
-    }
-    limit, value, unit, at_most = numbers.get(name, (None, None, "", True))
+def _row(problem: Problem, facts: Facts, name: str, met: bool) -> RequirementRow:
+    phase = problem.requirements.throughput_phase
     label = rule_label(name) + (f" ({phase})" if name.startswith("throughput") else "")
+    rule = _RULES.get(name)
+    value = rule.value(facts) if rule else None
     return RequirementRow(
-        name=name, label=label, limit=limit, value=value, unit=unit, at_most=at_most, met=met
+        name=name,
+        label=label,
+        limit=rule.limit(problem) if rule else None,
+        value=int(value) if value is not None and rule and rule.unit in _COUNTED else value,
+        unit=rule.unit if rule and rule.unit in _SHOWN_UNITS else "",
+        at_most=not (rule and rule.at_least),
+        met=met,
     )

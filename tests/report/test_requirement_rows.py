@@ -8,8 +8,12 @@ from dataclasses import replace
 import pytest
 
 from autoparallel.domain import Layout, Plan
+from autoparallel.domain.engine import EngineOptions
 from autoparallel.domain.result import SearchResult
+from autoparallel.report.figures.memory import draw
+from autoparallel.report.headline import tiles
 from autoparallel.report.requirement_rows import requirement_rows
+from autoparallel.solver.rules import LIMITS, LimitRule
 
 
 def test_slack_by_hand(result: SearchResult) -> None:
@@ -27,6 +31,30 @@ def test_the_throughput_is_the_one_that_is_meant(result: SearchResult) -> None:
     row = next(row for row in rows if row.name.startswith("throughput"))
     assert row.value == result.best.metrics.decode_tokens_per_ms_per_gpu
     assert row.label == "Throughput, tokens/ms/GPU (decode)"
+
+
+def test_the_memory_limit_is_the_one_of_the_rule(result: SearchResult) -> None:
+    # The engine keeps to 0.4 of 64 GB: 32 GB taken miss 25.6 GB.
+    engine = EngineOptions(gpu_memory_utilization=0.4)
+    problem = replace(result.problem, engine="vllm", engine_options=engine)
+    missed = replace(result.best, meets={**result.best.meets, "memory": False})
+    row = next(row for row in requirement_rows(problem, missed) if row.name == "memory")
+    assert row.limit == pytest.approx(25.6)
+    assert row.value == 32.0
+    assert row.at_most
+    assert row.slack == pytest.approx(1 - 32 / 25.6)
+    assert tiles(replace(result, problem=problem))[4] == ("Memory", "32.0 GB", "of 25.6 GB, 125 %")
+    assert draw(replace(result, problem=problem)).summary.startswith("32.0 of 25.6 GB (125 %)")
+
+
+@pytest.mark.parametrize("rule", LIMITS, ids=lambda rule: str(rule.name))
+def test_every_limit_has_its_numbers(rule: LimitRule, result: SearchResult) -> None:
+    asked = rule.with_limit(result.problem, 40)
+    plan = replace(result.best, meets={rule.name: True})
+    (row,) = requirement_rows(asked, plan)
+    assert row.limit == pytest.approx(40)
+    assert row.value is not None
+    assert row.at_most is not rule.at_least
 
 
 def test_a_missed_requirement_has_negative_slack(

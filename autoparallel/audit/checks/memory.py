@@ -27,11 +27,13 @@ class MemoryCheck(Check):
     quantities: ClassVar[Mapping[str, Quantity]] = {
         **{name: Quantity("bytes", f"{said}, fullest GPU", "less") for name, (_, said) in _PARTS.items()},
         "memory": Quantity("bytes", "memory taken on the fullest GPU", "less"),
-        "memory_utilisation": Quantity("share", "memory taken over memory there is, fullest GPU", "less"),
+        "memory_utilisation": Quantity(
+            "share", "memory taken over what a plan may take, fullest GPU", "less"
+        ),
     }
 
     def computed(self, claim: Claim, case: Case) -> Iterator[Computed]:
-        memory, capacity = case.plan.memory, case.problem.hardware.memory_gb * 1e9
+        memory, capacity = case.plan.memory, case.problem.memory_limit_gb * 1e9
         if claim.quantity == "memory":
             yield value("", memory.total_bytes, f"{_sum(case)} = {gigabytes(memory.total_bytes)}")
         elif claim.quantity == "memory_utilisation":

@@ -11,14 +11,14 @@ from autoparallel.report.wording import count, gigabytes, given, percent
 
 def section(subject: Subject) -> Section:
     """The table, the headroom and the figure."""
-    memory, cap = subject.plan.memory, subject.problem.hardware.memory_gb * 1e9
+    memory, cap = subject.plan.memory, subject.problem.memory_limit_gb * 1e9
     held = _held(subject)
     rows = [
         (label, held[name], gigabytes(taken), percent(taken / cap))
         for name, label, _ in ROWS
         for taken in (getattr(memory, name),)
     ]
-    total = ("Total", f"of {given(subject.problem.hardware.memory_gb, 'GB')}", gigabytes(memory.total_bytes),
+    total = ("Total", f"of {given(subject.problem.memory_limit_gb, 'GB')}", gigabytes(memory.total_bytes),
              percent(memory.total_bytes / cap))  # fmt: skip
     table = Table(
         columns=("Part", "What it is", "Bytes", "Share of the GPU"),
@@ -61,7 +61,7 @@ def _held(subject: Subject) -> dict[str, str]:
 
 
 def _headroom(subject: Subject) -> str:
-    plan, cap = subject.plan, subject.problem.hardware.memory_gb * 1e9
+    plan, cap = subject.plan, subject.problem.memory_limit_gb * 1e9
     free = cap - plan.memory.total_bytes
     if free < 0:
         return f"The fullest GPU lacks {gigabytes(-free)}: the plan does not fit."

@@ -1,4 +1,4 @@
-"""Memory of the best plan's fullest GPU, stacked against what the GPU has."""
+"""Memory of the best plan's fullest GPU, stacked against what a plan may take of it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _get_info(result: SearchResult) -> MemoryInfo:
         bars=tuple(name for name, _ in plans),
         segments=segments,
         totals_gb=tuple(plan.memory.total_bytes / 1e9 for _, plan in plans),
-        cap_gb=result.problem.hardware.memory_gb,
+        cap_gb=result.problem.memory_limit_gb,
     )
 
 

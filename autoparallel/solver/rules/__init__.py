@@ -10,7 +10,16 @@ from autoparallel.domain.problem import Problem
 from autoparallel.performance.estimate import estimates_of
 from autoparallel.solver.rules.base import Facts, LimitRule, StructureRule
 
-__all__ = ["LIMITS", "STRUCTURE", "Facts", "LimitRule", "StructureRule", "facts_of", "fulfilled", "violations"]
+__all__ = [
+    "LIMITS",
+    "STRUCTURE",
+    "Facts",
+    "LimitRule",
+    "StructureRule",
+    "facts_of",
+    "fulfilled",
+    "violations",
+]
 
 
 def _rules() -> list[StructureRule | LimitRule]:
