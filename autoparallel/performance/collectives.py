@@ -154,6 +154,11 @@ class Collective:
         self.group, self.fabric, self.kernels = group, fabric, kernels
         self._tiers: dict[tuple[str, int], tuple[Tier, Tier]] = {}
 
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether a reduce-scatter costs what an all-gather of the same tensor does."""
+        return self.kernels.all_gather == self.kernels.reduce_scatter
+
     def all_reduce(self, tensor_bytes: Quantity) -> OperatorCost:
         """Sum a tensor of ``tensor_bytes`` over the ranks, all of which end up with it."""
         first, *others = (
@@ -171,6 +176,8 @@ class Collective:
 
     def reduce_scatter(self, tensor_bytes: Quantity) -> OperatorCost:
         """Every rank ends up with its part of the sum of tensors of ``tensor_bytes``."""
+        if self.is_symmetric:
+            return self.all_gather(tensor_bytes)
         return self._cost(REDUCE_SCATTER, 0, self.kernels.reduce_scatter, tensor_bytes)
 
     def all_to_all(self, held_bytes: Quantity) -> OperatorCost:

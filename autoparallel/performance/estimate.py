@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.layout import RING
 from autoparallel.domain.plan import Plan
 from autoparallel.performance.architecture import flops_per_token
 from autoparallel.performance.attention_part import AttentionPart
-from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.degrees import SP_KIND_NAMES, PlanTable
 from autoparallel.performance.ffn_part import ExpertPart, is_dispatched
 from autoparallel.performance.links import pipeline_hops
 from autoparallel.performance.machine import Machine, Phase
@@ -22,7 +23,7 @@ from autoparallel.performance.stages import distinct_stages, whole_model
 from autoparallel.performance.terms import time_of
 
 # Plans worked on at once: the arrays of a chunk stay in a core's cache.
-CHUNK = 4096
+CHUNK = 8192
 
 Array = npt.NDArray[np.float64]
 
@@ -83,12 +84,15 @@ def estimate(machine: Machine, table: PlanTable) -> Estimates:
     """
     size = len(table.tp)
     columns = np.empty((len(Estimates._fields), size))
+    contextual = (table.sp_kind >= SP_KIND_NAMES.index(RING)) & (table.sp > 1)
     for pp in np.unique(table.pp):
-        rows = np.flatnonzero(table.pp == pp)
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
-            for column, values in zip(columns, _chunk(machine, table.rows(chunk), int(pp)), strict=True):
-                column[chunk] = values
+        of_pp = table.pp == pp
+        # Apart, so that most chunks need not work out context parallelism.
+        for rows in (np.flatnonzero(of_pp & ~contextual), np.flatnonzero(of_pp & contextual)):
+            for start in range(0, len(rows), CHUNK):
+                chunk = rows[start : start + CHUNK]
+                for column, values in zip(columns, _chunk(machine, table.rows(chunk), int(pp)), strict=True):
+                    column[chunk] = values
     return Estimates(*columns)
 
 

@@ -208,12 +208,20 @@ class ExpertPart:
 
     def dispatch(self, phase: Phase) -> list[Term]:
         """Tokens to the experts and back (the dispatched flow)."""
-        received = self.received_bytes(phase)
+        received, etp = self.received_bytes(phase), self._etp_group
+        there, gather = self._exchange(phase, "dispatch"), etp.all_gather(received)
+        # Kernels without constants of their own take as long on the way back.
+        kernels = self.machine.exchange_constants
+        same = kernels["dispatch", phase.is_decode] == kernels["combine", phase.is_decode]
         return [
-            Term("expert dispatch", EP, self._exchange(phase, "dispatch")),
-            Term("expert shard all-gather", TP, self._etp_group.all_gather(received)),
-            Term("expert shard reduce-scatter", TP, self._etp_group.reduce_scatter(received)),
-            Term("expert combine", EP, self._exchange(phase, "combine")),
+            Term("expert dispatch", EP, there),
+            Term("expert shard all-gather", TP, gather),
+            Term(
+                "expert shard reduce-scatter",
+                TP,
+                gather if etp.is_symmetric else etp.reduce_scatter(received),
+            ),
+            Term("expert combine", EP, there if same else self._exchange(phase, "combine")),
         ]
 
 
