@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from autoparallel.catalog import calibration_names, load_calibration
 from autoparallel.domain.hardware import Hardware
 from autoparallel.errors import ProblemError
+from autoparallel.problem_file.calibration_constants import constant_faults
 from autoparallel.problem_file.document import read_document
 from autoparallel.problem_file.faults import Faults
 from autoparallel.problem_file.schema import HardwareSection
@@ -138,15 +139,20 @@ def _own_file(name: str, faults: Faults) -> Calibration:
     """Read a calibration that the user names, and note what cannot be one."""
     path = Path(faults.document.file).parent / name
     try:
-        tables = constants_in(read_document(path).data)
+        document = read_document(path)
     except ProblemError as error:
         faults.found.extend(error.faults)
         return ROOFLINE
+    tables = constants_in(document.data)
     wrong = [key for key, formats in tables.items() if not _are_tables(formats)]
     for key in wrong:
         message = f"{name}: [{key}] is no table of constants by format, such as [{key}.bfloat16]"
         faults.add(("hardware", "calibration"), message)
-    return ROOFLINE if wrong else Calibration(tables, name)
+    if wrong:
+        return ROOFLINE
+    impossible = tuple(constant_faults(document, tables))
+    faults.found.extend(impossible)
+    return ROOFLINE if impossible else Calibration(tables, name)
 
 
 def _are_tables(formats: Any) -> bool:

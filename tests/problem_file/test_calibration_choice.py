@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from autoparallel.catalog import calibration_names, load_calibration
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import ProblemError
+from autoparallel.performance.collectives import CollectiveConstants
+from autoparallel.performance.expert_exchange import ExchangeConstants
+from autoparallel.performance.operators import (
+    DecodeAttentionConstants,
+    ElementwiseConstants,
+    ExpertConstants,
+    GemmConstants,
+    PrefillAttentionConstants,
+)
 from autoparallel.problem_file import load_problem
+from autoparallel.problem_file.calibration_choice import constants_in
+from autoparallel.problem_file.calibration_constants import (
+    CHOICES,
+    CONSTANTS,
+    FLAGS,
+    MAY_BE_INFINITE,
+    MAY_BE_ZERO,
+    WHOLE,
+    constant_faults,
+)
+from autoparallel.problem_file.document import Document
 
 MODEL = '[model]\nname = "llama-3.1-8b"\n'
 WORKLOAD = "[workload]\nprompt_tokens = 128\noutput_tokens = 8\nconcurrency = 8\n"
@@ -140,6 +164,89 @@ def test_a_calibration_that_is_none(load: Load, tmp_path: Path, content: str | N
         (tmp_path / "mine.toml").write_text(content)
     with pytest.raises(ProblemError, match=reason):
         load('gpu = "h100-sxm"\ncalibration = "mine.toml"')
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "reason"),
+    [
+        ("gemm", 't0_s = "x"', 'must be a finite number, not "x"'),
+        ("gemm", "t0_s = nan", "must be a finite number"),
+        ("gemm", "t0_s = inf", "must be a finite number"),
+        ("gemm", "t0_s = true", "must be a finite number, not true"),
+        ("gemm", "t0_s = -1e-6", "must be at least 0"),
+        ("gemm", "compute_efficiency = 0", "must be greater than 0, not 0"),
+        ("gemm", "compute_efficiency = inf", "must be a finite number"),
+        ("gemm", 'overlap = "foo"', '"foo" is not known; choose one of: max, hypot, sum'),
+        ("gemm", 'overlap = "hypott"', 'did you mean "hypot"?'),
+        ("gemm", "overlap = 3", "3 is not known"),
+        ("gemm", 'computes_in = "fp88"', 'did you mean "fp8"?'),
+        (
+            "gemm",
+            "compute_eficiency = 0.5",
+            'no constant of this operator; did you mean "compute_efficiency"?',
+        ),
+        ("gemm", "step_s = 0.5", "no constant of this operator"),
+        ("gem", "t0_s = 1e-6", 'no operator; did you mean "gemm"?'),
+        ("prefill_mla", "slow_head_dims = 64", "a list of whole numbers"),
+        ("prefill_mla", 'slow_head_dims = ["64"]', "a list of whole numbers"),
+        ("all_reduce", "one_shot = 1", "must be true or false, not 1"),
+        ("dispatch_low_latency", "leaf_nodes = 1.5", "must be a whole number"),
+        ("combine_low_latency", "sms = 0", "must be greater than 0"),
+    ],
+)
+def test_a_constant_that_cannot_be_names_its_place(
+    load: Load, tmp_path: Path, table: str, line: str, reason: str
+) -> None:
+    (tmp_path / "mine.toml").write_text(f'name = "mine"\n[{table}.bfloat16]\n{line}\n')
+    with pytest.raises(ProblemError) as caught:
+        load('gpu = "h100-sxm"\ncalibration = "mine.toml"')
+    (fault,) = caught.value.faults
+    name = line.partition(" ")[0]
+    where = (f"{table}.bfloat16.{name}", 3) if table != "gem" else ("gem", 2)
+    assert (fault.key, fault.line) == where
+    assert fault.file == str(tmp_path / "mine.toml")
+    assert reason in fault.message
+
+
+def test_all_impossible_constants_are_told_at_once(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[gemm.bfloat16]\nt0_s = -1\n[experts.fp8]\nwaves = -1\n")
+    with pytest.raises(ProblemError) as caught:
+        load('gpu = "h100-sxm"\ncalibration = "mine.toml"')
+    assert [fault.key for fault in caught.value.faults] == ["gemm.bfloat16.t0_s", "experts.fp8.waves"]
+
+
+CLASSES: dict[str, Any] = {
+    "gemm": GemmConstants,
+    "experts": ExpertConstants,
+    "prefill_": PrefillAttentionConstants,
+    "decode_": DecodeAttentionConstants,
+    "elementwise": ElementwiseConstants,
+    "all_": CollectiveConstants,
+    "reduce_scatter": CollectiveConstants,
+    "dispatch_": ExchangeConstants,
+    "combine_": ExchangeConstants,
+}
+
+
+@pytest.mark.parametrize("operator", CONSTANTS)
+def test_the_constants_are_those_of_the_operators(operator: str) -> None:
+    known = fields(CLASSES[operator])
+    assert CONSTANTS[operator] == tuple(field.name for field in known)
+    kinds = get_type_hints(CLASSES[operator])
+    for field in known:
+        name, kind = field.name, kinds[field.name]
+        assert (kind is bool) == (name in FLAGS)
+        assert (kind is int) == (name in WHOLE)
+        assert name not in CHOICES or get_args(kind) == CHOICES[name]
+        assert (field.default == math.inf) <= (name in MAY_BE_INFINITE)
+        assert field.default != 0 or not name.endswith("efficiency") or name in MAY_BE_ZERO
+
+
+@pytest.mark.parametrize("name", calibration_names())
+def test_the_catalog_keeps_its_own_rules(name: str) -> None:
+    tables = constants_in(load_calibration(name))
+    assert tables
+    assert list(constant_faults(Document(name, tables, {}), tables)) == []
 
 
 def test_an_unknown_backend(load: Load) -> None:
