@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from autoparallel.domain.dtypes import DTYPES
 from autoparallel.domain.model import DENSE, FULL, LINEAR, SPARSE, Model
+from autoparallel.errors import Fault, ProblemError
 from autoparallel.performance.attention_weights import (
     attention_projections,
     attention_shape,
@@ -146,12 +147,24 @@ def expert_scale(model: Model) -> float:
     """Factor on the experts' weight bytes and FLOPs (in a dense model the FFN's).
 
     It makes the count the declared one; 1 with ``parameter_basis = "derived"``.
+
+    Raises
+    ------
+    ProblemError
+        What is not scaled has as many weights as were declared, or more.
     """
     if model.parameter_basis != "declared" or model.declared_parameters is None:
         return 1.0
     part = parameters_by_part(model)
     rest = _outside_ffn(model) + part.embedding + part.head
-    return max(model.declared_parameters - rest, 0.0) / _scaled_ffn(model)
+    if model.declared_parameters <= rest:
+        scaled = "experts" if model.is_moe else "FFN"
+        message = (
+            f"{model.declared_parameters:,.0f} leave nothing for the {scaled}: embedding, attention and all "
+            f'else have {rest:,} weights; declare more than that, or set parameter_basis = "derived"'
+        )
+        raise ProblemError([Fault(message, key="model.declared_parameters")])
+    return (model.declared_parameters - rest) / _scaled_ffn(model)
 
 
 def kv_bytes_per_token_and_layer(model: Model, layer_type: str = FULL) -> float:

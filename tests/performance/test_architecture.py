@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autoparallel.domain.model import FULL, SLIDING, Model
+from autoparallel.errors import ProblemError
 from autoparallel.performance.architecture import (
     active_parameters,
     derived_parameters,
@@ -18,6 +19,7 @@ from autoparallel.performance.architecture import (
     layer_counts,
     parameters_by_part,
 )
+from autoparallel.performance.machine import Machine
 from autoparallel.problem_file import load_problem
 
 # Attention 64 (8 + 2 x 4) 16 + 8 x 16 x 64 = 24,576; experts 8 x 3 x 64 x 96 = 147,456; router 512;
@@ -111,6 +113,20 @@ def test_declared_count_scales_experts_alone(problems: Any) -> None:
     assert expert_scale(model) == pytest.approx(3.0)
     assert derived_parameters(model) == TOTAL
     assert expert_scale(problems.make(declared_parameters=2e6).model) == 1.0
+
+
+@pytest.mark.parametrize("declared", [1.0, 228_928.0])
+def test_a_declared_count_that_leaves_no_experts_is_refused(problems: Any, declared: float) -> None:
+    # 818,752 weights less 589,824 of the experts.
+    problem = problems.make(declared_parameters=declared, parameter_basis="declared")
+    for refused in (lambda: expert_scale(problem.model), lambda: Machine(problem)):
+        with pytest.raises(ProblemError, match="all else have 228,928 weights; declare more") as caught:
+            refused()
+        assert caught.value.faults[0].key == "model.declared_parameters"
+    dense = problems.dense(declared_parameters=1.0, parameter_basis="declared").model
+    with pytest.raises(ProblemError, match="leave nothing for the FFN"):
+        expert_scale(dense)
+    assert expert_scale(problems.make(declared_parameters=declared).model) == 1.0
 
 
 def test_declared_count_scales_the_ffn_of_a_dense_model(problems: Any) -> None:
