@@ -16,7 +16,7 @@ from autoparallel.pareto import Objectives, preference_key
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
-from autoparallel.solver.bounds import Bounds, bounds_of
+from autoparallel.solver.bounds import Bounds, attention_bounds, bounds_of, expert_bounds
 from autoparallel.solver.candidates import (
     AttentionCandidates,
     Candidates,
@@ -26,7 +26,7 @@ from autoparallel.solver.candidates import (
 )
 from autoparallel.solver.dominance import without_dominated
 from autoparallel.solver.landscape import count_layouts
-from autoparallel.solver.layout_model import LayoutModel
+from autoparallel.solver.layout_model import LayoutModel, Variables
 from autoparallel.solver.rules import (
     LIMITS,
     STRUCTURE,
@@ -115,7 +115,7 @@ class FrontSolver:
         return without_dominated(Tables(self.machine, narrowed, batch, microbatch))
 
     def possible(self, bounds: Bounds, incumbents: Sequence[Objectives] = ()) -> npt.NDArray[np.bool_]:
-        """Numbers of stages (rows) and stage sizes (columns) that bounds do not rule out."""
+        """Where bounds rule out neither by a limit nor as no better than another plan."""
         live: npt.NDArray[np.bool_] = bounds.gpus <= self.problem.max_gpus
         for rule in LIMITS:
             live &= rule.within_reach(self.problem, bounds)
@@ -145,6 +145,14 @@ class FrontSolver:
         return Facts(self.problem, layout, batch, microbatch, values)
 
 
+class _Part(NamedTuple):
+    """The candidates of one part, their bounds, and which are left, by number of stages."""
+
+    choice: Variables
+    bounds: Bounds
+    live: npt.NDArray[np.bool_]
+
+
 class _Pair:
     """One model, solved until nothing new is left."""
 
@@ -158,7 +166,15 @@ class _Pair:
         rules: tuple[StructureRule | LimitRule, ...] = (*STRUCTURE, *LIMITS)
         for rule in rules:
             rule.constrain(self.model, enforced)
-        self.live = np.ones((len(self.model.bounds.pp), len(self.model.bounds.sizes)), dtype=bool)
+        self.parts = tuple(
+            _Part(choice, bounds, np.ones(bounds.gpus.shape, dtype=bool))
+            for choice, bounds in (
+                (self.model.attention, attention_bounds(tables)),
+                (self.model.experts, expert_bounds(tables)),
+            )
+        )
+        for part in self.parts:
+            self.model.at_least(part.choice, part.bounds)
         # Any objective that grows with each of the three ends on a non-dominated plan.
         self.model.cp.minimize(self.model.gpu_time + self.model.ttft + self.model.gpus)
 
@@ -191,11 +207,12 @@ class _Pair:
         return PairFront(tuple(points), tuple(solves), self.spanned, False, complete, rounding)
 
     def _prune(self, others: Sequence[Objectives]) -> None:
-        """Forbid the numbers of stages and stage sizes whose bounds the others dominate."""
-        possible = self.solver.possible(self.model.bounds, others)
-        for row, column in zip(*np.nonzero(self.live & ~possible), strict=True):
-            self.model.forbid_shape(int(row), int(column))
-        self.live &= possible
+        """Forbid candidates, by number of stages, whose bounds miss a limit or are no better than others."""
+        for part in self.parts:
+            lost = part.live & ~self.solver.possible(part.bounds, others)
+            for row in np.flatnonzero(lost.any(axis=1)):
+                self.model.never_together(int(row), part.choice, lost[row])
+            part.live[lost] = False
 
     def _exclude(self, other: Objectives) -> None:
         """Only plans that beat ``other`` in something by more than rounding."""
@@ -257,8 +274,7 @@ class _Pair:
 def new_solver(seed: int) -> cp_model.CpSolver:
     """A solver that gives the same answer every time.
 
-    Presolve stays off: on these models it takes longer than the search, and that of ortools 9.15 was
-    seen to cut off the optimum (tests/solver/test_front.py compares with brute force).
+    Presolve and probing stay off: on these models they take longer than the search.
     """
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -266,8 +282,10 @@ def new_solver(seed: int) -> cp_model.CpSolver:
     # Its own handler would end the solve early on Ctrl-C and leave the answer unproven.
     solver.parameters.catch_sigint_signal = False
     solver.parameters.cp_model_presolve = False
-    # Most of the time of a solve went into probing, which finds nothing that the bounds have not said.
     solver.parameters.cp_model_probing_level = 0
+    # Unsound in ortools 9.15: with it on, optima were cut off and feasible models called infeasible
+    # (tests/solver/test_solver_settings.py keeps an example).
+    solver.parameters.auto_detect_greater_than_at_least_one_of = False
     solver.parameters.linearization_level = 0
     return solver
 

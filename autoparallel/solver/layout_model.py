@@ -17,7 +17,7 @@ from ortools.sat.python import cp_model
 
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.stages import Stage
-from autoparallel.solver.bounds import bounds_of
+from autoparallel.solver.bounds import Bounds
 from autoparallel.solver.candidates import AttentionCandidates, Candidates, ExpertCandidates
 from autoparallel.solver.tables import PhaseTable, Tables
 
@@ -27,6 +27,8 @@ LONGEST_HORIZON, LARGEST_SUM = 1 << 48, 1 << 60
 FINEST_STEP = 1000
 # Integer unit of memory. [bytes]
 MEMORY_UNIT = 1024.0
+# Limits are raised by more than the order of floating-point sums makes of a plan that meets them exactly.
+ROOM = 1.0 + 1e-12
 # Bounds are lowered by more than all rounding, so that they stay below every rounded time.
 BOUND_MARGIN = 1.0 - 1e-6
 
@@ -62,8 +64,6 @@ class LayoutModel:
         self.batch, self.microbatch = batch, microbatch
         self.candidates: Candidates = tables.candidates
         self.cp = cp_model.CpModel()
-        self.bounds = bounds_of(tables)
-        self._is_size: Variables = []
         self._conjunctions: dict[tuple[int, ...], cp_model.IntVar] = {}
         self.attention = self._choice("attention", len(self.candidates.attention.tp))
         self.experts = self._choice("experts", len(self.candidates.experts.ep))
@@ -90,11 +90,7 @@ class LayoutModel:
         return self.cp.add(expression)
 
     def all_of(self, *literals: cp_model.IntVar) -> cp_model.IntVar:
-        """A literal that is true where all of ``literals`` are.
-
-        Linear constraints are enforced by one literal only: with several, ortools 9.15 was seen to
-        return wrong optima.
-        """
+        """A literal that is true where all of ``literals`` are, one and the same for the same literals."""
         if len(literals) == 1:
             return literals[0]
         key = tuple(literal.index for literal in literals)
@@ -114,9 +110,17 @@ class LayoutModel:
         if variables:
             self.cp.add(total(variables) == 0).only_enforce_if(enforced)
 
-    def forbid_shape(self, row: int, column: int) -> None:
-        """No layout of this number of stages (row of the bounds) and stage size (column)."""
-        self.cp.add_bool_or(self.pp[row].negated(), self._is_size[column].negated())
+    def never_together(self, stages: int, choice: Variables, refused: npt.NDArray[np.bool_]) -> None:
+        """No refused candidate with the number of stages at this index."""
+        literals = [choice[index].negated() for index in np.flatnonzero(refused)]
+        self.cp.add_bool_and(literals).only_enforce_if(self.pp[stages])
+
+    def at_least(self, choice: Variables, bounds: Bounds) -> None:
+        """Times by candidate; the tables imply them, and they spare the search the proof."""
+        for time, seconds in ((self.ttft, bounds.ttft_s), (self.run, bounds.run_s)):
+            least = np.minimum(seconds * (BOUND_MARGIN / self.tick_s), float(self.horizon))
+            for chosen, ticks in zip(self.pp, least, strict=True):
+                self.cp.add(time >= weighted(choice, ticks)).only_enforce_if(chosen)
 
     def groups(
         self, choice: Variables, candidates: AttentionCandidates | ExpertCandidates
@@ -129,7 +133,7 @@ class LayoutModel:
 
     def ticks(self, seconds: float) -> int:
         """A limit in ticks, rounded up: a time that was rounded down is never refused wrongly."""
-        return min(math.ceil(min(seconds / self.tick_s, self.horizon)), self.horizon)
+        return min(math.ceil(min(seconds / self.tick_s * ROOM, self.horizon)), self.horizon)
 
     def limit_per_gpus(self, time: cp_model.IntVar, gpu_seconds: float, enforced: cp_model.IntVar) -> None:
         """``time * gpus <= gpu_seconds``: a bound on the time for every number of GPUs."""
@@ -144,7 +148,7 @@ class LayoutModel:
 
     def limit_memory(self, limit_bytes: float, enforced: cp_model.IntVar) -> None:
         """Every GPU of every stage holds at most ``limit_bytes``."""
-        room = limit_bytes - self.problem.hardware.reserved_gb * 1e9
+        room = limit_bytes * ROOM - self.problem.hardware.reserved_gb * 1e9
         buffers = np.floor(self.tables.dispatch_buffers() / MEMORY_UNIT)
         sent = self.cp.new_int_var(0, int(buffers.max(initial=0.0)), "dispatch buffers")
         self.cp.add(sent >= weighted(self.experts, buffers)).only_enforce_if(self.dispatched)
@@ -315,24 +319,16 @@ class LayoutModel:
         """GPUs times run time, whose inverse is the throughput per GPU."""
         replicas, largest = self.candidates.replicas, self.largest
         gpu_time = self.cp.new_int_var(0, self.horizon * largest, "gpu time")
-        bounds, attention = self.bounds, self.candidates.attention.gpus_per_stage
-        for column, size in enumerate(bounds.sizes):
+        attention = self.candidates.attention.gpus_per_stage
+        for size in np.unique(attention):
             members = [self.attention[i] for i in np.flatnonzero(attention == size)]
             is_size = self.cp.new_bool_var(f"{size} gpus a stage")
             self.cp.add(total(members) == is_size)
-            self._is_size.append(is_size)
-            for row, (stages, chosen) in enumerate(zip(self.candidates.pp, self.pp, strict=True)):
+            for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
                 gpus = int(size * stages) * replicas
                 if gpus > largest:
                     self.cp.add_bool_or(is_size.negated(), chosen.negated())
-                    continue
-                least_run, least_ttft = (
-                    int(seconds[row, column] * BOUND_MARGIN / self.tick_s)
-                    for seconds in (bounds.run_s, bounds.ttft_s)
-                )
-                both = self.all_of(is_size, chosen)
-                self.cp.add(gpu_time >= gpus * self.run).only_enforce_if(both)
-                # Implied by the tables; they spare the search the proof.
-                self.cp.add(gpu_time >= gpus * least_run).only_enforce_if(both)
-                self.cp.add(self.ttft >= least_ttft).only_enforce_if(both)
+                else:
+                    both = self.all_of(is_size, chosen)
+                    self.cp.add(gpu_time >= gpus * self.run).only_enforce_if(both)
         return gpu_time

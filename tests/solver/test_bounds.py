@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from autoparallel.domain import Problem, Requirements
 from autoparallel.pareto import preference_key
+from autoparallel.performance.degrees import SP_KIND_NAMES
 from autoparallel.performance.machine import Machine
-from autoparallel.solver.bounds import bounds_of
+from autoparallel.solver.bounds import Bounds, attention_bounds, bounds_of, expert_bounds
 from autoparallel.solver.candidates import candidates_for, layouts_spanned
 from autoparallel.solver.dominance import without_dominated
 from autoparallel.solver.front import FrontSolver
@@ -30,10 +31,28 @@ def some_pair(problem: Problem, share: float) -> tuple[int, int]:
     return pairs[min(int(share * len(pairs)), len(pairs) - 1)]
 
 
-@settings(max_examples=60)
+def columns_of(by: str, layouts: Any, tables: Tables, bounds: Bounds) -> list[int]:
+    """The columns of bounds that layouts belong to."""
+    if by == "size":
+        return [bounds.sizes.tolist().index(layout.gpus_per_stage) for layout in layouts]
+    if by == "attention":
+        rows = np.stack(tables.candidates.attention, axis=1).tolist()
+        return [
+            rows.index([layout.tp, layout.sp, SP_KIND_NAMES.index(layout.sp_kind), layout.dp])
+            for layout in layouts
+        ]
+    rows = np.stack(tables.candidates.experts, axis=1).tolist()
+    return [rows.index([layout.ep, layout.etp, layout.edp]) for layout in layouts]
+
+
+BOUNDS = {"size": bounds_of, "attention": attention_bounds, "experts": expert_bounds}
+
+
+@pytest.mark.parametrize("by", BOUNDS)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 1))
 def test_bounds_are_no_higher_than_the_best_layout_of_their_cell(
-    random_problem: Any, seed: int, share: float
+    random_problem: Any, by: str, seed: int, share: float
 ) -> None:
     problem = random_problem(seed)
     pair = some_pair(problem, share)
@@ -41,11 +60,12 @@ def test_bounds_are_no_higher_than_the_best_layout_of_their_cell(
     around = landscape(machine, [pair])
     if not len(around.table.tp):
         return
-    bounds = bounds_of(Tables(machine, candidates_for(problem, *pair), *pair))
-    table, values = around.table, around.values
-    sizes = table.tp * table.dp * np.where(table.sp_kind >= 2, table.sp, 1.0)
-    row = np.searchsorted(bounds.pp, table.pp)
-    column = np.searchsorted(bounds.sizes, sizes)
+    tables = Tables(machine, candidates_for(problem, *pair), *pair)
+    bounds = BOUNDS[by](tables)
+    values = around.values
+    row = np.searchsorted(bounds.pp, around.table.pp)
+    layouts = [around.table.layout(index) for index in range(len(around.table.tp))]
+    column = np.array(columns_of(by, layouts, tables, bounds))
     np.testing.assert_array_equal(bounds.gpus[row, column], values.gpus)
     for name in ("ttft_s", "prefill_s", "run_s", "memory_bytes"):
         assert (getattr(bounds, name)[row, column] <= getattr(values, name) * (1 + ULPS)).all(), name

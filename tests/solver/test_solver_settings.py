@@ -1,0 +1,46 @@
+"""The settings of CP-SAT: a fault of ortools 9.15 that they keep out, and reproducible solves."""
+
+from __future__ import annotations
+
+from ortools.sat.python import cp_model
+
+from autoparallel.solver.front import new_solver
+
+
+def feasible_model() -> cp_model.CpModel:
+    """Exactly one of four numbers of stages; GPUs and time follow from it. Solved by any of the four.
+
+    With ``auto_detect_greater_than_at_least_one_of`` ortools 9.15 calls models of this form infeasible,
+    whatever it does before the search.
+    """
+    model = cp_model.CpModel()
+    attention, experts = model.new_bool_var("attention"), model.new_bool_var("experts")
+    stages = [model.new_bool_var(f"pp {index}") for index in range(4)]
+    gpus, run = model.new_int_var(1, 64, "gpus"), model.new_int_var(0, 1 << 48, "run")
+    always = model.new_constant(1)
+    model.add_exactly_one(stages)
+    for index, chosen in enumerate(stages):
+        model.add(gpus == (8 << index) * attention).only_enforce_if(chosen)
+    model.add(experts >= attention).only_enforce_if(always)
+    for chosen, ticks in zip(
+        stages, (269287291839330, 137577148434308, 71724416605438, 38801761440162), strict=True
+    ):
+        model.add(run >= ticks * experts).only_enforce_if(chosen)
+    return model
+
+
+def test_a_feasible_model_is_found_feasible() -> None:
+    solver = new_solver(0)
+    assert solver.solve(feasible_model()) == cp_model.OPTIMAL
+
+
+def test_what_the_settings_are_for() -> None:
+    """Fails once ortools is mended: then the setting may go."""
+    solver = new_solver(0)
+    solver.parameters.auto_detect_greater_than_at_least_one_of = True
+    assert solver.solve(feasible_model()) == cp_model.INFEASIBLE
+
+
+def test_the_seed_reaches_the_solver() -> None:
+    assert [new_solver(seed).parameters.random_seed for seed in (0, 7)] == [0, 7]
+    assert new_solver(0).parameters.num_workers == 1
