@@ -177,7 +177,7 @@ class _Least:
         for pp in self.pp:
             stages = self.tables.memory(int(pp))
             rows.append(np.max([self._least(s.attention_with_block, s.experts) for s in stages], axis=0))
-        return np.array(rows) + self.tables.machine.hardware.reserved_gb * 1e9
+        return np.asarray(rows, dtype=np.float64) + self.tables.machine.hardware.reserved_gb * 1e9
 
 
 class _Groups(NamedTuple):

@@ -12,7 +12,7 @@ from ortools.sat.python import cp_model
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.result import Solve
-from autoparallel.pareto import Objectives, preference_key
+from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
@@ -38,6 +38,9 @@ from autoparallel.solver.rules import (
 )
 from autoparallel.solver.tables import Tables
 
+# Deterministic time, about as many seconds, after which a solve tries another search, and gives up; solves
+# take hundredths of one.
+FIRST_PATIENCE, LAST_PATIENCE = 1.0, 30.0
 # How a solve may end; anything else is a fault of the model, never an answer.
 ENDS = ("OPTIMAL", "FEASIBLE", "INFEASIBLE", "UNKNOWN")
 
@@ -204,7 +207,10 @@ class _Pair:
                 break
             self._exclude(objectives)
             self._prune([objectives])
-        return PairFront(tuple(points), tuple(solves), self.spanned, False, complete, rounding)
+        # A plan of a solve without a proof may be beaten by one of a later solve.
+        stays = non_dominated([point.objectives for point in points])
+        kept = tuple(point for point, keep in zip(points, stays, strict=True) if keep)
+        return PairFront(kept, tuple(solves), self.spanned, False, complete, rounding)
 
     def _prune(self, others: Sequence[Objectives]) -> None:
         """Forbid candidates, by number of stages, whose bounds miss a limit or are no better than others."""
@@ -237,6 +243,9 @@ class _Pair:
         started = time.perf_counter()
         solver = new_solver(self.solver.seed)
         status = solver.status_name(solver.solve(self.model.cp))
+        if status in ("FEASIBLE", "UNKNOWN"):
+            solver = patient_solver(self.solver.seed)
+            status = solver.status_name(solver.solve(self.model.cp))
         if status not in ENDS:
             raise RuntimeError(f"the solver ended with {status}: {self.model.cp.validate()}")
         found = status in ("OPTIMAL", "FEASIBLE")
@@ -287,6 +296,19 @@ def new_solver(seed: int) -> cp_model.CpSolver:
     # (tests/solver/test_solver_settings.py keeps an example).
     solver.parameters.auto_detect_greater_than_at_least_one_of = False
     solver.parameters.linearization_level = 0
+    solver.parameters.max_deterministic_time = FIRST_PATIENCE
+    return solver
+
+
+def patient_solver(seed: int) -> cp_model.CpSolver:
+    """A solver for what the first one, several times faster on most models, did not end.
+
+    It raises the bound until a layout meets it: closing in from above may go down one tick at a time.
+    A solve that takes even longer ends without a proof, and the answer says so.
+    """
+    solver = new_solver(seed)
+    solver.parameters.optimize_with_lb_tree_search = True
+    solver.parameters.max_deterministic_time = LAST_PATIENCE
     return solver
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from ortools.sat.python import cp_model
 
-from autoparallel.solver.front import new_solver
+from autoparallel.domain import Problem
+from autoparallel.performance.machine import Machine
+from autoparallel.solver import front
+from autoparallel.solver.front import FrontSolver, new_solver
 
 
 def feasible_model() -> cp_model.CpModel:
@@ -44,3 +48,24 @@ def test_what_the_settings_are_for() -> None:
 def test_the_seed_reaches_the_solver() -> None:
     assert [new_solver(seed).parameters.random_seed for seed in (0, 7)] == [0, 7]
     assert new_solver(0).parameters.num_workers == 1
+
+
+@pytest.mark.parametrize("pair", [(128, 128), (64, 16)])
+def test_an_impatient_solver_hands_over_to_a_patient_one(
+    moe10b: Problem, monkeypatch: pytest.MonkeyPatch, pair: tuple[int, int]
+) -> None:
+    proven = FrontSolver(Machine(moe10b)).solve(*pair)
+    monkeypatch.setattr(front, "FIRST_PATIENCE", 1e-6)
+    again = FrontSolver(Machine(moe10b)).solve(*pair)
+    assert again.complete
+    assert {point.objectives for point in again.points} == {point.objectives for point in proven.points}
+
+
+def test_without_any_patience_the_front_is_not_called_complete(
+    moe10b: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "FIRST_PATIENCE", 1e-9)
+    monkeypatch.setattr(front, "LAST_PATIENCE", 1e-9)
+    found = FrontSolver(Machine(moe10b)).solve(128, 128)
+    assert not found.complete
+    assert found.solves[-1].status == "UNKNOWN"
