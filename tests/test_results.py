@@ -37,11 +37,16 @@ def assert_same(found: Any, reference: Any, where: str = "") -> None:
         assert found == reference, where
 
 
+def number(cell: str) -> float | str:
+    """A cell as a number, where it is one."""
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
 def rows(text: str) -> list[dict[str, Any]]:
-    return [
-        {name: float(cell) if cell.replace(".", "").isdigit() else cell for name, cell in row.items()}
-        for row in csv.DictReader(io.StringIO(text))
-    ]
+    return [{name: number(cell) for name, cell in row.items()} for row in csv.DictReader(io.StringIO(text))]
 
 
 @pytest.mark.parametrize("path", PROBLEMS, ids=lambda path: path.stem)

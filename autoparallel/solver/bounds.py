@@ -106,7 +106,7 @@ def _bounds(tables: Tables, pairs: _Pairs, sizes: Ints) -> Bounds:
     return Bounds(
         candidates.pp,
         sizes,
-        np.outer(candidates.pp, sizes) * float(candidates.replicas),
+        np.outer(candidates.pp, sizes).astype(np.float64) * candidates.replicas,
         ttft_s,
         prefill_s,
         step_s,
