@@ -15,7 +15,7 @@ from autoparallel.performance.gpu_time import (
 )
 
 # What GPUs do when no operator runs on them: in a pipeline they wait for each other.
-WAITING_OF_STAGES = "waiting of pipeline stages"
+WAITING_OF_STAGES = "waiting (bubbles, slower stages, empty slots)"
 PHASES = (PREFILL, DECODE)
 COMPUTE = "compute"
 # Differences below this share of a run come from the order of sums.
