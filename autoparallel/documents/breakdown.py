@@ -10,7 +10,7 @@ from autoparallel.performance.gpu_time import (
     DECODE,
     PREFILL,
     WAITING,
-    gpu_seconds_by_spending,
+    extra_spending,
     gpu_seconds_per_request,
 )
 
@@ -71,8 +71,7 @@ def largest_difference(plan: Plan, other: Plan) -> tuple[str, str, float] | None
 
     In GPU-seconds, positive where the other spends more; waiting of pipeline stages counts too.
     """
-    mine, theirs = gpu_seconds_by_spending(plan), gpu_seconds_by_spending(other)
-    more = {item: theirs.get(item, 0.0) - mine.get(item, 0.0) for item in {*mine, *theirs}}
+    more = extra_spending(plan, other)
     item = max(sorted(more), key=lambda key: abs(more[key]), default=None)
     if item is None or abs(more[item]) < NEGLIGIBLE * gpu_seconds_per_request(plan):
         return None

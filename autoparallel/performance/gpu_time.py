@@ -51,9 +51,14 @@ def gpu_seconds_by_spending(plan: Plan) -> dict[Spending, float]:
     return dict(spent)
 
 
+def extra_spending(plan: Plan, other: Plan) -> dict[Spending, float]:
+    """What a request of the other plan spends more than one of this, negative where less. [GPU s]"""
+    mine, theirs = gpu_seconds_by_spending(plan), gpu_seconds_by_spending(other)
+    return {item: theirs.get(item, 0.0) - mine.get(item, 0.0) for item in {*mine, *theirs}}
+
+
 def dearest(plan: Plan, other: Plan) -> tuple[Spending, float] | None:
     """On what a request of the other plan spends most more than one of this, and how much. [GPU s]"""
-    mine, theirs = gpu_seconds_by_spending(plan), gpu_seconds_by_spending(other)
-    more = {item: theirs.get(item, 0.0) - mine.get(item, 0.0) for item in {*mine, *theirs}}
+    more = extra_spending(plan, other)
     item = max(sorted(more), key=lambda key: more[key], default=None)
     return (item, more[item]) if item is not None and more[item] > 0 else None
