@@ -34,8 +34,9 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY_IMPORTER = {"ortools": "solver", "optuna": "tuning", "plotly": "report"}
-# The public face, autoparallel/__init__.py, stands above all layers.
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+# The public faces, of the library and of `python -m autoparallel`, stand above all layers.
+FACES = [PACKAGE / "__init__.py", PACKAGE / "__main__.py"]
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path not in FACES)
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

@@ -4,43 +4,49 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from typing import Any
 
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.workload import Workload
+
+# Where a number comes from, and what only a benchmark asks for, changes no answer.
+SILENT = ("sources", "l2_cache_mb")
 
 
 def fingerprint(problem: Problem) -> str:
     """Return the SHA-256 of the problem's canonical JSON, as 64 hexadecimal digits.
 
     File name, comments, order of keys, warnings and sources do not count; everything that can change
-    an answer does. Constants of kernels may be infinite.
+    an answer does. What is left at its default says nothing, so that a new field leaves the hash of every
+    problem without it as it was. Constants of kernels may be infinite.
     """
     content = {
-        "model": asdict(problem.model),
-        "hardware": {
-            key: value
-            for key, value in asdict(problem.hardware).items()
-            if key not in ("sources", "l2_cache_mb")
-        },
-        "workload": _workload(problem.workload),
-        "requirements": asdict(problem.requirements),
-        "search": asdict(problem.search),
+        name: _said(getattr(problem, name))
+        for name in ("model", "hardware", "workload", "requirements", "search")
     }
     if problem.engine is not None:
-        content["engine"] = {"name": problem.engine, **asdict(problem.engine_options)}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
+        content["engine"] = {"name": problem.engine, **_said(problem.engine_options)}
+    text = json.dumps(content, sort_keys=True, default=dict, separators=(",", ":"), allow_nan=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _workload(workload: Workload) -> dict[str, Any]:
-    """What a workload says; what came later and says nothing leaves older fingerprints as they were."""
-    content = asdict(workload)
-    for name in ("request_rate_per_s", "arrivals", "trace", "cached_share"):
-        if content[name] == Workload.__dataclass_fields__[name].default:
-            del content[name]
-    for lengths in (content["prompt_tokens"], content["output_tokens"]):
-        if not lengths["points"]:
-            del lengths["points"], lengths["average"]
-    return content
+def _said(section: Any) -> dict[str, Any]:
+    """The fields of a section, and of those inside it, that differ from their defaults."""
+    said = {}
+    for field in fields(section):
+        value = getattr(section, field.name)
+        if field.name not in SILENT and value != _default(field):
+            said[field.name] = _said(value) if is_dataclass(value) else _plain(value)
+    return said
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _default(field: Field[Any]) -> Any:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return field.default

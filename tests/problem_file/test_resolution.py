@@ -194,3 +194,10 @@ def test_a_topology_belongs_to_its_link(small_problem: str, write: Write, link: 
     other = "scale_out" if link == "scale_up" else "scale_up"
     problem = load_problem(write(small_problem), [f'hardware.{other}.topology="{topology}"'])
     assert getattr(problem.hardware, other).topology == topology
+
+
+def test_a_default_that_is_written_out_says_nothing(small_problem: str, write: Write) -> None:
+    first = load_problem(write(small_problem)).fingerprint
+    assert load_problem(write(small_problem), ["search.max_gpus=1024"]).fingerprint == first
+    assert load_problem(write(small_problem), ["workload.expert_imbalance=1.0"]).fingerprint == first
+    assert load_problem(write(small_problem), ["search.max_gpus=1023"]).fingerprint != first
