@@ -19,6 +19,7 @@ The layers, each importing only from those below it::
     problem_file                 TOML and config.json -> domain, every fault with its place
     catalog                      GPUs, models, engines, calibrations: data, each number with its source
     domain                       what the program talks about
+    staging                      files that appear whole or not at all
     errors                       what can go wrong
 
 Examples

@@ -1,19 +1,11 @@
-"""The folder that a search leaves: plan.json, problem.json, front.csv, proof.json and report.html.
-
-A folder is written whole or not at all: its files are made in a hidden folder beside or inside it and
-renamed into place at the end.
-"""
+"""The folder that a search leaves: plan.json, problem.json, front.csv, proof.json and report.html."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +14,15 @@ from autoparallel.domain.plan import SCHEMA, Memory, Metrics, Operation, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
 from autoparallel.domain.search_space import SP_KINDS
-from autoparallel.errors import Fault, OutputError, ProblemError
+from autoparallel.errors import Fault, ProblemError
 from autoparallel.problem_file.resolved import read_resolved, resolved_document
 
 PROOF_SCHEMA = "autoparallel.proof/1"
 PLAN_FILE = "plan.json"
 PROBLEM_FILE = "problem.json"
+# What other commands make of the plan, in the same folder.
+DOCUMENT_FILE, DOCUMENT_PAGE, EXPORT_FOLDER = "deployment-plan.md", "deployment-plan.html", "export"
+MADE_OF_THE_PLAN = (DOCUMENT_FILE, DOCUMENT_PAGE, EXPORT_FOLDER)
 # Larger than any time, rate or size, small enough for sums and ratios.
 _LARGEST = 1e30
 # A file that is wrong throughout says so in so many faults.
@@ -74,115 +69,6 @@ def result_files(result: SearchResult) -> dict[str, str]:
         PROBLEM_FILE: json_text(resolved_document(result.problem)),
         PLAN_FILE: json_text(plan_document(result)),
     }
-
-
-@dataclass
-class Staging:
-    """Files on their way into a results folder."""
-
-    target: Path
-    folder: Path
-    names: list[str] = field(default_factory=list)
-
-    def write(self, files: Mapping[str, str]) -> None:
-        """Write files under their names into the staging folder.
-
-        Raises
-        ------
-        OutputError
-            The disk is full or the folder cannot be written any more.
-        """
-        for name, text in files.items():
-            try:
-                (self.folder / name).write_text(text, encoding="utf-8", newline="\n")
-            except OSError as error:
-                raise _cannot_write(self.folder / name, error) from error
-            self.names.append(name)
-
-    def publish(self) -> None:
-        """Rename what was written into place; the plan comes last, so that it never runs ahead."""
-        if self.folder.parent == self.target:
-            for name in self.names:
-                if (self.target / name).is_dir():
-                    raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder")
-            for name in self.names:
-                (self.folder / name).replace(self.target / name)
-        else:
-            self.folder.rename(self.target)
-
-
-@contextmanager
-def staged(target: Path) -> Iterator[Staging]:
-    """Open a results folder for writing before the work starts; publish it where the work succeeds.
-
-    Parameters
-    ----------
-    target : Path
-        The results folder. Where it exists, its other files stay.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be made or written.
-    """
-    target = Path(target)
-    beside = target if target.exists() else target.parent
-    stage = Staging(target, beside / f".{target.name}.{secrets.token_hex(4)}.partial")
-    try:
-        made = _make_parents(beside)
-        stage.folder.mkdir()
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    try:
-        yield stage
-        try:
-            stage.publish()
-        except OSError as error:
-            raise _cannot_write(target, error) from error
-    finally:
-        shutil.rmtree(stage.folder, ignore_errors=True)
-        _remove_empty(made)
-
-
-def write_file(path: Path, text: str, *, overwrite: bool = False) -> None:
-    """Write one file whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        The file exists and must not be overwritten, or its folder cannot be written.
-    """
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists; --force overwrites it")
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path}: {reason}; choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _make_parents(folder: Path) -> list[Path]:
-    """Make a folder and what is missing above it; the ones made, deepest first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error)
-    return OutputError(f"cannot write {path}: {reason}; choose another folder with --out")
 
 
 def read_plan(path: Path) -> Plan:
@@ -266,6 +152,8 @@ def read_plan_data(path: Path) -> dict[str, Any]:
         There is no such file, or its schema is not that of a plan.
     """
     file = plan_path(path)
+    if not file.exists() or file.suffix == ".toml":
+        raise ProblemError([_no_result(path)])
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -298,6 +186,16 @@ def plan_path(path: Path) -> Path:
     """The plan.json that is meant by a results folder or by the file itself."""
     path = Path(path)
     return path / PLAN_FILE if path.is_dir() else path
+
+
+def _no_result(path: Path) -> Fault:
+    """Where a result should be and is not: what makes one."""
+    if Path(path).suffix == ".json":
+        return Fault("there is no such file", file=str(path))
+    if Path(path).is_file():
+        return Fault("is no result: name the folder that a search wrote, or its plan.json", file=str(path))
+    there = "" if Path(path).is_dir() else ": there is no such folder"
+    return Fault(f"no result{there}; autoparallel search PROBLEM --out {path} writes one", file=str(path))
 
 
 def _unreadable(file: Path, error: Exception) -> Fault:

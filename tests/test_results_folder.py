@@ -12,7 +12,8 @@ from autoparallel.domain import Layout, Memory, Metrics, Operation, Plan
 from autoparallel.errors import OutputError, ProblemError
 from autoparallel.problem_file import load_problem
 from autoparallel.problem_file.resolved import resolved_document
-from autoparallel.results_folder import json_text, read_plan, read_problem, staged, write_file
+from autoparallel.results_folder import MADE_OF_THE_PLAN, json_text, read_plan, read_problem
+from autoparallel.staging import staged, write_file
 
 NAMES = ("ttft_s", "tpot_s", "prefill_s", "run_s", "requests_per_s", "prefill_tokens_per_ms_per_gpu",
          "decode_tokens_per_ms_per_gpu", "total_tokens_per_ms_per_gpu", "prefill_mfu", "decode_mfu",
@@ -55,6 +56,44 @@ def test_what_else_is_in_the_folder_stays(tmp_path: Path) -> None:
         assert (tmp_path / "plan.json").read_text() == "old"
     assert tree(tmp_path) == ["notes.txt", "plan.json"]
     assert (tmp_path / "plan.json").read_text() == "new"
+
+
+def test_two_runs_into_one_new_folder_both_succeed(tmp_path: Path) -> None:
+    with staged(tmp_path / "a") as slow, staged(tmp_path / "a") as fast:
+        fast.write({"plan.json": "fast", "proof.json": "fast"})
+        slow.write({"plan.json": "slow", "proof.json": "slow"})
+    assert tree(tmp_path) == ["a", "a/plan.json", "a/proof.json"]
+    assert {(tmp_path / "a" / name).read_text() for name in ("plan.json", "proof.json")} == {"slow"}
+
+
+def test_files_of_an_earlier_run_make_room(tmp_path: Path) -> None:
+    for names in (("one-0.sh", "one-1.sh"), ("one-0.sh",)):
+        with staged(tmp_path) as stage:
+            stage.write(dict.fromkeys(names, "exec"), instead_of=("one-*.sh",))
+        (tmp_path / "mine.sh").write_text("mine")
+    assert tree(tmp_path) == ["mine.sh", "one-0.sh"]
+
+
+def search_again(folder: Path, plan: str) -> Path | None:
+    with staged(folder) as stage:
+        stage.write({"report.html": "new", "plan.json": plan})
+        stage.supersede("plan.json", MADE_OF_THE_PLAN)
+    return stage.superseded
+
+
+def test_what_was_made_of_another_plan_moves_aside_with_it(tmp_path: Path) -> None:
+    assert search_again(tmp_path, "one") is None
+    (tmp_path / "export" / "vllm").mkdir(parents=True)
+    (tmp_path / "deployment-plan.md").write_text("of one")
+    assert search_again(tmp_path, "one") is None
+    assert (tmp_path / "deployment-plan.md").exists()
+    assert search_again(tmp_path, "two") == tmp_path / "superseded"
+    assert tree(tmp_path) == ["plan.json", "report.html", "superseded", *(f"superseded/{name}" for name in
+        ("deployment-plan.md", "export", "export/vllm", "plan.json", "report.html"))]  # fmt: skip
+    assert (tmp_path / "superseded" / "plan.json").read_text() == "one"
+    assert search_again(tmp_path, "three") is None
+    (tmp_path / "export").mkdir()
+    assert search_again(tmp_path, "four") == tmp_path / "superseded-2"
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
@@ -175,8 +214,15 @@ def test_a_plan_without_its_tables_is_no_whole_plan(tmp_path: Path, meets: objec
 
 
 def test_a_missing_or_binary_plan_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match="No such file"):
+    with pytest.raises(ProblemError, match="no such file"):
         read_plan(tmp_path / "none.json")
+    with pytest.raises(ProblemError, match=r"no result; autoparallel search PROBLEM --out .* writes one"):
+        read_plan(tmp_path)
+    with pytest.raises(ProblemError, match="no such folder"):
+        read_plan(tmp_path / "none")
+    (tmp_path / "problem.toml").touch()
+    with pytest.raises(ProblemError, match=r"name the folder .* or its plan\.json"):
+        read_plan(tmp_path / "problem.toml")
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ProblemError, match="UTF-8"):
         read_plan(tmp_path)

@@ -14,10 +14,11 @@ import click
 
 from autoparallel.cli import commands
 from autoparallel.cli.failures import bug_text, error_document, refusal_text
-from autoparallel.errors import AutoparallelError
+from autoparallel.errors import AutoparallelError, OutputError
 
 DEBUG = "AUTOPARALLEL_DEBUG"
-BUG, INTERRUPTED = 70, 130
+# As a shell reports a program that SIGINT or SIGPIPE ended: 128 and the signal.
+BUG, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
 WAS_INTERRUPTED = "\ninterrupted; nothing was written"
 INTERRUPTS: list[int] = []
 
@@ -27,7 +28,8 @@ Example:
 
 \b
 Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 nothing feasible,
-70 a bug in autoparallel, 130 interrupted. AUTOPARALLEL_DEBUG=1 shows the traceback of a bug.
+70 a bug in autoparallel, 130 interrupted, 141 nobody read the answer to its end.
+AUTOPARALLEL_DEBUG=1 shows the traceback of a bug.
 
 \b
 Completion, bash: eval "$(_AUTOPARALLEL_COMPLETE=bash_source autoparallel)"
@@ -46,7 +48,9 @@ class Application(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; whatever fails becomes a message and an exit code."""
         try:
-            return super().invoke(ctx)
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+            return answer
         except click.ClickException as misuse:
             _answer_in_json(ctx, error_document("usage", misuse.format_message()))
             raise
@@ -63,6 +67,8 @@ class Application(click.Group):
         except Exception as error:
             if INTERRUPTS:
                 _leave(WAS_INTERRUPTED, INTERRUPTED)
+            if isinstance(error, OSError) and error.filename is None:
+                _leave_unheard(error)
             if os.environ.get(DEBUG):
                 raise
             message = bug_text(error)
@@ -76,16 +82,30 @@ def _leave(message: str, exit_code: int) -> NoReturn:
 
 
 def _leave_quietly() -> NoReturn:
-    """Nobody reads on: end without the interpreter complaining about what it cannot flush."""
+    """Nobody reads on: end as a program in a pipe does."""
+    _silence()
+    raise click.exceptions.Exit(PIPE_CLOSED) from None
+
+
+def _leave_unheard(error: OSError) -> NoReturn:
+    """A stream that cannot take the answer: no file has a name in the error."""
+    _silence()
+    _leave(f"Error: cannot write the answer: {error.strerror or error}", OutputError.exit_code)
+
+
+def _silence() -> None:
+    """Keep the interpreter from complaining about what it cannot flush at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise click.exceptions.Exit(1) from None
 
 
 def _answer_in_json(ctx: click.Context, document: dict[str, Any]) -> None:
     if ctx.meta["json"]:
         from autoparallel.results_folder import json_text
 
-        click.echo(json_text(document), nl=False)
+        try:
+            click.echo(json_text(document), nl=False)
+        except OSError:
+            _silence()
 
 
 @click.group(

@@ -21,7 +21,13 @@ def answer_console() -> Console:
     """Where tables go; colours only on a terminal, and none with NO_COLOR."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    class AnswerConsole(Console):
+        """A console that leaves a closed pipe to the program: by itself it would end with exit code 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError from None
+
+    return AnswerConsole(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def say(message: str) -> None:

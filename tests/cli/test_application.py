@@ -173,3 +173,29 @@ def test_a_reader_that_leaves_early_is_no_failure() -> None:
     )
     assert len(done.stdout) == 10
     assert done.stderr == ""
+
+
+def program(*args: str) -> list[str]:
+    return [sys.executable, "-c", "from autoparallel.cli import main; main()", *args]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(
+    ("args", "code"), [(["catalog"], 2), (["catalog", "--json"], 2), (["catalog", "h101", "--json"], 2)]
+)
+def test_an_answer_that_cannot_be_written_is_a_message(args: list[str], code: int) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(program(*args), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == code
+    assert "Error: " in done.stderr
+    assert "bug" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("args", [["catalog"], ["schema"]])
+def test_a_closed_pipe_ends_quietly(args: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(program(*args), stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -123,6 +123,14 @@ def test_the_plan_of_a_search(run: Run, problem: str, tmp_path: Path) -> None:
     assert "has changed" in changed.stderr
 
 
+def test_quantities_as_json(run: Run) -> None:
+    for args in (("--json", "--quantities"), ("--quantities", "--json")):
+        document = json.loads(run("check", *args).stdout)
+        assert document["schema"] == "autoparallel.quantities/1"
+        units = {one["quantity"]: one["units"] for one in document["quantities"]}
+        assert "s" in units["ttft"]
+
+
 def test_quantities_are_listed(run: Run) -> None:
     done = run("check", "--quantities")
     assert done.exit_code == 0

@@ -41,7 +41,8 @@ def command(
     from autoparallel.calibration import calibrate
     from autoparallel.calibration.toml_text import calibration_text
     from autoparallel.cli.terminal import progress_bar, say
-    from autoparallel.results_folder import json_text, write_file
+    from autoparallel.results_folder import json_text
+    from autoparallel.staging import write_file
 
     with progress_bar(quiet or as_json) as progress:
         result = calibrate(ops_dir, progress=progress, **chosen)

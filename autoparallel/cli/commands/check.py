@@ -16,6 +16,7 @@ Example:
 Exit codes: 0 no claim fails under any reading, 1 one does or the layout is
 impossible, 2 bad input. Claims that name no number leave the answer open.
 """
+QUANTITIES_SCHEMA = "autoparallel.quantities/1"
 
 
 def _list_quantities(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
@@ -27,9 +28,16 @@ def _list_quantities(ctx: click.Context, _param: click.Parameter, wanted: bool) 
     from autoparallel.cli.tables import table
     from autoparallel.cli.terminal import answer_console
 
-    rows = [(name, ", ".join(units_of(one.dimension)), one.sentence) for name, one in QUANTITIES.items()]
+    rows = [(name, units_of(one.dimension), one.sentence) for name, one in QUANTITIES.items()]
+    if ctx.meta["json"]:
+        from autoparallel.results_folder import json_text
+
+        named = [{"quantity": name, "units": units, "sentence": words} for name, units, words in rows]
+        click.echo(json_text({"schema": QUANTITIES_SCHEMA, "quantities": named}), nl=False)
+        ctx.exit()
     columns = ("quantity", "units", "what it is")
-    answer_console().print(table("Quantities of claims", columns, rows, words=columns[1:]))
+    cells = [(name, ", ".join(units), words) for name, units, words in rows]
+    answer_console().print(table("Quantities of claims", columns, cells, words=columns[1:]))
     ctx.exit()
 
 

@@ -14,7 +14,6 @@ Example:
   autoparallel document results/moe10b --baseline problems/plans/moe10b-original.toml
 """
 DOCUMENT_SCHEMA = "autoparallel.document/1"
-MARKDOWN_FILE, HTML_FILE = "deployment-plan.md", "deployment-plan.html"
 
 
 @click.command("document", epilog=EPILOG, short_help="Write a plan as a deployment document.")
@@ -58,7 +57,8 @@ def command(
     from autoparallel.documents.source import read_source
     from autoparallel.documents.subject import examine
     from autoparallel.documents.writer import write_document
-    from autoparallel.results_folder import plan_path, staged
+    from autoparallel.results_folder import plan_path
+    from autoparallel.staging import staged
 
     source = read_source(result, problem_path)
     baseline = read_baseline(baseline_path, source.problem) if baseline_path else None
@@ -72,15 +72,17 @@ def command(
 
 
 def _files(document: Any, form: str) -> dict[str, str]:
+    from autoparallel.results_folder import DOCUMENT_FILE, DOCUMENT_PAGE
+
     files = {}
     if form in ("html", "all"):
         from autoparallel.documents.page import html
 
-        files[HTML_FILE] = html(document)
+        files[DOCUMENT_PAGE] = html(document)
     if form in ("md", "all"):
         from autoparallel.documents.markdown import markdown
 
-        files[MARKDOWN_FILE] = markdown(document)
+        files[DOCUMENT_FILE] = markdown(document)
     return files
 
 

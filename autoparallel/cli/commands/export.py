@@ -46,11 +46,11 @@ def command(
     can; what other engines can is written all the same.
     """  # noqa: D205
     from autoparallel.problem_file import load_problem
-    from autoparallel.results_folder import json_text, plan_path, read_plan
+    from autoparallel.results_folder import EXPORT_FOLDER, json_text, plan_path, read_plan
 
     plan = read_plan(result)
     problem = load_problem(problem_path) if problem_path else _problem_beside(result)
-    target = out or plan_path(result).parent / "export"
+    target = out or plan_path(result).parent / EXPORT_FOLDER
     chosen = engine or problem.engine or ALL
     answers = [_exported(problem, plan, name, target) for name in (ENGINES if chosen == ALL else (chosen,))]
     if as_json:
@@ -78,7 +78,7 @@ def _exported(problem: Any, plan: Any, engine: str, target: Path) -> tuple[dict[
     """What --json says of one engine, and why it cannot express the plan (empty where it can)."""
     from autoparallel.exporters import exporters
     from autoparallel.exporters.export import InexpressibleError, export
-    from autoparallel.results_folder import staged
+    from autoparallel.staging import staged
 
     try:
         made = export(problem, plan, exporters()[engine])
@@ -86,7 +86,7 @@ def _exported(problem: Any, plan: Any, engine: str, target: Path) -> tuple[dict[
         return _refused(engine, refused), str(refused)
     folder = target / engine
     with staged(folder) as stage:
-        stage.write(made.files)
+        stage.write(made.files, instead_of=("instance-*.node-*.sh",))
     return {
         "engine": engine,
         "version": made.version,

@@ -48,7 +48,8 @@ def command(
     from autoparallel.cli.terminal import say
     from autoparallel.importers.plan import import_plan
     from autoparallel.problem_file import load_problem
-    from autoparallel.results_folder import json_text, write_file
+    from autoparallel.results_folder import json_text
+    from autoparallel.staging import write_file
 
     problem = load_problem(problem_path)
     text = source[0] if len(source) == 1 else shlex.join(source)

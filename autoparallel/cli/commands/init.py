@@ -23,7 +23,8 @@ def command(file: Path, force: bool, as_json: bool) -> None:
     """Write a commented problem file to FILE (default problem.toml; - for stdout)."""
     from autoparallel.cli.terminal import say
     from autoparallel.problem_file import template
-    from autoparallel.results_folder import json_text, write_file
+    from autoparallel.results_folder import json_text
+    from autoparallel.staging import write_file
 
     if str(file) == "-":
         shown = json_text({"schema": INIT_SCHEMA, "written": None, "template": template()})

@@ -38,11 +38,12 @@ def command(
     """Find the best plan for PROBLEM, prove it, and write plan.json, front.csv, proof.json, report.html."""
     from autoparallel import planner
     from autoparallel.cli.infeasible import answer_infeasible
-    from autoparallel.cli.terminal import progress_bar
+    from autoparallel.cli.terminal import progress_bar, say
     from autoparallel.errors import InfeasibleError
     from autoparallel.problem_file import load_problem
     from autoparallel.report.page import render_report
-    from autoparallel.results_folder import result_files, staged
+    from autoparallel.results_folder import MADE_OF_THE_PLAN, PLAN_FILE, result_files
+    from autoparallel.staging import staged
 
     problem = load_problem(problem_path, overrides)
     target = out or Path("results") / (problem.name.strip(".") or "problem")
@@ -54,6 +55,9 @@ def command(
             answer_infeasible(problem, error, as_json=as_json)
             raise click.exceptions.Exit(error.exit_code) from None
         stage.write({"report.html": render_report(result), **result_files(result)})
+        stage.supersede(PLAN_FILE, MADE_OF_THE_PLAN)
+    if stage.superseded and not quiet:
+        say(f"The earlier result, another plan, and what was made of it moved to {stage.superseded}")
     _answer(result, target, as_json=as_json, quiet=quiet)
 
 

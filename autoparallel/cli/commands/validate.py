@@ -39,7 +39,8 @@ def command(
 ) -> None:
     """Predict the rows of FILE, single operators or whole engines, and print the errors."""
     from autoparallel.calibration import validate
-    from autoparallel.results_folder import json_text, write_file
+    from autoparallel.results_folder import json_text
+    from autoparallel.staging import write_file
 
     found = validate(file, calibration=calibration)
     chosen = _chosen(file, calibration) if choice else None

@@ -126,7 +126,7 @@ def write_tornado(explanation: Explanation, problem: Problem, path: Path) -> Non
     OutputError
         The file cannot be written.
     """
-    from autoparallel.results_folder import write_file
+    from autoparallel.staging import write_file
 
     plot = _get_plot(_get_info(explanation))
     plot.update_layout(title={"text": text(f"{problem.name}: what one step would buy")}, margin={"t": 70})
