@@ -85,7 +85,7 @@ def test_a_result_is_a_baseline_too(run: Run, result: Path, found: SearchResult)
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["nothing"], "cannot read it"),
+        (["nothing"], "no result: there is no such folder"),
         (["result", "--problem", "nothing.toml"], "no such file"),
         (["result", "--baseline", "nothing.toml"], "no such file"),
         (["result", "--format", "pdf"], "pdf"),
