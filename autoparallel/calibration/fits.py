@@ -11,6 +11,7 @@ import numpy as np
 
 from autoparallel.calibration.accuracy import Accuracy, accuracy
 from autoparallel.calibration.fitting import COMPARED_ROWS, chosen_recipe, fit
+from autoparallel.calibration.formats import unknown
 from autoparallel.calibration.holdout import ROW_FOLDS, SHAPE_FOLDS, folds_of, held_out
 from autoparallel.calibration.operators import OPERATORS, SHARED_BACKENDS, SHARED_TABLES
 from autoparallel.calibration.recipe import Array, Entry, OperatorClass, Recipe
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Progress = Callable[[int, int, str], None]
+Job = tuple[OperatorClass, Entry, "pd.DataFrame"]
 # Fewer rows than this for a constant do not identify it.
 ROWS_PER_CONSTANT = 3
 DIGITS = 5
@@ -88,19 +90,11 @@ def calibrate(
         The folder has no table of operators, or none with rows for this system and backend.
     """
     hardware = hardware_of(system)
-    jobs, skipped = [], {}
-    for table in _tables(folder):
-        skipped.update({f"{table.file}: {reason}": n for reason, n in table.skipped.items()})
-        kind = OPERATORS[table.kind]
-        rows = _of(table, system, backend)
-        if len(rows):
-            prepared = kind.prepared(rows)
-            for (name, form), group in prepared.groupby(["operator", "format"], sort=True):
-                if operator in (None, name):
-                    jobs.append((kind, Entry(str(name), str(form)), group.reset_index(drop=True)))
+    jobs, skipped = _jobs(folder, system, backend, operator)
     if not jobs:
         what = f" of {operator}" if operator else ""
-        raise ProblemError([Fault(f"no rows{what} for {system} with {backend}", file=str(folder))])
+        left_out = "".join(f"; {reason}: {count} rows" for reason, count in skipped.items())
+        raise ProblemError([Fault(f"no rows{what} for {system} with {backend}{left_out}", file=str(folder))])
     entries = []
     for index, (kind, entry, rows) in enumerate(jobs):
         if progress:
@@ -112,6 +106,24 @@ def calibrate(
     if progress:
         progress(len(jobs), len(jobs), "done")
     return CalibrationResult(system, backend, tuple(entries), skipped)
+
+
+def _jobs(folder: Path, system: str, backend: str, operator: str | None) -> tuple[list[Job], dict[str, int]]:
+    """The rows of each fit, and how many rows have none, by reason."""
+    jobs: list[Job] = []
+    skipped: dict[str, int] = {}
+    for table in _tables(folder):
+        skipped.update({f"{table.file}: {reason}": n for reason, n in table.skipped.items()})
+        kind = OPERATORS[table.kind]
+        rows = _of(table, system, backend)
+        if not len(rows):
+            continue
+        for (name, form), group in kind.prepared(rows).groupby(["operator", "format"], sort=True):
+            if reason := unknown(str(name), str(form)):
+                skipped[f"{table.file}: {reason}"] = len(group)
+            elif operator in (None, name):
+                jobs.append((kind, Entry(str(name), str(form)), group.reset_index(drop=True)))
+    return jobs, skipped
 
 
 def _tables(folder: Path) -> list[Table]:

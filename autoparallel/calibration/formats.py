@@ -7,6 +7,7 @@ from typing import NamedTuple
 from autoparallel.domain.dtypes import DTYPES
 from autoparallel.domain.hardware import Hardware
 from autoparallel.performance.operators import Gpu
+from autoparallel.problem_file.calibration_constants import OPERATORS, formats_of
 
 
 class TableFormat(NamedTuple):
@@ -37,6 +38,14 @@ WIRE_BYTES = {
     "nvfp4": 0.5 + 1.0 / 16,
     "fp4": 0.5 + 1.0 / 16,
 }
+
+
+def unknown(operator: str, form: str) -> str:
+    """Why rows of an operator and format can be neither fitted nor predicted; empty where they can be."""
+    if operator not in OPERATORS:
+        return f"{operator} is no operator that is known"
+    known = FORMATS if operator.startswith(("gemm", "experts")) else formats_of(operator)
+    return "" if form in known else f'dtype "{form}" is not known for {operator}'
 
 
 def sheet(hardware: Hardware, compute: str) -> Gpu:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoparallel.calibration.formats import FORMATS, WIRE_BYTES
+from autoparallel.calibration.formats import FORMATS, WIRE_BYTES, unknown
 from autoparallel.calibration.operators import OPERATORS, SHARED_BACKENDS
 from autoparallel.calibration.recipe import Entry, OperatorClass
 from autoparallel.calibration.systems import gpu_of_system, hardware_of
@@ -52,7 +52,7 @@ def predict_operators(
         hardware = _with_file(hardware_of(str(system), used), calibration)
         prepared = operator.prepared(group)
         for entry, part in _entries(prepared):
-            if reason := _unknown(operator, entry, hardware):
+            if reason := _unknown(entry, hardware):
                 skipped[reason] += len(part)
                 continue
             label = " ".join(filter(None, (hardware.calibration, *entry)))
@@ -68,14 +68,10 @@ def _entries(prepared: pd.DataFrame) -> Iterator[tuple[Entry, pd.DataFrame]]:
         yield Entry(str(name), str(form)), part
 
 
-def _unknown(operator: OperatorClass, entry: Entry, hardware: Hardware) -> str:
+def _unknown(entry: Entry, hardware: Hardware) -> str:
     """Why an entry cannot be predicted; empty where it can be."""
-    known = {*FORMATS, *WIRE_BYTES, *COLLECTIVE_FORMATS}
-    for name in entry.format.split("/"):
-        if name not in known:
-            return f'dtype "{name}" is not known'
-    if operator.table in ("gemm", "experts") and entry.format not in FORMATS:
-        return f'dtype "{entry.format}" is not known'
+    if reason := unknown(*entry):
+        return reason
     if hardware.calibration and entry.operator not in hardware.kernels:
         return f"{entry.operator} was not measured with this backend on any GPU"
     return ""

@@ -21,7 +21,7 @@ LATENCY = "latency_us"
 SERVING = "serving"
 # Other spellings of a column.
 SPELLINGS = {"mla_dtype": "dtype", "kv_cache_dtype": "kv_dtype", "kv_cache": "kv_dtype"}
-FORMAT_SPELLINGS = {"bf16": "bfloat16", "fp16": "float16", "float16": "bfloat16", "e4m3": "fp8"}
+FORMAT_SPELLINGS = {"bf16": "bfloat16", "fp16": "bfloat16", "float16": "bfloat16", "e4m3": "fp8"}
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class Hardware:
     calibration : str
         Where ``kernels`` come from: ``"h100_sxm trtllm"`` was measured on this GPU, ``"default vllm"``
         on others, empty where there are none.
+    own_calibration : bool
+        Whether the user measured them, on servers like those that are planned for.
     system : str
         Name of the GPU in measured tables, such as ``"h100_sxm"``.
     l2_cache_mb : float
@@ -72,6 +74,7 @@ class Hardware:
     sources: Mapping[str, str] = field(default_factory=dict)
     kernels: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     calibration: str = ""
+    own_calibration: bool = False
     system: str = ""
     l2_cache_mb: float = 0.0
 

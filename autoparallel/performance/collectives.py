@@ -56,7 +56,8 @@ class CollectiveConstants:
     switch_efficiency : float
         As ``efficiency``, of an all-reduce that the switch adds up; 0 where it does not.
     contention : float
-        Bandwidth falls as ``(2/n)^contention`` where ranks share their path (PCIe).
+        Bandwidth falls as ``(2/n)^contention`` where the ranks of a server share their path (PCIe); of the
+        server that was measured alone, so other servers are predicted without.
     floor_s : float
         Nothing is faster than the host launches it. [s]
     one_shot : bool

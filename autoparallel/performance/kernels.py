@@ -46,9 +46,11 @@ NEAREST = {
     "nvfp4": ("w4a8_mxfp4_mxfp8", "w4a16_mxfp4", "fp8", "bfloat16"),
 }
 
-# What only a benchmark sees: caches that its own repetition left warm, and the one cluster that it ran on.
-# Inside an engine other layers have used the caches in between. [0 is off]
-OF_THE_BENCHMARK = {"cache_bytes": 0.0, "l2_bytes": 0.0, "spine_efficiency": 0.0}
+# What only a benchmark sees. Its own repetition leaves caches warm that other layers have used in between
+# inside an engine; and it ran on one server in one cluster, whose paths are not every other's. [0 is off]
+OF_THE_REPETITION = {"cache_bytes": 0.0, "l2_bytes": 0.0}
+OF_THE_SERVER = {"contention": 0.0, "spine_efficiency": 0.0}
+OF_THE_BENCHMARK = {**OF_THE_REPETITION, **OF_THE_SERVER}
 
 # Key beside the constants that says which format the kernel multiplies in, where it is not the weights' own.
 COMPUTES_IN = "computes_in"
@@ -64,12 +66,13 @@ class Kernels:
         operator is a plain roofline with the hardware's two efficiencies.
     as_benchmarked : bool
         Keep the constants of ``OF_THE_BENCHMARK``, to compare with the tables that were fitted. An
-        engine is predicted without them.
+        engine is predicted without them, but for those of the server where it is the user's own.
     """
 
     def __init__(self, hardware: Hardware, *, as_benchmarked: bool = False) -> None:
         self._fitted, self._hardware = hardware.kernels, hardware
-        self._without = {} if as_benchmarked else OF_THE_BENCHMARK
+        of_others = OF_THE_REPETITION if hardware.own_calibration else OF_THE_BENCHMARK
+        self._without = {} if as_benchmarked else of_others
 
     def gemm(self, dtype: str) -> GemmConstants:
         """Matrix products with weights of a format."""

@@ -34,6 +34,7 @@ class Calibration(NamedTuple):
 
     kernels: Tables
     label: str
+    own: bool = False
 
 
 ROOFLINE = Calibration({}, "")
@@ -152,7 +153,7 @@ def _own_file(name: str, faults: Faults) -> Calibration:
         return ROOFLINE
     impossible = tuple(constant_faults(document, tables))
     faults.found.extend(impossible)
-    return ROOFLINE if impossible else Calibration(tables, name)
+    return ROOFLINE if impossible else Calibration(tables, name, own=True)
 
 
 def _are_tables(formats: Any) -> bool:

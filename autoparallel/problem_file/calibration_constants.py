@@ -1,7 +1,7 @@
-"""Which constants a calibration may hold, and what each of them can be.
+"""Which operators, formats and constants a calibration may hold, and what each constant can be.
 
-The names are those of the classes in ``performance`` that the constants become; a test holds the two
-together.
+The names are those of the classes in ``performance`` that the constants become, and the formats those
+that are looked up there; tests hold the two together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EXCHANGE = (
     "adds",
 )  # fmt: skip
 # Constants by how the names of the operators begin that have them.
-CONSTANTS = {
+CONSTANTS: Mapping[str, tuple[str, ...]] = {
     "gemm": (
         "t0_s", "compute_efficiency", "memory_efficiency", "activation_efficiency", "walk_s_per_element",
         "walk_limit_s", "quantisation_efficiency", "cache_bytes", "overlap",
@@ -53,12 +53,32 @@ CONSTANTS = {
     "dispatch_": _EXCHANGE,
     "combine_": _EXCHANGE,
 }  # fmt: skip
-# What somebody may have meant by an operator that is none.
-_OPERATORS = (
-    "gemm", "experts", "prefill_attention", "prefill_mla", "decode_attention", "decode_mla", "elementwise",
-    "all_reduce", "all_reduce_engine", "all_gather", "all_to_all", "reduce_scatter",
-    "dispatch_high_throughput", "dispatch_low_latency", "combine_high_throughput", "combine_low_latency",
+_EXCHANGES = tuple(
+    f"{way}_{kind}"
+    for way in ("dispatch", "combine")
+    for kind in (
+        "high_throughput", "low_latency", "high_throughput_engine", "low_latency_engine",
+        "v2_prefill_engine", "v2_decode_engine",
+    )
 )  # fmt: skip
+OPERATORS = (
+    "gemm", "experts", "experts_min_latency", "prefill_attention", "prefill_mla", "decode_attention",
+    "decode_mla", "elementwise", "all_reduce", "all_reduce_engine", "all_reduce_engine_eager", "all_gather",
+    "all_to_all", "reduce_scatter", *_EXCHANGES,
+)  # fmt: skip
+_WEIGHTS = (
+    "bfloat16", "float16", "float32", "fp8", "fp8_block", "mxfp8", "int8", "int4", "int4_g64", "int4_g32",
+    "int4_wo", "mxfp4", "nvfp4", "w4a16_mxfp4", "w4a8_mxfp4_mxfp8",
+)  # fmt: skip
+_ATTENTION = ("bfloat16/bfloat16", "bfloat16/fp8", "fp8/bfloat16", "fp8/fp8")
+_COLLECTIVES = ("half", "int8")
+_ON_THE_WIRE = ("bfloat16", "float16", "fp8", "fp4", "nvfp4")
+# Formats that are looked up, by how the names of the operators begin: activations/KV cache for attention.
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "gemm": _WEIGHTS, "experts": _WEIGHTS, "prefill_": _ATTENTION, "decode_": _ATTENTION,
+    "elementwise": ("any",), "all_": _COLLECTIVES, "reduce_scatter": _COLLECTIVES,
+    "dispatch_": _ON_THE_WIRE, "combine_": _ON_THE_WIRE,
+}  # fmt: skip
 # The format that a kernel multiplies in stands beside the constants of any operator; every GPU multiplies
 # in one that is wider than these.
 CHOICES = {
@@ -85,14 +105,28 @@ POSITIVE = {"walk_limit_s", "sms", "slow_factor", "max_group", "leaf_nodes"}
 def constant_faults(document: Document, tables: Mapping[str, Any]) -> Iterator[Fault]:
     """Everything in a calibration's tables, by operator and format, that no kernel can have."""
     for operator, formats in tables.items():
-        names = next((CONSTANTS[start] for start in CONSTANTS if operator.startswith(start)), None)
-        if names is None:
-            yield document.fault((operator,), f"is no operator; {did_you_mean(operator, _OPERATORS)}")
+        if operator not in OPERATORS:
+            yield document.fault((operator,), f"is no operator; {did_you_mean(operator, OPERATORS)}")
             continue
+        names, known = _of(CONSTANTS, operator), formats_of(operator)
         for dtype, constants in formats.items():
+            if dtype not in known:
+                yield document.fault(
+                    (operator, dtype), f"is no format of {operator}; {did_you_mean(dtype, known)}"
+                )
+                continue
             for name, value in constants.items():
                 if reason := _fault(name, value, names):
                     yield document.fault((operator, dtype, name), reason)
+
+
+def formats_of(operator: str) -> tuple[str, ...]:
+    """Formats in which the constants of an operator are looked up; none where it is no operator."""
+    return _of(FORMATS, operator) if operator in OPERATORS else ()
+
+
+def _of(by_start: Mapping[str, tuple[str, ...]], operator: str) -> tuple[str, ...]:
+    return next(names for start, names in by_start.items() if operator.startswith(start))
 
 
 def _fault(name: str, value: Any, names: tuple[str, ...]) -> str:

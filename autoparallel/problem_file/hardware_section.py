@@ -72,6 +72,7 @@ def _hardware(section: HardwareSection, calibration: Calibration) -> Hardware:
         sources=dict(section.sources or {}),
         kernels=calibration.kernels,
         calibration=calibration.label,
+        own_calibration=calibration.own,
         **given,
     )
 

@@ -92,3 +92,19 @@ def test_no_folder_of_tables(tmp_path: Path) -> None:
     result = calibrate(tmp_path)
     assert result.exit_code == 2
     assert "notes.csv" in result.output
+
+
+def test_a_format_that_nobody_knows_is_named(products_folder: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    rows = pd.read_csv(products_folder / "gemm.csv.gz")
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    rows.assign(dtype="int3").to_csv(folder / "gemm.csv", index=False)
+    result = calibrate(folder)
+    assert result.exit_code == 2
+    assert 'gemm.csv: dtype "int3" is not known for gemm: 45 rows' in " ".join(result.output.split())
+    pd.concat([rows, rows.assign(dtype="int3")]).to_csv(folder / "gemm.csv", index=False)
+    answer = json.loads(calibrate(folder, "--json").stdout)
+    assert [entry["format"] for entry in answer["entries"]] == ["bfloat16"]
+    assert answer["skipped"] == {'gemm.csv: dtype "int3" is not known for gemm': 45}

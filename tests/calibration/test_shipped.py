@@ -108,6 +108,7 @@ def test_all_constants_are_known_to_their_operators(system: str, backend: str) -
             assert kernels.decode_attention("bfloat16", cache, mla=mla).l2_bytes == 0.0
             assert kernels.prefill_attention("bfloat16", cache, mla=mla).t0_s > 0.0
     assert kernels.collectives.all_reduce
+    assert all(way.contention == 0.0 for way in kernels.collectives.all_reduce)
     for direction in ("dispatch", "combine"):
         for low_latency in (False, True):
             assert kernels.exchange(direction, low_latency=low_latency).spine_efficiency == 0.0

@@ -56,8 +56,6 @@ class EngineConstants:
         started at once stay together. [1]
     base_ttft_s : float
         Time of a request outside steps: network, tokenising, queueing, detokenising. [s]
-    pcie_contention : float
-        Share of the measured contention of collectives over PCIe that the engine meets. [1]
     kernels_from : mapping of str to str
         Formats whose matrix products run another backend's kernels.
     longest_launch_s : float
@@ -84,7 +82,6 @@ class EngineConstants:
     interference: float = 1.0
     lockstep: float = 0.0
     base_ttft_s: float = 0.0
-    pcie_contention: float = 1.0
     kernels_from: Mapping[str, str] | None = None
     longest_launch_s: float = math.inf
 

@@ -30,7 +30,7 @@ def as_in_engine(
     hardware : Hardware
         With the constants of the engine's own backend.
     engine : EngineConstants
-        Which formats run the kernels of the other backend, and how much contention it meets.
+        Which formats run the kernels of the other backend.
     other : mapping, optional
         Constants of the other backend by operator and format.
     """
@@ -49,11 +49,6 @@ def as_in_engine(
             if dtype in products:
                 fused = {"t0_s": start, "quantisation_efficiency": math.inf}
                 products[dtype] = {**products[dtype], **fused}
-    for operator, formats in tables.items():
-        for dtype, constants in formats.items():
-            if constants.get("contention"):
-                met = constants["contention"] * engine.pcie_contention
-                tables[operator][dtype] = {**constants, "contention": met}
     return replace(hardware, kernels=tables)
 
 

@@ -249,15 +249,13 @@ def test_an_engine_fuses_the_quantisation_and_borrows_kernels() -> None:
             "bfloat16": {"t0_s": 2e-6},
             "fp8": {"t0_s": 12e-6, "quantisation_efficiency": 0.3},
             "fp8_block": {"t0_s": 50e-6},
-        },
-        "all_reduce": {"half": {"t0_s": 3e-6, "contention": 1.5}},
+        }
     }
-    engine = replace(BARE, kernels_from={"fp8_block": "trtllm"}, pcie_contention=0.5)
+    engine = replace(BARE, kernels_from={"fp8_block": "trtllm"})
     hardware = replace(CARD, kernels=kernels)
     inside = as_in_engine(hardware, engine, {"gemm": {"fp8_block": {"t0_s": 5e-6}}}).kernels
     assert inside["gemm"]["fp8"] == {"t0_s": 2e-6, "quantisation_efficiency": np.inf}
     assert inside["gemm"]["fp8_block"] == {"t0_s": 5e-6}
-    assert inside["all_reduce"]["half"]["contention"] == 0.75
     assert hardware.kernels["gemm"]["fp8"]["t0_s"] == 12e-6
     assert as_in_engine(CARD, engine) is CARD
     # 50 us for next to nothing: too long for an engine that allows 40, not for one that allows 60.
