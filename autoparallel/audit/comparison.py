@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autoparallel.domain.plan import Plan
@@ -17,13 +17,16 @@ from autoparallel.performance.gpu_time import WAITING, gpu_seconds_by_spending, 
 
 COMPARISON_SCHEMA = "autoparallel.comparison/1"
 LESS, MORE, NEITHER = "less", "more", ""
+# Numbers this near, as a share, are the same to four digits; GPU time this small is rounding.
+ALIKE, NOTHING = 5e-4, 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One quantity of both plans.
 
-    ``better`` is ``"a"``, ``"b"`` or empty; ``factor`` is b over a, ``None`` where that says nothing.
+    ``better`` is ``"a"``, ``"b"`` or empty: where they are alike, or where neither side of the quantity is
+    better by itself. ``factor`` is b over a, ``None`` where that says nothing.
     """
 
     name: str
@@ -33,6 +36,11 @@ class Row:
     factor: float | None
     better: str
     leads: bool
+
+    @property
+    def alike(self) -> bool:
+        """Whether the two are the same to what can be told."""
+        return self.a == self.b or (self.factor is not None and abs(math.log(self.factor)) < ALIKE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +81,8 @@ class Comparison:
         }
 
 
-# Field, unit, which side is better, and whether people choose plans by it.
+# Field, unit, which side is better, and whether people choose plans by it. How far a resource is used is
+# a symptom: less memory traffic in the same time is no worse. Of memory only the whole may run out.
 _METRICS = (
     ("ttft_s", "s", LESS, True),
     ("tpot_s", "s", LESS, True),
@@ -83,8 +92,8 @@ _METRICS = (
     ("decode_tokens_per_ms_per_gpu", "tokens/ms/GPU", MORE, False),
     ("prefill_mfu", "share", MORE, False),
     ("decode_mfu", "share", MORE, False),
-    ("prefill_bandwidth_utilisation", "share", MORE, False),
-    ("decode_bandwidth_utilisation", "share", MORE, False),
+    ("prefill_bandwidth_utilisation", "share", NEITHER, False),
+    ("decode_bandwidth_utilisation", "share", NEITHER, False),
     ("expert_busy_share", "share", MORE, False),
     ("pipeline_bubble_share", "share", LESS, False),
 )
@@ -102,7 +111,7 @@ def compare(a: Plan, b: Plan, *, names: tuple[str, str] = ("A", "B")) -> Compari
     names : tuple of str
         What the plans are called in the sentences.
     """
-    rows = sorted(_rows(a, b), key=lambda row: (not row.leads, -_distance(row)))
+    rows = sorted(_rows(a, b), key=lambda row: (not row.leads, not row.better, -_distance(row)))
     costs = tuple(sorted(_costs(a, b), key=lambda cost: -abs(cost.difference)))
     return Comparison(
         a=names[0], b=names[1], rows=tuple(rows), costs=costs, reasons=tuple(_reasons(a, b, costs, names))
@@ -115,7 +124,7 @@ def _rows(a: Plan, b: Plan) -> Iterator[Row]:
         yield _row(name, unit, getattr(a.metrics, name), getattr(b.metrics, name), better, leads=leads)
     yield _row("memory_bytes", "B", a.memory.total_bytes, b.memory.total_bytes, LESS, leads=True)
     for name in _MEMORY:
-        yield _row(name, "B", getattr(a.memory, name), getattr(b.memory, name), LESS, leads=False)
+        yield _row(name, "B", getattr(a.memory, name), getattr(b.memory, name), NEITHER, leads=False)
     for name in ("batch", "microbatch"):
         yield _row(name, "", float(getattr(a, name)), float(getattr(b, name)), NEITHER, leads=False)
     for name in _DEGREES:
@@ -125,8 +134,9 @@ def _rows(a: Plan, b: Plan) -> Iterator[Row]:
         else:
             yield Row(name=name, unit="", a=first, b=second, factor=None, better="", leads=False)
     for name in sorted({*a.meets, *b.meets}):
-        first, second = (_kept(plan.meets.get(name)) for plan in (a, b))
-        better = "" if first == second else "a" if a.meets.get(name) else "b"
+        met = a.meets.get(name), b.meets.get(name)
+        better = "" if None in met or met[0] == met[1] else "a" if met[0] else "b"
+        first, second = map(_kept, met)
         yield Row(name=f"meets {name}", unit="", a=first, b=second, factor=None, better=better, leads=True)
 
 
@@ -136,10 +146,10 @@ def _kept(met: bool | None) -> str:
 
 def _row(name: str, unit: str, a: float, b: float, better: str, *, leads: bool) -> Row:
     factor = b / a if a > 0 and b > 0 else None
-    side = ""
-    if better and a != b:
-        side = "a" if (a < b) == (better == LESS) else "b"
-    return Row(name=name, unit=unit, a=a, b=b, factor=factor, better=side, leads=leads)
+    row = Row(name=name, unit=unit, a=a, b=b, factor=factor, better="", leads=leads)
+    if better == NEITHER or row.alike:
+        return row
+    return replace(row, better="a" if (a < b) == (better == LESS) else "b")
 
 
 def _distance(row: Row) -> float:
@@ -159,7 +169,7 @@ def _costs(a: Plan, b: Plan) -> Iterator[Cost]:
 def _reasons(a: Plan, b: Plan, costs: tuple[Cost, ...], names: tuple[str, str]) -> Iterator[str]:
     """Sentences on what makes one plan's requests dearer than the other's."""
     first, second = gpu_seconds_per_request(a), gpu_seconds_per_request(b)
-    if not costs or not costs[0].difference or not math.isfinite(first + second):
+    if not costs or abs(costs[0].difference) <= NOTHING * first or not math.isfinite(first + second):
         yield "both spend the same GPU time on a request"
         return
     dear, cheap = (names[1], names[0]) if second > first else (names[0], names[1])
@@ -171,7 +181,7 @@ def _reasons(a: Plan, b: Plan, costs: tuple[Cost, ...], names: tuple[str, str]) 
     )
     for cost in [cost for cost in costs if cost.difference * sign > 0][:3]:
         yield f"{dear} pays {abs(cost.difference):.3g} GPU-seconds more for {_what(cost)}"
-    saved = [cost for cost in costs if cost.difference * sign < 0][:1]
+    saved = [cost for cost in costs if cost.difference * sign < -NOTHING * whole][:1]
     for cost in saved:
         yield f"it saves {abs(cost.difference):.3g} GPU-seconds on {_what(cost)}"
 

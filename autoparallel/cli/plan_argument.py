@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -12,8 +13,17 @@ from autoparallel.domain.problem import Problem
 BEST = "best"
 
 
-def named_plan(name: str, problem: Problem | None) -> tuple[str, Plan, tuple[str, ...]]:
-    """What a plan is called, the plan, and what there is to say of how it was read.
+class NamedPlan(NamedTuple):
+    """A plan, what it is called, what there is to say of how it was read, and its problem where known."""
+
+    name: str
+    plan: Plan
+    notes: tuple[str, ...] = ()
+    problem: Problem | None = None
+
+
+def named_plan(name: str, problem: Problem | None) -> NamedPlan:
+    """The plan that a word of the command line names.
 
     Parameters
     ----------
@@ -28,13 +38,35 @@ def named_plan(name: str, problem: Problem | None) -> tuple[str, Plan, tuple[str
     if name == BEST and not Path(BEST).exists():
         from autoparallel import planner
 
-        return BEST, planner.best_plan(_needed(problem, name)), ()
+        asked = _needed(problem, name)
+        return NamedPlan(BEST, planner.best_plan(asked), problem=asked)
     path = Path(name)
     if path.suffix == ".toml" and not path.is_dir():
         return _written(path, _needed(problem, name))
-    from autoparallel.results_folder import read_plan
+    from autoparallel.results_folder import PLAN_FILE, read_plan
 
-    return path.stem if path.name != "plan.json" else path.parent.name or path.stem, read_plan(path), ()
+    called = path.stem if path.name != PLAN_FILE else path.resolve().parent.name or path.stem
+    return NamedPlan(called, read_plan(path), problem=_problem_of(path))
+
+
+def _problem_of(path: Path) -> Problem | None:
+    """The problem of a result, where it is there and whole: a plan compares without it."""
+    from autoparallel.errors import ProblemError
+    from autoparallel.results_folder import read_problem
+
+    try:
+        return read_problem(path)
+    except ProblemError:
+        return None
+
+
+def other_questions(one: NamedPlan, two: NamedPlan) -> tuple[str, ...]:
+    """What of two plans' problems differs, besides where each was searched."""
+    if one.problem is None or two.problem is None:
+        return ()
+    parts = ("model", "hardware", "workload", "requirements", "engine")
+    differ = [part for part in parts if getattr(one.problem, part) != getattr(two.problem, part)]
+    return (f"A and B answer different problems: they differ in {', '.join(differ)}",) if differ else ()
 
 
 def _needed(problem: Problem | None, name: str) -> Problem:
@@ -43,7 +75,7 @@ def _needed(problem: Problem | None, name: str) -> Problem:
     return problem
 
 
-def _written(path: Path, problem: Problem) -> tuple[str, Plan, tuple[str, ...]]:
+def _written(path: Path, problem: Problem) -> NamedPlan:
     """A plan that somebody wrote, in its first reading."""
     from autoparallel.audit import read_written_plan
     from autoparallel.audit.case import Case
@@ -58,4 +90,4 @@ def _written(path: Path, problem: Problem) -> tuple[str, Plan, tuple[str, ...]]:
     notes = [f"{written.title} is read as: {found[0].name}"] if found[0].name != "as written" else []
     if len(found) > 1:
         notes.append(f"its other readings are: {'; '.join(one.name for one in found[1:])}")
-    return written.title, case.plan, tuple(notes)
+    return NamedPlan(written.title, case.plan, tuple(notes), problem)

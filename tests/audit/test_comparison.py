@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from autoparallel.audit.comparison import Comparison, compare
+from autoparallel.audit.comparison import Comparison, Row, compare
 from autoparallel.domain import Layout, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.gpu_time import WAITING, gpu_seconds_per_request
@@ -37,6 +38,38 @@ def test_what_people_choose_by_comes_first_the_largest_factor_on_top(both: Compa
     assert leads == sorted(leads, reverse=True)
     ttft = next(row for row in both.rows if row.name == "ttft_s")
     assert ttft.better == "a"
+
+
+def test_a_symptom_is_not_better(both: Comparison) -> None:
+    better = {row.name: row.better for row in both.rows}
+    assert (better["memory_bytes"], better["total_tokens_per_ms_per_gpu"], better["decode_mfu"]) == (
+        "a",
+        "b",
+        "b",
+    )
+    for name in ("kv_cache_bytes", "weights_bytes", "prefill_bandwidth_utilisation", "tp", "batch"):
+        assert better[name] == ""
+
+
+def test_what_cannot_be_told_apart_is_alike(two: Plan) -> None:
+    def compared(factor: float) -> Row:
+        faster = replace(two, metrics=replace(two.metrics, ttft_s=two.metrics.ttft_s * factor))
+        return next(row for row in compare(two, faster).rows if row.name == "ttft_s")
+
+    assert (compared(0.9999).better, compared(0.9999).alike) == ("", True)
+    assert (compared(0.999).better, compared(0.999).alike) == ("b", False)
+
+
+@pytest.mark.parametrize(
+    ("met", "other", "better"),
+    [(True, False, "a"), (False, True, "b"), (True, True, ""), (None, False, ""), (None, True, "")],
+)
+def test_a_requirement_is_judged_where_both_were_asked_for_it(
+    two: Plan, met: bool | None, other: bool, better: str
+) -> None:
+    a = replace(two, meets={} if met is None else {"tpot_s": met})
+    row = next(row for row in compare(a, replace(two, meets={"tpot_s": other})).rows if "meets" in row.name)
+    assert row.better == better
 
 
 def test_gpu_time_is_spent_in_operators_or_in_waiting(both: Comparison, sixteen: Plan, two: Plan) -> None:

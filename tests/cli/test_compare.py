@@ -53,6 +53,15 @@ def test_two_results(run: Run, saved: Callable[[str, Layout], str]) -> None:
         assert part in done.stdout
 
 
+def test_answers_to_different_questions_are_named(run: Run, problem: str) -> None:
+    run("search", problem, "--out", "one", "-q")
+    run("search", problem, "--out", "tp", "-q", "--set", "search.tp=2")
+    run("search", problem, "--out", "slow", "-q", "--set", "workload.output_tokens=7")
+    assert "different problems" not in run("compare", "one", "tp").stderr
+    assert "they differ in workload\n" in run("compare", "one", "slow").stderr
+    assert len(json.loads(run("compare", "one", "slow", "--json").stdout)["notes"]) == 1
+
+
 def test_json(run: Run, saved: Callable[[str, Layout], str]) -> None:
     done = run("compare", saved("one", Layout(dp=2, ep=2)), saved("four", Layout(dp=4, ep=4)), "--json")
     document = json.loads(done.stdout)

@@ -37,7 +37,7 @@ def command(a: str, b: str, problem_path: Path | None, overrides: tuple[str, ...
     finds for PROBLEM.
     """
     from autoparallel.audit import compare
-    from autoparallel.cli.plan_argument import named_plan
+    from autoparallel.cli.plan_argument import named_plan, other_questions
     from autoparallel.cli.terminal import say
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
@@ -45,20 +45,19 @@ def command(a: str, b: str, problem_path: Path | None, overrides: tuple[str, ...
     if overrides and problem_path is None:
         raise click.UsageError("--set changes a problem: name it with --problem")
     problem = load_problem(problem_path, overrides) if problem_path else None
-    (first, plan_a, notes_a), (second, plan_b, notes_b) = named_plan(a, problem), named_plan(b, problem)
-    if first == second:
-        first, second = f"{first} (A)", f"{second} (B)"
-    found = compare(plan_a, plan_b, names=(first, second))
+    one, two = named_plan(a, problem), named_plan(b, problem)
+    names = (one.name, two.name) if one.name != two.name else (f"{one.name} (A)", f"{two.name} (B)")
+    found = compare(one.plan, two.plan, names=names)
+    notes = (*one.notes, *two.notes, *other_questions(one, two))
     if as_json:
-        notes = {"notes": [*notes_a, *notes_b]}
-        click.echo(json_text({**found.to_dict(), **notes}), nl=False)
+        click.echo(json_text({**found.to_dict(), "notes": list(notes)}), nl=False)
     else:
         from autoparallel.cli.terminal import answer_console
 
         console = answer_console()
         for part in _answer(found):
             console.print(part)
-    for note in (*notes_a, *notes_b):
+    for note in notes:
         say(note)
 
 
@@ -73,7 +72,7 @@ def _answer(found: Any) -> Iterator[Any]:
     rows = [
         (_label(row.name), _cell(row.a, row.unit), _cell(row.b, row.unit), _factor(row), row.better.upper())
         for row in found.rows
-        if row.leads or row.a != row.b
+        if row.leads or not row.alike
     ]
     columns = ("", "A", "B", "B / A", "better")
     yield table("Differences", columns, rows)
@@ -90,9 +89,15 @@ def _answer(found: Any) -> Iterator[Any]:
 
 
 def _label(name: str) -> str:
-    labels = {"gpus": "GPUs", "ttft_s": "TTFT", "tpot_s": "TPOT", "memory_bytes": "memory of the fullest GPU"}
-    plain = name.removesuffix("_bytes").replace("_tokens_per_ms_per_gpu", " tokens/ms/GPU")
-    return labels.get(name) or plain.replace("_", " ")
+    """A field in words; what is a name or an abbreviation is written as such."""
+    if name == "memory_bytes":
+        return "memory of the fullest GPU"
+    plain = name.removesuffix("_bytes").replace("_tokens_per_ms_per_gpu", " tokens/ms/GPU").replace("_", " ")
+    written = {"gpus": "GPUs", "ttft s": "TTFT", "tpot s": "TPOT", "mfu": "MFU", "kv cache": "KV cache",
+               "requests per s": "requests/s"}  # fmt: skip
+    for words, known in written.items():
+        plain = plain.replace(words, known)
+    return plain
 
 
 def _cell(value: float | str | None, unit: str) -> str:
@@ -110,4 +115,6 @@ def _cell(value: float | str | None, unit: str) -> str:
 def _factor(row: Any) -> str:
     from autoparallel.report.wording import number
 
-    return "" if row.factor is None else "=" if row.factor == 1 else f"{number(row.factor)} x"
+    if row.alike:
+        return "="
+    return "" if row.factor is None else f"{number(row.factor)} x"
