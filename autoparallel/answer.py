@@ -12,7 +12,8 @@ from autoparallel.pareto import RESOLUTION, Objectives, preference_key
 from autoparallel.performance.gpu_time import dearest
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
-from autoparallel.solver.front import FrontSolver, Point, objectives_of
+from autoparallel.solver.answers import Point, objectives_of
+from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import LIMITS, fulfilled
 

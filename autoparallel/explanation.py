@@ -21,8 +21,9 @@ from autoparallel.pareto import RESOLUTION, Objectives, preference_key
 from autoparallel.performance.limits import physical_limits
 from autoparallel.performance.machine import Machine
 from autoparallel.planner import Progress, search
+from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.conflicts import conflicting_structure
-from autoparallel.solver.front import FrontSolver, objectives_of
+from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import LIMITS, LimitRule
 from autoparallel.tuning.space import PairSpace

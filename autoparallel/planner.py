@@ -19,8 +19,9 @@ from autoparallel.performance.limits import physical_limits
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.notes import notes
 from autoparallel.performance.plan import build_plan
+from autoparallel.solver.answers import PairFront, Point
 from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
-from autoparallel.solver.front import FrontSolver, PairFront, Point
+from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.rules import fulfilled, violations
 from autoparallel.tuning.space import Pair, PairSpace

@@ -93,6 +93,44 @@ def test_a_proof_that_claims_too_much_is_found(folder: Path) -> None:
     assert verdicts(folder)["problem"] is False
 
 
+def edited_solves(folder: Path, edit: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    edit_proof(folder, solves=edit(json.loads((folder / "proof.json").read_text())["solves"]))
+
+
+def test_every_model_is_built_again(folder: Path) -> None:
+    says = next(check.says for check in verify(folder) if check.name == "models")
+    solves = json.loads((folder / "proof.json").read_text())["solves"]
+    assert says.startswith(f"{len(solves)} of {len(solves)} models are the recorded ones")
+    # A model that cannot be told to be the recorded one is solved, and has to give the same answer.
+    edited_solves(folder, lambda solves: [{**solves[0], "model_sha256": "0" * 64}, *solves[1:]])
+    check = next(check for check in verify(folder) if check.name == "models")
+    assert check.holds
+    assert "1 were solved anew" in check.says
+
+
+def test_a_solve_that_was_left_out_is_found(folder: Path) -> None:
+    edited_solves(folder, lambda solves: solves[:-1])
+    assert verdicts(folder)["models"] is False
+
+
+def test_another_answer_than_the_models_is_found(folder: Path) -> None:
+    lie = {"status": "INFEASIBLE", "layout": None, "model_sha256": "0" * 64}
+    edited_solves(folder, lambda solves: [{**solves[0], **lie}, *solves[1:]])
+    assert verdicts(folder)["models"] is False
+
+
+def test_a_pair_without_solves_has_to_be_ruled_out_by_bounds(folder: Path) -> None:
+    edited_solves(folder, lambda solves: [s for s in solves if s["batch"] != solves[0]["batch"]])
+    check = next(check for check in verify(folder) if check.name == "models")
+    assert "no bound rules it out" in check.says
+
+
+def test_what_is_no_solve_is_named(folder: Path) -> None:
+    edited_solves(folder, lambda solves: [{"batch": 1}])
+    with pytest.raises(ProblemError, match=r"proof\.json: solves\[0\]: is no solve of a search"):
+        verify(folder)
+
+
 @pytest.mark.parametrize("name", ["front.csv", "proof.json", "plan.json", "problem.json"])
 def test_what_cannot_be_read_is_named(folder: Path, name: str) -> None:
     (folder / name).write_text("\x00{")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 
@@ -39,7 +40,8 @@ class Solve:
     """One call of the constraint solver, for one batch and microbatch.
 
     ``objective`` and ``bound`` are in the solver's own weighted units; ``gap`` is their relative
-    distance, 0 where the optimum is proven.
+    distance, 0 where the optimum is proven. ``model_sha256`` is the fingerprint of the model as it was
+    solved, ``layout`` what the solve found.
     """
 
     batch: int
@@ -49,6 +51,8 @@ class Solve:
     bound: float | None
     gap: float | None
     layouts_spanned: int
+    model_sha256: str
+    layout: Layout | None
     wall_s: float
 
 

@@ -14,7 +14,7 @@ from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.pareto import preference_key
 from autoparallel.performance.machine import Machine
-from autoparallel.solver.front import objectives_of
+from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.tuning.space import PairSpace
 

@@ -103,6 +103,24 @@ class Candidates(NamedTuple):
             replicas=self.replicas,
         )
 
+    def chosen(self, layout: Layout) -> tuple[int, int, int]:
+        """Inverse of :meth:`layout`.
+
+        Raises
+        ------
+        ValueError
+            The layout is made of other parts.
+        """
+        a, e = self.attention, self.experts
+        kind = SP_KIND_NAMES.index(layout.sp_kind)
+        of_attention = (a.tp == layout.tp) & (a.sp == layout.sp) & (a.kind == kind) & (a.dp == layout.dp)
+        of_experts = (e.ep == layout.ep) & (e.etp == layout.etp) & (e.edp == layout.edp)
+        parts = [np.flatnonzero(mask) for mask in (of_attention, of_experts, self.pp == layout.pp)]
+        if not all(len(part) for part in parts):
+            raise ValueError(f"{layout} is not made of these candidates")
+        attention, experts, pp = (int(part[0]) for part in parts)
+        return attention, experts, pp
+
 
 def candidates_for(
     problem: Problem, batch: int, microbatch: int, *, keep_refused: bool = False, max_gpus: int | None = None

@@ -117,7 +117,7 @@ PROOF = Proof(
     versions={"autoparallel": "0.1.0", "ortools": "9.15"},
     solves=(
         Solve(batch=128, microbatch=32, status="OPTIMAL", objective=12.0, bound=12.0, gap=0.0,
-              layouts_spanned=420, wall_s=0.02),
+              layouts_spanned=420, model_sha256="0" * 64, layout=None, wall_s=0.02),
     ),
     wall_s=1.5,
 )  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 
 from autoparallel.domain import Problem
 from autoparallel.performance.machine import Machine
-from autoparallel.solver.front import FrontSolver, PairFront
+from autoparallel.solver.answers import PairFront
+from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.rules import fulfilled, violations
 from autoparallel.tuning.space import PairSpace
 

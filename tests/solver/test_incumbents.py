@@ -13,7 +13,8 @@ from autoparallel.pareto import Objectives, non_dominated
 from autoparallel.performance.machine import Machine
 from autoparallel.planner import evaluate
 from autoparallel.solver.candidates import candidates_for, layouts_spanned
-from autoparallel.solver.front import FrontSolver, new_solver
+from autoparallel.solver.cp_sat import new_solver
+from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.layout_model import LayoutModel
 from autoparallel.solver.tables import Tables
 

@@ -17,7 +17,8 @@ from autoparallel.performance.degrees import SP_KIND_NAMES, PlanTable
 from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.candidates import AttentionCandidates, Candidates, candidates_for
-from autoparallel.solver.front import FrontSolver, new_solver
+from autoparallel.solver.cp_sat import new_solver
+from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.layout_model import LayoutModel
 from autoparallel.solver.rules import LIMITS, STRUCTURE, Facts, LimitRule, StructureRule
 from autoparallel.solver.tables import Tables

@@ -7,8 +7,9 @@ from ortools.sat.python import cp_model
 
 from autoparallel.domain import Problem
 from autoparallel.performance.machine import Machine
-from autoparallel.solver import front
-from autoparallel.solver.front import FrontSolver, new_solver
+from autoparallel.solver import cp_sat
+from autoparallel.solver.cp_sat import new_solver
+from autoparallel.solver.front import FrontSolver
 
 
 def feasible_model() -> cp_model.CpModel:
@@ -55,7 +56,7 @@ def test_an_impatient_solver_hands_over_to_a_patient_one(
     moe10b: Problem, monkeypatch: pytest.MonkeyPatch, pair: tuple[int, int]
 ) -> None:
     proven = FrontSolver(Machine(moe10b)).solve(*pair)
-    monkeypatch.setattr(front, "FIRST_PATIENCE", 1e-6)
+    monkeypatch.setattr(cp_sat, "FIRST_PATIENCE", 1e-6)
     again = FrontSolver(Machine(moe10b)).solve(*pair)
     assert again.complete
     assert {point.objectives for point in again.points} == {point.objectives for point in proven.points}
@@ -64,8 +65,8 @@ def test_an_impatient_solver_hands_over_to_a_patient_one(
 def test_without_any_patience_the_front_is_not_called_complete(
     moe10b: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(front, "FIRST_PATIENCE", 1e-9)
-    monkeypatch.setattr(front, "LAST_PATIENCE", 1e-9)
+    monkeypatch.setattr(cp_sat, "FIRST_PATIENCE", 1e-9)
+    monkeypatch.setattr(cp_sat, "LAST_PATIENCE", 1e-9)
     found = FrontSolver(Machine(moe10b)).solve(128, 128)
     assert not found.complete
     assert found.solves[-1].status == "UNKNOWN"

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Metrics, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.pareto import non_dominated, preference_key
-from autoparallel.performance.degrees import SP_KIND_NAMES, PlanTable
+from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
 from autoparallel.results_folder import PLAN_FILE, PROBLEM_FILE, read_plan, read_problem
-from autoparallel.solver.front import objectives_of
+from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import Facts, fulfilled, violations
 from autoparallel.tuning.space import PairSpace
+from autoparallel.verification.front_file import front_rows
+from autoparallel.verification.recorded import Replay, recorded_solves
 
 SCHEMA = "autoparallel.verify/1"
 # Numbers that were written and read again, or computed by another version of numpy, agree to this.
 SAME = 1e-9
 FRONT_FILE, PROOF_FILE = "front.csv", "proof.json"
-DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp", "replicas")
-COUNTS = (*DEGREES, "batch", "microbatch", "gpus")
-NUMBERS = (*Metrics.__dataclass_fields__, "memory_gb")
+# Models that are built again at most: of more it takes as long as the search.
+MOST_MODELS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,8 @@ class _Verification:
         self.problem: Problem = read_problem(folder)
         self.plan = read_plan(folder)
         self.proof = _document(folder / PROOF_FILE)
-        self.rows = _front_rows(folder / FRONT_FILE)
+        self.solves = recorded_solves(self.proof["solves"], str(folder / PROOF_FILE))
+        self.rows = front_rows(folder / FRONT_FILE)
         self.layouts = [row.layout for row in self.rows]
         self.pairs = [(row.batch, row.microbatch) for row in self.rows]
         table = PlanTable.of(
@@ -83,6 +82,7 @@ class _Verification:
         yield self._dominance()
         yield self._best()
         yield self._solves()
+        yield self._models()
         yield self._exhaustion()
 
     def _fingerprint(self) -> Check:
@@ -140,10 +140,25 @@ class _Verification:
         return Estimates(*(column[row : row + 1] for column in self.values))
 
     def _solves(self) -> Check:
-        solves = self.proof["solves"]
-        open_gaps = [solve for solve in solves if solve["status"] not in ("OPTIMAL", "INFEASIBLE")]
-        says = f"{len(solves)} solves, {len(open_gaps)} of them without a proof"
+        open_gaps = [solve for solve in self.solves if solve.status not in ("OPTIMAL", "INFEASIBLE")]
+        says = f"{len(self.solves)} solves, {len(open_gaps)} of them without a proof"
         return Check(name="solves", holds=bool(self.proof["complete"]) <= (not open_gaps), says=says)
+
+    def _models(self) -> Check:
+        """Every model of the search is built again, and the front follows from the recorded answers."""
+        solves = self.solves
+        if len(solves) > MOST_MODELS:
+            says = f"{len(solves):,} solves are too many to build every model again"
+            return Check(name="models", holds=None, says=says)
+        replay = Replay.of(self.machine, solves, seed=self.proof["seed"])
+        wrong = replay.faults(
+            self.objectives, PairSpace(self.problem).pairs if self.proof["complete"] else ()
+        )
+        says = f"{replay.as_recorded:,} of {len(solves):,} models are the recorded ones"
+        if replay.as_recorded < len(solves):
+            says += f", {replay.solved:,} were solved anew"
+        says = "; ".join((says, *wrong)) if wrong else f"{says}; the front follows from their answers"
+        return Check(name="models", holds=not wrong, says=says)
 
     def _exhaustion(self) -> Check:
         """Every layout of every pair, estimated and compared, where they are few enough."""
@@ -185,54 +200,11 @@ def _document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ProblemError([Fault(f"cannot be read: {error}", str(path))]) from error
-    wanted = {"solves", "complete", "layouts_spanned", "rounding", "fingerprint"}
+    wanted = {"solves", "complete", "layouts_spanned", "rounding", "fingerprint", "seed"}
     missing = wanted - set(document) if isinstance(document, dict) else wanted
     if missing:
         raise ProblemError([Fault(f"lacks {', '.join(sorted(missing))}", str(path))])
     return dict(document)
-
-
-class FrontRow(NamedTuple):
-    """A plan as front.csv states it."""
-
-    layout: Layout
-    batch: int
-    microbatch: int
-    numbers: Mapping[str, float]
-
-
-def _front_rows(path: Path) -> list[FrontRow]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise ProblemError([Fault(f"cannot be read: {error}", str(path))]) from error
-    missing = {*COUNTS, *NUMBERS, "sp_kind"} - set(rows[0] if rows else ())
-    if missing:
-        raise ProblemError([Fault(f"lacks the columns {', '.join(sorted(missing))}", str(path))])
-    return [_front_row(row, str(path), line) for line, row in enumerate(rows, start=2)]
-
-
-def _front_row(row: Mapping[str, str], file: str, line: int) -> FrontRow:
-    numbers = {name: _number(row[name], file, line, name) for name in {*COUNTS, *NUMBERS}}
-    for name in COUNTS:
-        if numbers[name] < 1 or numbers[name] != int(numbers[name]):
-            raise ProblemError([Fault(f"{row[name]} is not a count", file, line, name)])
-    if (row["sp_kind"] or None) not in SP_KIND_NAMES:
-        raise ProblemError([Fault(f"{row['sp_kind']!r} is no kind", file, line, "sp_kind")])
-    degrees = {name: int(numbers[name]) for name in DEGREES}
-    layout = Layout(sp_kind=row["sp_kind"] or None, **degrees)
-    return FrontRow(layout, int(numbers["batch"]), int(numbers["microbatch"]), numbers)
-
-
-def _number(text: str | None, file: str, line: int, name: str) -> float:
-    try:
-        number = float(text or "")
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ProblemError([Fault(f"{text!r} is not a finite number", file, line, name)])
-    return number
 
 
 def _numbers_of(plan: Plan) -> dict[str, float]:
