@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from autoparallel.domain.engine import EngineOptions
+from autoparallel.domain.fleet import FleetOptions
 from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.model import Model
 from autoparallel.domain.requirements import Requirements
@@ -19,7 +20,8 @@ class Problem:
 
     ``name`` is the stem of the problem file; ``warnings`` lists what the file leaves to defaults that
     a user should know of; ``fingerprint`` is a hash of the problem's content. ``engine`` names the
-    serving engine that has to be able to launch every plan, ``None`` where any layout will do.
+    serving engine that has to be able to launch every plan, ``None`` where any layout will do; ``fleet``
+    says what a fleet is made of and has to serve, ``None`` where the problem asks for none.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Problem:
     fingerprint: str = ""
     engine: str | None = None
     engine_options: EngineOptions = field(default_factory=EngineOptions)
+    fleet: FleetOptions | None = None
 
     @property
     def prefer(self) -> tuple[str, ...]:

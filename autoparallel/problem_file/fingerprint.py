@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from autoparallel.domain.problem import Problem
@@ -26,6 +26,8 @@ def fingerprint(problem: Problem) -> str:
     }
     if problem.engine is not None:
         content["engine"] = {"name": problem.engine, **_said(problem.engine_options)}
+    if problem.fleet is not None:
+        content["fleet"] = _said(problem.fleet)
     text = json.dumps(content, sort_keys=True, default=dict, separators=(",", ":"), allow_nan=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -43,7 +45,7 @@ def _said(section: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return _said(value) if is_dataclass(value) else value
 
 
 def _default(field: Field[Any]) -> Any:

@@ -19,12 +19,14 @@ from autoparallel.problem_file.document import read_document
 from autoparallel.problem_file.engine_section import build_engine
 from autoparallel.problem_file.faults import Faults, checked
 from autoparallel.problem_file.fingerprint import fingerprint
+from autoparallel.problem_file.fleet_section import build_fleet, has_own_gpus
 from autoparallel.problem_file.hardware_section import build_hardware
 from autoparallel.problem_file.inheritance import inherit_hardware, inherit_model
 from autoparallel.problem_file.model_section import build_model
 from autoparallel.problem_file.schema import (
     SECTIONS,
     EngineSection,
+    FleetSection,
     HardwareSection,
     ModelSection,
     ProblemFile,
@@ -80,6 +82,8 @@ def _tables(data: Mapping[str, Any], faults: Faults) -> Tables:
         table = data.get(name, None if required else {})
         if isinstance(table, dict):
             tables[name] = table
+        elif name == "hardware" and has_own_gpus(data):
+            tables[name] = {key: value for key, value in data["fleet"]["pool"][0].items() if key != "count"}
         elif table is None:
             faults.add((name,), f"the section [{name}] is missing")
         else:
@@ -104,6 +108,11 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
         check_candidates(model, search, faults)
     if model and hardware:
         check_dtypes(model, hardware, tables["model"], faults)
+    fleet_section, bad_fleet = _section(FleetSection, "fleet", tables, faults)
+    fleet = build_fleet(fleet_section, bad_fleet, workload_section, hardware, faults)
+    for pool in fleet.pools if fleet else ():
+        if model and pool.hardware is not hardware:
+            check_dtypes(model, pool.hardware, tables["model"], faults)
     if model is None or hardware is None or workload is None:
         return None
     return Problem(
@@ -115,6 +124,7 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
         search=search,
         engine=engine,
         engine_options=engine_options,
+        fleet=fleet,
     )
 
 

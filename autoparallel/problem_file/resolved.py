@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -21,8 +21,19 @@ def resolved_document(problem: Problem) -> dict[str, Any]:
     JSON has no infinity: a constant of a kernel that is infinite is written as the text "inf".
     """
     document = {"schema": PROBLEM_SCHEMA, **asdict(problem)}
-    document["hardware"]["kernels"] = _with_numbers(problem.hardware.kernels, math.inf, INFINITE)
+    for hardware in _hardware_tables(document):
+        hardware["kernels"] = _with_numbers(hardware["kernels"], math.inf, INFINITE)
     return document
+
+
+def _hardware_tables(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The hardware of a problem and of its fleet's pools, where the document has them."""
+    fleet = document.get("fleet")
+    pools = fleet.get("pools") if isinstance(fleet, dict) else None
+    for place in (document, *(pools if isinstance(pools, (list, tuple)) else ())):
+        hardware = place.get("hardware") if isinstance(place, dict) else None
+        if isinstance(hardware, dict) and "kernels" in hardware:
+            yield hardware
 
 
 def _with_numbers(tables: Any, old: object, new: object) -> Any:
@@ -51,8 +62,7 @@ def read_resolved(text: str, *, file: str = "") -> Problem:
         message = f"is no resolved problem: its schema is not {PROBLEM_SCHEMA!r}"
         raise ProblemError([Fault(message, file=file, key="schema")])
     try:
-        hardware = data.get("hardware")
-        if isinstance(hardware, dict) and "kernels" in hardware:
+        for hardware in _hardware_tables(data):
             hardware["kernels"] = _with_numbers(hardware["kernels"], INFINITE, math.inf)
         problem = pydantic.TypeAdapter(Problem).validate_python(data)
     except pydantic.ValidationError as error:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autoparallel.domain.engine import ENGINES
+from autoparallel.domain.fleet import FLEET_OBJECTIVES, REDUNDANCIES, ROLES
 from autoparallel.domain.model import (
     CHUNKED,
     DENSE,
@@ -254,6 +255,33 @@ class EngineSection(Section):
     )
 
 
+class PoolSection(HardwareSection):
+    """GPUs of one kind in a fleet: those of [hardware] where nothing but a count is given."""
+
+    count: fields.Gpus | None = Field(None, description="How many there are; default: as many as it takes.")
+
+
+Role = Annotated[str, fields.OneOf(ROLES)]
+Roles = Annotated[
+    list[Role], Field(min_length=1), BeforeValidator(fields.listed, json_schema_input_type=Role | list[Role])
+]
+
+
+class FleetSection(Section):
+    """Instances that serve side by side: as many requests as a budget can, or the cheapest for a rate."""
+
+    gpus: fields.Gpus | None = Field(None, description="GPUs there are, of the kind in [hardware].")
+    pool: list[PoolSection] | None = Field(None, min_length=1, description="GPUs of several kinds.")
+    request_rate_per_s: fields.Rate | None = Field(None, description="Requests that have to be served.")
+    objective: Annotated[str, fields.OneOf(FLEET_OBJECTIVES)] | None = Field(
+        None, description='Default: "gpus" where a rate is asked for, else "rate".'
+    )
+    roles: Roles | None = Field(None, description="Kinds of instance that may be used; default: all.")
+    redundancy: Annotated[str, fields.OneOf(REDUNDANCIES)] | None = Field(
+        None, description='What may fail: "none" (default), "any_instance" or "one_of_each_role" at once.'
+    )
+
+
 class ProblemFile(Section):
     """A problem of autoparallel: which model, on which hardware, for what."""
 
@@ -263,6 +291,7 @@ class ProblemFile(Section):
     requirements: RequirementsSection = RequirementsSection()
     search: SearchSection = SearchSection()
     engine: EngineSection | None = None
+    fleet: FleetSection | None = None
 
 
 # Tables inside sections, by their key.
@@ -271,6 +300,7 @@ NESTED: dict[str, type[Section]] = {
     "scale_out": LinkSection,
     "prompt_tokens": LengthsSection,
     "output_tokens": LengthsSection,
+    "pool": PoolSection,
 }
 
 SECTIONS: dict[str, type[Section]] = {
@@ -280,4 +310,5 @@ SECTIONS: dict[str, type[Section]] = {
     "requirements": RequirementsSection,
     "search": SearchSection,
     "engine": EngineSection,
+    "fleet": FleetSection,
 }

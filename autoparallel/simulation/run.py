@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.catalog import calibration_names, load_calibration
-from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.workload import CLOSED, CONSTANT, OPEN, STATIC
 from autoparallel.errors import Fault, LayoutError, ProblemError
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
-from autoparallel.performance.serving import EngineConstants, Load, as_in_engine, load_engine_constants, serve
+from autoparallel.performance.serving import (
+    EngineConstants,
+    Load,
+    engine_hardware,
+    load_engine_constants,
+    serve,
+)
 from autoparallel.performance.serving.capacity import capacity
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepModel
-from autoparallel.problem_file.calibration_choice import Tables, constants_in, default_constants
 from autoparallel.simulation.requests import Requests, draw
 from autoparallel.simulation.scheduler import Limits, Outcome, Scheduler
 from autoparallel.simulation.step_table import StepTable
@@ -28,9 +31,6 @@ from autoparallel.simulation.step_table import StepTable
 Array = npt.NDArray[np.float64]
 SCHEMA = "autoparallel.simulation/1"
 DEFAULT_ENGINE = "vllm"
-CATALOG_BACKENDS = ("vllm", "trtllm")
-# How the label of a calibration of the catalog ends.
-BACKENDS = tuple(f" {backend}" for backend in CATALOG_BACKENDS)
 # Share of the requests at either end that the steady state is not measured on.
 EDGE = 0.1
 # Share of lockstep from which an engine counts as one that puts prompts first.
@@ -133,7 +133,7 @@ class _Run:
     def __init__(self, problem: Problem, layout: Layout, engine: EngineConstants) -> None:
         self.problem, self.layout, self.engine = problem, layout, engine
         self.workload = problem.workload
-        self.machine = Machine(replace(problem, hardware=_hardware(problem.hardware, engine)))
+        self.machine = Machine(replace(problem, hardware=engine_hardware(problem.hardware, engine)))
         self.table = PlanTable.of([layout], [layout.dp], [layout.dp])
         self.times = StepTimes(self.machine, self.table, layout.pp, engine.expert_load_shape)
         self.lengths = Lengths(
@@ -264,21 +264,3 @@ class _Run:
                 f"{stable:.4g} requests/s are stable"
             )
         return found
-
-
-def _hardware(hardware: Hardware, engine: EngineConstants) -> Hardware:
-    """The hardware with the engine's own kernels; constants of the user's, or none, stay."""
-    if not hardware.calibration.endswith(BACKENDS):
-        return as_in_engine(hardware, engine)
-    own, other = (
-        _constants(hardware, backend)
-        for backend in sorted(CATALOG_BACKENDS, key=lambda backend: backend != engine.backend)
-    )
-    return as_in_engine(replace(hardware, kernels=own), engine, other)
-
-
-def _constants(hardware: Hardware, backend: str) -> Tables:
-    """The catalog's constants of a GPU's kernels, others' where it was not measured."""
-    name = f"{hardware.system}.{backend}"
-    own = constants_in(load_calibration(name)) if name in calibration_names() else {}
-    return {**default_constants(backend, hardware.scale_up.bandwidth_gb_per_s), **own}

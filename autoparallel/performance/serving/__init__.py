@@ -1,7 +1,7 @@
 """Continuous batching, analytically: what an engine reaches once its load is steady."""
 
 from autoparallel.performance.serving.engine import EngineConstants, load_engine_constants
-from autoparallel.performance.serving.kernels import as_in_engine
+from autoparallel.performance.serving.kernels import as_in_engine, engine_hardware
 from autoparallel.performance.serving.steady import Load, ServingEstimates, serve
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Load",
     "ServingEstimates",
     "as_in_engine",
+    "engine_hardware",
     "load_engine_constants",
     "serve",
 ]

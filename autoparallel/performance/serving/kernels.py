@@ -7,14 +7,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from autoparallel.catalog import calibration_names, load_calibration
 from autoparallel.domain.hardware import Hardware
 from autoparallel.performance.serving.engine import EngineConstants
+from autoparallel.problem_file.calibration_choice import Tables as Constants
+from autoparallel.problem_file.calibration_choice import constants_in, default_constants
 
 Tables = dict[str, dict[str, Mapping[str, Any]]]
 
 # Formats whose activations are quantised as a whole or by group: the norm before writes them so.
 _QUANTISED = ("fp8", "nvfp4")
 _PLAIN = "bfloat16"
+CATALOG_BACKENDS = ("vllm", "trtllm")
+# How the label of a calibration of the catalog ends.
+BACKENDS = tuple(f" {backend}" for backend in CATALOG_BACKENDS)
 
 
 def as_in_engine(
@@ -50,6 +56,24 @@ def as_in_engine(
                 fused = {"t0_s": start, "quantisation_efficiency": math.inf}
                 products[dtype] = {**products[dtype], **fused}
     return replace(hardware, kernels=tables)
+
+
+def engine_hardware(hardware: Hardware, engine: EngineConstants) -> Hardware:
+    """The hardware with the engine's own kernels; constants of the user's, or none, stay."""
+    if not hardware.calibration.endswith(BACKENDS):
+        return as_in_engine(hardware, engine)
+    own, other = (
+        _constants(hardware, backend)
+        for backend in sorted(CATALOG_BACKENDS, key=lambda backend: backend != engine.backend)
+    )
+    return as_in_engine(replace(hardware, kernels=own), engine, other)
+
+
+def _constants(hardware: Hardware, backend: str) -> Constants:
+    """The catalog's constants of a GPU's kernels, others' where it was not measured."""
+    name = f"{hardware.system}.{backend}"
+    own = constants_in(load_calibration(name)) if name in calibration_names() else {}
+    return {**default_constants(backend, hardware.scale_up.bandwidth_gb_per_s), **own}
 
 
 def _launch_s(constants: Mapping[str, Any]) -> float:

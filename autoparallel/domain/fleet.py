@@ -1,0 +1,52 @@
+"""What a problem asks of a fleet: which GPUs there are, what it has to serve, what is best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autoparallel.domain.hardware import Hardware
+
+AGGREGATED, PREFILL, DECODE = "aggregated", "prefill", "decode"
+ROLES = (AGGREGATED, PREFILL, DECODE)
+RATE, GPUS, USD_PER_HOUR, WATTS = "rate", "gpus", "usd_per_hour", "watts"
+FLEET_OBJECTIVES = (RATE, GPUS, USD_PER_HOUR, WATTS)
+NO_SPARE, ANY_INSTANCE, ONE_OF_EACH_ROLE = "none", "any_instance", "one_of_each_role"
+REDUNDANCIES = (NO_SPARE, ANY_INSTANCE, ONE_OF_EACH_ROLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """GPUs of one kind.
+
+    ``count`` is ``None`` where there are as many as it takes.
+    """
+
+    name: str
+    hardware: Hardware
+    count: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetOptions:
+    """The ``[fleet]`` section.
+
+    Attributes
+    ----------
+    pools : tuple of Pool
+        What there is to build from.
+    request_rate_per_s : float or None
+        Requests that the fleet has to serve; ``None`` asks for as many as can be. [1/s]
+    objective : str
+        ``rate`` is maximised, ``gpus``, ``usd_per_hour`` and ``watts`` are minimised.
+    roles : tuple of str
+        Kinds of instance that may be used: ``aggregated``, and ``prefill`` with ``decode``.
+    redundancy : str
+        What may fail without the fleet serving less than it says: nothing, any one instance, or one
+        instance of each role at the same time.
+    """
+
+    pools: tuple[Pool, ...]
+    request_rate_per_s: float | None = None
+    objective: str = RATE
+    roles: tuple[str, ...] = ROLES
+    redundancy: str = NO_SPARE
