@@ -25,6 +25,8 @@ class SearchSpace:
         Largest deployment that is looked at.
     even_stages : bool
         Whether ``pp`` has to divide the layers.
+    constraints : tuple of str
+        Conditions that every layout has to meet, in the language of ``problem_file.constraint``.
     prefer : tuple of str
         Order of ``gpus``, ``throughput``, ``ttft_s`` in which plans are compared; empty for the default.
     """
@@ -44,3 +46,4 @@ class SearchSpace:
     trials: int = 64
     seed: int = 0
     prefer: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import LayoutError
 from autoparallel.solver.candidates import divisors
-from autoparallel.solver.rules import STRUCTURE, Facts
+from autoparallel.solver.rules import Facts, violations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def completed(
             )
         microbatch = _microbatch(batch, layout.dp, limit)
     facts = Facts(replace(problem, engine=None), layout, batch, microbatch)
-    if broken := [rule.violation(facts) for rule in STRUCTURE if not rule.holds(facts)]:
+    if broken := violations(facts):
         raise LayoutError(broken)
     return Imported(
         engine=engine,

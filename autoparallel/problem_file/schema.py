@@ -223,6 +223,13 @@ Objectives = Annotated[
 ]
 
 
+Constraints = Annotated[
+    list[fields.Name],
+    Field(max_length=50),
+    BeforeValidator(fields.listed, json_schema_input_type=fields.Name | list[fields.Name]),
+]
+
+
 class SearchSection(Section):
     """Candidates of every decision; a single value pins it."""
 
@@ -241,6 +248,9 @@ class SearchSection(Section):
     trials: Annotated[int, Field(gt=0, le=1_000_000)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     prefer: Objectives | None = None
+    constraints: Constraints | None = Field(
+        None, description='Conditions on layouts: "tp * sp == 4", "ep in [8, 16]", "group ep inside a node".'
+    )
 
 
 class EngineSection(Section):

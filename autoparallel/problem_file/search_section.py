@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autoparallel.domain.search_space import DEGREES, OBJECTIVES, SearchSpace
+from autoparallel.problem_file.constraint import ConstraintError, parse
 from autoparallel.problem_file.faults import Faults
 from autoparallel.problem_file.schema import SearchSection
 
@@ -21,11 +22,24 @@ def build_search(section: SearchSection, concurrency: int | None, faults: Faults
     if "prefer" in given:
         # Named objectives first, the others after them, so that every tie is broken.
         given["prefer"] = tuple(dict.fromkeys((*given["prefer"], *OBJECTIVES)))
+    if "constraints" in given:
+        given["constraints"] = _readable(given["constraints"], faults)
     if concurrency is None and "batch" not in given:
         given["batch"] = DEFAULT_BATCHES
     space = SearchSpace(**given)
     _check_batches(space, concurrency, faults)
     return space
+
+
+def _readable(texts: list[str], faults: Faults) -> tuple[str, ...]:
+    """The conditions that can be read, each once; the others are faults."""
+    good = {}
+    for index, text in enumerate(texts):
+        try:
+            good[" ".join(text.split())] = parse(text)
+        except ConstraintError as error:
+            faults.add(("search", "constraints", index), f'column {error.column}: "{text}" {error}')
+    return tuple(good)
 
 
 def _check_batches(space: SearchSpace, concurrency: int | None, faults: Faults) -> None:

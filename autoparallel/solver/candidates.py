@@ -198,10 +198,10 @@ def _columns(rows: Sequence[tuple[int, ...]], width: int) -> Ints:
 
 
 def _allowed(problem: Problem, candidates: Candidates, batch: int, microbatch: int) -> Candidates:
-    from autoparallel.solver.rules import STRUCTURE
+    from autoparallel.solver.rules import structure_of
 
     attention, experts, pp = candidates.attention, candidates.experts, candidates.pp
-    for rule in STRUCTURE:
+    for rule in structure_of(problem):
         attention = AttentionCandidates(
             *(c[rule.allows_attention(problem, attention, microbatch)] for c in attention)
         )

@@ -11,7 +11,7 @@ from autoparallel.domain.problem import Problem
 from autoparallel.errors import Conflict
 from autoparallel.solver.candidates import candidates_for
 from autoparallel.solver.landscape import Landscape
-from autoparallel.solver.rules import STRUCTURE, Facts
+from autoparallel.solver.rules import Facts, structure_of
 
 # GPUs that no deployment reaches.
 UNLIMITED = 1 << 60
@@ -56,12 +56,13 @@ def conflicting_structure(problem: Problem, pairs: Sequence[tuple[int, int]]) ->
     if not rows:
         return ()
     keeps: npt.NDArray[np.bool_] = np.array(sorted(rows), dtype=bool)
-    needed = list(range(len(STRUCTURE) + 1))
-    for index in reversed(range(len(STRUCTURE) + 1)):
+    rules = structure_of(problem)
+    needed = list(range(len(rules) + 1))
+    for index in reversed(range(len(rules) + 1)):
         others = [other for other in needed if other != index]
         if not keeps[:, others].all(axis=1).any():
             needed = others
-    named = (*(Conflict(rule.name, rule.sentence) for rule in STRUCTURE), _budget(problem, rows))
+    named = (*(Conflict(rule.name, rule.sentence) for rule in rules), _budget(problem, rows))
     return tuple(named[index] for index in needed)
 
 
@@ -76,22 +77,28 @@ def _structure_rows(problem: Problem, pair: tuple[int, int]) -> dict[tuple[bool,
     """Which rules a layout can keep at once: every pattern that occurs, with the fewest GPUs it occurs at."""
     candidates = candidates_for(problem, *pair, keep_refused=True, max_gpus=UNLIMITED)
     attention, experts, pp = candidates.attention, candidates.experts, candidates.pp
+    rules = structure_of(problem)
+    apart = frozenset[str]().union(*(rule.tells_apart(problem) for rule in rules))
     like_attention = _one_of_each(
         attention.gpus_per_stage,
         attention.reach,
-        *(rule.allows_attention(problem, attention, pair[1]) for rule in STRUCTURE),
+        *(column for name, column in attention._asdict().items() if name in apart),
+        *(rule.allows_attention(problem, attention, pair[1]) for rule in rules),
     )
     like_experts = _one_of_each(
-        experts.gpus_per_stage, experts.reach, *(rule.allows_experts(problem, experts) for rule in STRUCTURE)
+        experts.gpus_per_stage,
+        experts.reach,
+        *(column for name, column in experts._asdict().items() if name in apart),
+        *(rule.allows_experts(problem, experts) for rule in rules),
     )
-    stages = _one_of_each(*(rule.allows_stages(problem, pp) for rule in STRUCTURE))
+    stages = _one_of_each(*([pp] if apart else ()), *(rule.allows_stages(problem, pp) for rule in rules))
     patterns: dict[tuple[bool, ...], int] = {}
     for a in like_attention:
         for e in like_experts[experts.gpus_per_stage[like_experts] == attention.gpus_per_stage[a]]:
             for p in stages:
                 layout = candidates.layout(int(a), int(e), int(p))
                 facts = Facts(problem, layout, *pair)
-                pattern = (*(rule.holds(facts) for rule in STRUCTURE), layout.gpus <= problem.search.max_gpus)
+                pattern = (*(rule.holds(facts) for rule in rules), layout.gpus <= problem.search.max_gpus)
                 patterns[pattern] = min(layout.gpus, patterns.get(pattern, layout.gpus))
     return patterns
 

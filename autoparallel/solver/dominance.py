@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoparallel.solver.candidates import AttentionCandidates, Candidates, ExpertCandidates
+from autoparallel.solver.rules import structure_of
 from autoparallel.solver.tables import PhaseTable, Tables
 
 
@@ -13,17 +14,21 @@ def without_dominated(tables: Tables) -> Candidates:
     """Drop every candidate that a like one beats or equals in all times and bytes.
 
     Alike are attention candidates of equal stage size, tp and cp, expert candidates of equal stage
-    size and reach: the same partners fit them and tokens flow the same way, so any layout with the
-    dropped candidate is matched by one with the other. No non-dominated vector of objectives is lost.
+    size and reach, with the same degrees that a rule about several parts looks at: the same partners fit
+    them and tokens flow the same way, so any layout with the dropped candidate is matched by one with the
+    other. No non-dominated vector of objectives is lost.
     """
     candidates = tables.candidates
     attention, experts = candidates.attention, candidates.experts
     columns, expert_columns = _columns(tables)
-    # An engine may launch one kind of sequence parallelism only with some numbers of stages.
-    kinds = attention.kind * (tables.machine.problem.engine is not None)
-    keys = np.stack([attention.gpus_per_stage, attention.reach, attention.tp, kinds])
-    keep = _undominated(keys, columns)
-    keep_experts = _undominated(np.stack([experts.gpus_per_stage, experts.reach]), expert_columns)
+    problem = tables.machine.problem
+    apart = frozenset[str]().union(*(rule.tells_apart(problem) for rule in structure_of(problem)))
+    keys = [attention.gpus_per_stage, attention.reach, attention.tp]
+    keys += [column for name, column in attention._asdict().items() if name in apart]
+    expert_keys = [experts.gpus_per_stage, experts.reach]
+    expert_keys += [column for name, column in experts._asdict().items() if name in apart]
+    keep = _undominated(np.stack(keys), columns)
+    keep_experts = _undominated(np.stack(expert_keys), expert_columns)
     return Candidates(
         AttentionCandidates(*(column[keep] for column in attention)),
         ExpertCandidates(*(column[keep_experts] for column in experts)),

@@ -13,7 +13,7 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.candidates import Candidates, candidates_for, layouts_spanned
-from autoparallel.solver.rules import LIMITS, STRUCTURE, LimitRule
+from autoparallel.solver.rules import LIMITS, LimitRule, structure_of
 
 # Plans that are looked at, at most; of larger spaces a seeded sample is.
 LARGEST = 400_000
@@ -78,7 +78,8 @@ def landscape(
 
 def count_layouts(problem: Problem, candidates: Candidates, pair: tuple[int, int]) -> int:
     """How many layouts the candidates of a batch and microbatch make that can be launched."""
-    if problem.engine is None:  # no rule about several parts at once but that an instance hangs together
+    if not any(rule.tells_apart(problem) for rule in structure_of(problem)):
+        # No rule about several parts at once but that an instance hangs together.
         return layouts_spanned(candidates, problem.max_gpus)
     return len(_launchable(problem, candidates, pair, problem.max_gpus).tp)
 
@@ -86,7 +87,7 @@ def count_layouts(problem: Problem, candidates: Candidates, pair: tuple[int, int
 def _launchable(problem: Problem, candidates: Candidates, pair: tuple[int, int], max_gpus: int) -> PlanTable:
     """Every layout of the candidates that no rule about degrees refuses."""
     table = _layouts(candidates, pair, max_gpus)
-    launched = np.all([rule.allows_rows(problem, table) for rule in STRUCTURE], axis=0)
+    launched = np.all([rule.allows_rows(problem, table) for rule in structure_of(problem)], axis=0)
     return table.rows(np.flatnonzero(launched))
 
 

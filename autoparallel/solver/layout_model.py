@@ -110,6 +110,18 @@ class LayoutModel:
         if variables:
             self.cp.add(total(variables) == 0).only_enforce_if(enforced)
 
+    def forbid_together(
+        self,
+        first: Variables,
+        members: npt.NDArray[np.int64],
+        second: Variables,
+        refused: npt.NDArray[np.bool_],
+        enforced: cp_model.IntVar,
+    ) -> None:
+        """None of ``members`` of one choice with a refused candidate of another, while it is enforced."""
+        ones, others = [first[i] for i in members], [second[i] for i in np.flatnonzero(refused)]
+        self.cp.add(total(ones) + total(others) <= 1).only_enforce_if(enforced)
+
     def never_together(self, stages: int, choice: Variables, refused: npt.NDArray[np.bool_]) -> None:
         """No refused candidate with the number of stages at this index."""
         literals = [choice[index].negated() for index in np.flatnonzero(refused)]

@@ -18,7 +18,7 @@ from autoparallel.solver.answers import PairFront, Point, objectives_of
 from autoparallel.solver.bounds import Bounds, attention_bounds, expert_bounds
 from autoparallel.solver.cp_sat import ENDS, fingerprint, new_solver, patient_solver
 from autoparallel.solver.layout_model import LayoutModel, Variables
-from autoparallel.solver.rules import LIMITS, STRUCTURE, LimitRule, StructureRule, fulfilled, violations
+from autoparallel.solver.rules import LIMITS, LimitRule, StructureRule, fulfilled, structure_of, violations
 from autoparallel.solver.tables import Tables
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class PairSolve:
         self.solves: list[Solve] = []
         self.model = LayoutModel(solver.problem, tables, batch, microbatch)
         enforced = self.model.cp.new_constant(1)
-        rules: tuple[StructureRule | LimitRule, ...] = (*STRUCTURE, *LIMITS)
+        rules: tuple[StructureRule | LimitRule, ...] = (*structure_of(solver.problem), *LIMITS)
         for rule in rules:
             rule.constrain(self.model, enforced)
         self.parts = tuple(

@@ -1,14 +1,19 @@
-"""Every rule of the constraint model, one file each, found by looking through this package."""
+"""Every rule of the constraint model, one file each, found by looking through this package.
+
+What a problem's own conditions ask for is a rule each, too (:func:`structure_of`).
+"""
 
 from __future__ import annotations
 
 import pkgutil
+from functools import cache
 from importlib import import_module
 
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.estimate import estimates_of
 from autoparallel.solver.rules.base import Facts, LimitRule, StructureRule
+from autoparallel.solver.rules.constraint import ConstraintRule
 
 __all__ = [
     "LIMITS",
@@ -18,12 +23,16 @@ __all__ = [
     "StructureRule",
     "facts_of",
     "fulfilled",
+    "structure_of",
     "violations",
 ]
 
 
+NO_RULES = ("base", "constraint")
+
+
 def _rules() -> list[StructureRule | LimitRule]:
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in NO_RULES)
     return [import_module(f"{__name__}.{name}").RULE for name in names]
 
 
@@ -31,9 +40,19 @@ STRUCTURE: tuple[StructureRule, ...] = tuple(rule for rule in _rules() if isinst
 LIMITS: tuple[LimitRule, ...] = tuple(rule for rule in _rules() if isinstance(rule, LimitRule))
 
 
+def structure_of(problem: Problem) -> tuple[StructureRule, ...]:
+    """The rules about degrees, the conditions that the problem adds among them."""
+    return (*STRUCTURE, *_conditions(problem.search.constraints))
+
+
+@cache
+def _conditions(texts: tuple[str, ...]) -> tuple[ConstraintRule, ...]:
+    return tuple(ConstraintRule(text) for text in texts)
+
+
 def violations(facts: Facts) -> tuple[str, ...]:
     """What of the structure a layout breaks, in words; empty where it can be launched."""
-    return tuple(rule.violation(facts) for rule in STRUCTURE if not rule.holds(facts))
+    return tuple(rule.violation(facts) for rule in structure_of(facts.problem) if not rule.holds(facts))
 
 
 def facts_of(problem: Problem, plan: Plan) -> Facts:

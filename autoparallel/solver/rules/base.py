@@ -69,6 +69,13 @@ class StructureRule:
         """Numbers of stages that the rule allows."""
         return np.ones(len(pp), dtype=bool)
 
+    def tells_apart(self, problem: Problem) -> frozenset[str]:
+        """Degrees that decide together whether the rule allows a layout; empty where each does alone.
+
+        Of ``tp``, ``sp``, ``kind``, ``dp``, ``ep``, ``etp``.
+        """
+        return frozenset()
+
     def allows_rows(self, problem: Problem, table: PlanTable) -> Mask:
         """Rows of a table of allowed candidates that the rule allows: for rules about several parts."""
         return np.ones(len(table.tp), dtype=bool)

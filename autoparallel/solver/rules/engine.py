@@ -133,6 +133,10 @@ class EngineRule(StructureRule):
         whole: Mask = once & (np.minimum(experts.ep, experts.etp) == 1)
         return whole
 
+    def tells_apart(self, problem: Problem) -> frozenset[str]:
+        # One kind of sequence parallelism may go only with some numbers of stages.
+        return frozenset() if problem.engine is None else frozenset({"kind"})
+
     def allows_rows(self, problem: Problem, table: PlanTable) -> Mask:
         # Candidates that are refused on their own are not in a table.
         attention, _ = table.split()
