@@ -16,12 +16,16 @@ class Link:
     ``topology`` is ``"switch"`` (any pair gets the whole bandwidth), ``"rail"`` (between nodes: only the
     NICs of equal GPUs reach each other) or ``"mesh"`` (inside a node: the bandwidth is
     the sum over all peers, each pair has its share).
+
+    ``nics_per_node`` is for links between nodes: the NICs that all GPUs of a node share, the bandwidth
+    that of one NIC. ``None`` is a NIC for each GPU.
     """
 
     bandwidth_gb_per_s: float
     latency_us: float
     efficiency: float = 1.0
     topology: str = "switch"
+    nics_per_node: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,8 +186,11 @@ class Collective:
         return self._cost(ALL_TO_ALL, 0, self.kernels.all_to_all, held_bytes)
 
     def ring_step(self, block_bytes: Quantity) -> OperatorCost:
-        """Every rank passes ``block_bytes`` on; where the ring leaves the node, NICs set the pace."""
-        up, out = self.fabric.up, self.fabric.out
+        """Every rank passes ``block_bytes`` on; where the ring leaves the node, NICs set the pace.
+
+        One rank of each ring on a node sends to the next node.
+        """
+        up, out = self.fabric.up, self.fabric.out_while(self.fabric.gpus_per_node / self.group.local)
         leaves = np.greater(self.group.nodes, 1)
         inverse = np.where(leaves, 1.0 / out.bandwidth_bytes_per_s, 1.0 / up.to_peers(2.0))
         latency_s = np.where(leaves, out.latency_s, up.latency_s)

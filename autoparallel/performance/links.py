@@ -16,13 +16,13 @@ class LinkRate(NamedTuple):
     ``peers`` is the number of links that a mesh's bandwidth is the sum of, 0 for a switch.
     """
 
-    sheet_bandwidth_bytes_per_s: float
+    sheet_bandwidth_bytes_per_s: Quantity
     latency_s: float
     efficiency: float = 1.0
     peers: int = 0
 
     @property
-    def bandwidth_bytes_per_s(self) -> float:
+    def bandwidth_bytes_per_s(self) -> Quantity:
         """What large messages reach. [bytes/s]"""
         return self.sheet_bandwidth_bytes_per_s * self.efficiency
 
@@ -40,24 +40,42 @@ class LinkRate(NamedTuple):
 class Fabric(NamedTuple):
     """The links of a GPU inside its node (``up``) and between nodes (``out``).
 
-    With ``rails`` the NICs of equal GPUs of all nodes share a switch, and no others: what is for another
-    GPU of another node goes over the scale-up links first.
+    ``out`` is what a GPU has of its node's ``nics`` while all GPUs of the node send, as they do in a
+    group that spans nodes: it fills them. With ``rails`` the NICs of equal GPUs of all nodes share a
+    switch, and no others: what is for another GPU of another node goes over the scale-up links first.
     """
 
     up: LinkRate
     out: LinkRate
     gpus_per_node: int
     rails: bool = False
+    nics: float = 0.0
 
     @classmethod
     def of(cls, scale_up: Link, scale_out: Link, gpus_per_node: int) -> Fabric:
         """From the hardware's own words and units."""
         peers = gpus_per_node - 1 if scale_up.topology == "mesh" else 0
-        return cls(_rate(scale_up, peers), _rate(scale_out, 0), gpus_per_node, scale_out.topology == "rail")
+        nics = scale_out.nics_per_node or gpus_per_node
+        out = _scaled(_rate(scale_out, 0), nics / gpus_per_node)
+        return cls(_rate(scale_up, peers), out, gpus_per_node, scale_out.topology == "rail", float(nics))
+
+    def out_while(self, senders: Quantity) -> LinkRate:
+        """What a GPU has of its node's NICs while ``senders`` of the node's GPUs send.
+
+        An equal share of all NICs, but no more than its own part of them or one whole NIC.
+        """
+        if self.nics >= self.gpus_per_node:
+            return self.out
+        share = np.minimum(self.nics / np.minimum(senders, self.gpus_per_node), 1.0)
+        return _scaled(self.out, share * self.gpus_per_node / self.nics)
 
 
 def _rate(link: Link, peers: int) -> LinkRate:
     return LinkRate(link.bandwidth_gb_per_s * 1e9, link.latency_us * 1e-6, link.efficiency, peers)
+
+
+def _scaled(rate: LinkRate, factor: Quantity) -> LinkRate:
+    return rate._replace(sheet_bandwidth_bytes_per_s=rate.sheet_bandwidth_bytes_per_s * factor)
 
 
 class Group(NamedTuple):

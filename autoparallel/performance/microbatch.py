@@ -42,6 +42,7 @@ def attention_terms(part: AttentionPart, phase: Phase) -> AttentionTerms:
     layers = whole_model(model)
     embedding, head = vocabulary_terms(part, phase)
     message = part.stream_bytes(phase) / part.shard
+    nic = fabric.out_while(part.degrees.gpus_per_stage)
     return AttentionTerms(
         attention={kind: part.layer(phase, kind) for kind, _ in layers.attention},
         dense=common.dense_layer(phase) if layers.dense else [],
@@ -51,7 +52,7 @@ def attention_terms(part: AttentionPart, phase: Phase) -> AttentionTerms:
         embedding=embedding,
         head=head,
         hop_inside=[Term("pipeline hop", PP, hop(message, fabric.up))],
-        hop_across=[Term("pipeline hop between nodes", PP, hop(message, fabric.out))],
+        hop_across=[Term("pipeline hop between nodes", PP, hop(message, nic))],
     )
 
 

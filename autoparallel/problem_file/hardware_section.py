@@ -34,15 +34,17 @@ def build_hardware(section: HardwareSection, bad: frozenset[str], faults: Faults
             ("hardware", "reserved_gb"),
             f"{section.reserved_gb:g} GB reserved leave nothing of {section.memory_gb:g} GB",
         )
-    _check_topologies(section, faults)
+    _check_links(section, faults)
     if bad or len(faults.found) > before:
         return None
     calibration = choose_calibration(section, faults)
     return None if len(faults.found) > before else _hardware(section, calibration)
 
 
-def _check_topologies(section: HardwareSection, faults: Faults) -> None:
+def _check_links(section: HardwareSection, faults: Faults) -> None:
     """A mesh is one of GPUs inside a node, a rail one of NICs between nodes."""
+    if section.scale_up is not None and section.scale_up.nics_per_node is not None:
+        faults.add(("hardware", "scale_up", "nics_per_node"), "is of the links between nodes: scale_out")
     for key, wrong, where in (("scale_up", "rail", "between nodes"), ("scale_out", "mesh", "inside a node")):
         link: LinkSection | None = getattr(section, key)
         if link is not None and link.topology == wrong:

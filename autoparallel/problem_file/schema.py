@@ -110,12 +110,15 @@ class ModelSection(Section):
 
 
 class LinkSection(Section):
-    """A link of one GPU, counted one way."""
+    """A link of one GPU, or one NIC where a node has fewer of them, counted one way."""
 
     bandwidth_gb_per_s: fields.Rate
     latency_us: fields.Microseconds
     efficiency: fields.Share | None = None
     topology: Annotated[str, fields.OneOf(TOPOLOGIES)] | None = None
+    nics_per_node: fields.Gpus | None = Field(
+        None, description="Between nodes: NICs that all GPUs of a node share; default one a GPU."
+    )
 
 
 class HardwareSection(Section):

@@ -59,7 +59,8 @@ def _links(hardware: Hardware) -> str:
 
 
 def _link(link: Link) -> str:
-    return f"{given(link.bandwidth_gb_per_s, 'GB/s')} at {percent(link.efficiency)}"
+    nics = f" a NIC, {link.nics_per_node} a node," if link.nics_per_node else ""
+    return f"{given(link.bandwidth_gb_per_s, 'GB/s')}{nics} at {percent(link.efficiency)}"
 
 
 def _workload(workload: Workload) -> str:

@@ -90,6 +90,10 @@ def test_links() -> None:
         "mi355x",
     }
     assert load_gpu("gb200-nvl72")["gpus_per_node"] == 72
+    assert {name for name in gpu_names() if "nics_per_node" in load_gpu(name)["scale_out"]} == {
+        "l40s",
+        "rtx-pro-6000",
+    }
 
 
 def test_prices_are_dated() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from autoparallel.domain import Layout, Problem
+from autoparallel.domain import Layout, Link, Problem
 from autoparallel.domain.model import FULL, SLIDING
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine, Phase
+from autoparallel.performance.microbatch import attention_terms
 from autoparallel.performance.operators import OperatorCost
 from autoparallel.performance.terms import COMPUTE, SP, TP
 
@@ -204,3 +206,15 @@ def test_an_indexer_bounds_what_attention_reads_and_scores_every_key(problems: A
     # Half the layers with an indexer of their own: half of its cost in a mean layer.
     half = part(problems.make(**{**sparse, "indexer_layers": 2}), tp=1, dp=2, ep=2)
     assert cost(half, decode, "indexer scores").flops == 4 * 80 * 2 * 2 * 8 / 2
+
+
+def test_the_gpus_of_a_stage_share_the_nics_of_their_node(problems: Any) -> None:
+    # Nodes of 4 with one NIC of 5 GB/s, stages of 2: both send 8 x 64 tokens of 64 values, 2 bytes each.
+    link = Link(bandwidth_gb_per_s=10.0, latency_us=10.0, efficiency=0.5, nics_per_node=1)
+    own = problems.make()
+    shared = replace(own, hardware=replace(own.hardware, scale_out=link))
+    attention = part(shared, tp=2, pp=4)
+    (across,) = attention_terms(attention, attention.machine.prefill).hop_across
+    assert float(np.max(across.cost.time_s)) == pytest.approx(10e-6 + 2 * 65536 / 5e9)
+    (across,) = attention_terms(part(own, tp=2, pp=4), attention.machine.prefill).hop_across
+    assert float(np.max(across.cost.time_s)) == pytest.approx(10e-6 + 65536 / 5e9)

@@ -138,3 +138,21 @@ def test_faster_links_and_shorter_messages_are_never_slower(kind: str) -> None:
         faster = np.asarray(getattr(collective(local, nodes, better), kind)(1e6).time_s)
         assert (faster <= base).all()
         assert (faster < base).any()
+
+
+def test_fewer_nics_slow_what_crosses_by_hand() -> None:
+    # Two NICs of 10 GB/s, half of it reached, for 8 GPUs that all send: 1.25 GB/s each.
+    out = Link(bandwidth_gb_per_s=10.0, latency_us=10.0, efficiency=0.5, nics_per_node=2)
+    few = Fabric.of(UP, out, 8)
+    # 8 ranks on each of 2 nodes, 100 MB: an eighth crosses, 2 x 1/2 x 12.5 MB at 1.25 GB/s = 10 ms; the
+    # node takes 2 x 7/8 x 100 MB at 50 GB/s = 3.5 ms; 2 x 3 rounds of 5 us, 2 x 1 of 10 us.
+    assert collective(8.0, 2.0, few).all_reduce(100e6).time_s == pytest.approx(10e-3 + 50e-6)
+    # The same where 4 of the node's GPUs are this group's and 4 another's.
+    assert collective(4.0, 2.0, few).all_reduce(100e6).time_s == pytest.approx(20e-3 + 40e-6)
+    # Half of what is held leaves the node: 50 MB at 1.25 GB/s.
+    assert collective(8.0, 2.0, few).all_to_all(100e6).time_s == pytest.approx(40e-3 + 15e-6)
+    # Of 8 ranks in a ring one sends to the next node, with a NIC of its own; of 4 rings 4, on two NICs.
+    assert collective(8.0, 2.0, few).ring_step(1e6).time_s == pytest.approx(10e-6 + 0.2e-3)
+    assert collective(2.0, 2.0, few).ring_step(1e6).time_s == pytest.approx(10e-6 + 0.4e-3)
+    # Inside a node there are no NICs.
+    assert collective(8.0, 1.0, few).all_reduce(1e6) == collective(8.0, 1.0).all_reduce(1e6)

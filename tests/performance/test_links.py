@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from itertools import pairwise, product
 
+import numpy as np
 import pytest
 
+from autoparallel.domain.hardware import Link
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.rank_map import rank_map
-from autoparallel.performance.links import group_on_nodes, pipeline_hops
+from autoparallel.performance.links import Fabric, group_on_nodes, pipeline_hops
 
 POWERS = (1, 2, 4, 8, 16, 32)
 
@@ -77,3 +79,24 @@ def test_hops_are_those_of_the_rank_map(pp: int, stage: int) -> None:
     ]
     crossing = sum(a != b for a, b in pairs)
     assert pipeline_hops(float(pp), float(stage), 8) == (len(pairs) - crossing, crossing)
+
+
+def test_nics_are_shared_by_hand() -> None:
+    # Two NICs of 10 GB/s for 8 GPUs: 2.5 GB/s each while all send, 5 while 4 do, a whole NIC for 2 or 1.
+    up = Link(bandwidth_gb_per_s=100.0, latency_us=5.0)
+    out = Link(bandwidth_gb_per_s=10.0, latency_us=10.0, nics_per_node=2)
+    fabric = Fabric.of(up, out, 8)
+    assert fabric.out.bandwidth_bytes_per_s == 2.5e9
+    senders = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    shares = np.asarray(fabric.out_while(senders).bandwidth_bytes_per_s)
+    assert shares.tolist() == [10e9, 10e9, 5e9, 2.5e9, 2.5e9]
+
+
+def test_a_nic_for_each_gpu_is_its_own() -> None:
+    up, out = Link(bandwidth_gb_per_s=100.0, latency_us=5.0), Link(bandwidth_gb_per_s=10.0, latency_us=10.0)
+    plain = Fabric.of(up, out, 8)
+    assert plain.out_while(np.array([1.0, 8.0])) == plain.out
+    assert Fabric.of(up, Link(bandwidth_gb_per_s=10.0, latency_us=10.0, nics_per_node=8), 8) == plain
+    # Two for each GPU are twice as fast, however few send.
+    both = Fabric.of(up, Link(bandwidth_gb_per_s=10.0, latency_us=10.0, nics_per_node=16), 8)
+    assert both.out_while(1.0).bandwidth_bytes_per_s == both.out.bandwidth_bytes_per_s == 20e9

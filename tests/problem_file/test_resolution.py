@@ -187,6 +187,16 @@ def test_name_is_that_of_the_file(small_problem: str, write: Write) -> None:
     assert load_problem(write(small_problem)).name == "problem"
 
 
+def test_nics_are_between_nodes(small_problem: str, write: Write) -> None:
+    with pytest.raises(ProblemError, match=r"scale_up\.nics_per_node: is of the links between nodes"):
+        load_problem(write(small_problem), ["hardware.scale_up.nics_per_node=4"])
+    with pytest.raises(ProblemError, match=r"scale_out\.nics_per_node: must be greater than 0"):
+        load_problem(write(small_problem), ["hardware.scale_out.nics_per_node=0"])
+    assert load_problem(write(small_problem)).hardware.scale_out.nics_per_node is None
+    problem = load_problem(write(small_problem), ["hardware.scale_out.nics_per_node=4"])
+    assert problem.hardware.scale_out.nics_per_node == 4
+
+
 @pytest.mark.parametrize(("link", "topology"), [("scale_up", "rail"), ("scale_out", "mesh")])
 def test_a_topology_belongs_to_its_link(small_problem: str, write: Write, link: str, topology: str) -> None:
     with pytest.raises(ProblemError, match=f'hardware.{link}.topology: "{topology}" is a topology'):

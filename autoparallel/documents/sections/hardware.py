@@ -50,8 +50,9 @@ def _kernels(hardware: Hardware) -> str:
 
 def _link(link: Link) -> str:
     mesh = ", shared by all pairs of a mesh" if link.topology == "mesh" else ""
+    of = f"NIC and direction, {link.nics_per_node} NICs a node" if link.nics_per_node else "GPU and direction"
     return (
-        f"{given(link.bandwidth_gb_per_s, 'GB/s')} for a GPU and direction{mesh}, "
+        f"{given(link.bandwidth_gb_per_s, 'GB/s')} for a {of}{mesh}, "
         f"{percent(link.efficiency)} reached: "
         f"{number(link.bandwidth_gb_per_s * link.efficiency)} GB/s; {given(link.latency_us, 'µs')} of latency"
     )

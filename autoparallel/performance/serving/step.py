@@ -100,7 +100,8 @@ class StepTimes:
         if self.pp == 1:
             return 0.0
         message, fabric = part.stream_bytes(phase) / part.shard, self.machine.fabric
-        inside, across = hop(message, fabric.up).time_s, hop(message, fabric.out).time_s
+        nic = fabric.out_while(part.degrees.gpus_per_stage)
+        inside, across = hop(message, fabric.up).time_s, hop(message, nic).time_s
         return self.hops.inside * inside + self.hops.across * across
 
     def decode_attention(self, sequences: Quantity, context: Quantity) -> Quantity:
