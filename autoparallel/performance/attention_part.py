@@ -201,7 +201,9 @@ class AttentionPart:
             return []
         share = model.indexer_layers / model.num_hidden_layers
         width, heads = float(model.index_head_dim), float(model.index_n_heads)
-        queries = self._gemm(self.tokens(phase), model.q_lora_rank or model.hidden_size, heads * width)
+        tokens = self.tokens(phase)
+        queries = self._gemm(tokens, model.q_lora_rank or model.hidden_size, heads * width)
+        key_and_weights = self._gemm(tokens, model.hidden_size, width + heads)
         if phase.is_decode:
             # Keys without values: half the width of an attention that reads and multiplies both.
             scores = decode_attention(
@@ -230,10 +232,14 @@ class AttentionPart:
                 activation_bytes=INDEXER_BYTES,
                 kv_bytes=INDEXER_BYTES,
             )
-        shares = [OperatorCost(*(share * value for value in cost)) for cost in (queries, scores)]
+        parts = {
+            "indexer queries": queries,
+            "indexer key and head weights": key_and_weights,
+            "indexer scores": scores,
+        }
         return [
-            Term("indexer projection", COMPUTE, shares[0]),
-            Term("indexer scores", COMPUTE, shares[1]),
+            Term(name, COMPUTE, OperatorCost(*(share * value for value in cost)))
+            for name, cost in parts.items()
         ]
 
     def _context_parallel(self, phase: Phase, core: OperatorCost) -> list[Term]:

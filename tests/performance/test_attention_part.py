@@ -200,6 +200,9 @@ def test_an_indexer_bounds_what_attention_reads_and_scores_every_key(problems: A
     assert decode.context == 80
     assert cost(attention, decode, "indexer scores").flops == 4 * 80 * 2 * 2 * 8
     assert cost(attention, decode, "indexer scores").bytes == pytest.approx(4 * (80 * 8 + 2 * 2 * 4))
+    # Queries from 64 channels for 2 heads of 8; a key of 8 and a weight for each head from the same 64.
+    assert cost(attention, decode, "indexer queries").flops == 2 * 4 * 64 * 2 * 8
+    assert cost(attention, decode, "indexer key and head weights").flops == 2 * 4 * 64 * (8 + 2)
     # Attention itself reads 16 of the 80 cached tokens.
     few, all_keys = cost(attention, decode, "attention"), cost(whole, decode, "attention")
     assert few.flops == pytest.approx(all_keys.flops * 16 / 80)
