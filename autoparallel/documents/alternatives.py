@@ -14,6 +14,7 @@ from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.search_space import SP_KINDS
 from autoparallel.errors import LayoutError
+from autoparallel.pareto import Objectives, preference_key
 from autoparallel.performance.degrees import SP_KIND_NAMES, PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.planner import evaluate
@@ -26,6 +27,7 @@ OWN = ("ep", "etp", "tp", "sp", "pp", "dp")
 UP, DOWN = "up", "down"
 # Neighbours take at most this many times the GPUs of the plan.
 REACH = 4
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +44,17 @@ def neighbours(problem: Problem, plan: Plan) -> tuple[Neighbour, ...]:
     """The next value down and up of every degree, evaluated; what cannot be launched is left out.
 
     Among the layouts with the next value those on as many GPUs come first, then those that change the
-    fewest other degrees, then the nearest number of GPUs, then the higher throughput.
+    fewest other degrees, then the nearest number of GPUs. Each has the batch and microbatch that suit it
+    best: the fewest limits missed, then what the problem prefers. Only the neighbours of the microbatch
+    itself keep the batch.
     """
     free = _unpinned(problem)
-    pinned = replace(free, search=replace(free.search, replicas=plan.layout.replicas))
-    around = landscape(Machine(pinned), [(plan.batch, plan.microbatch)], max_gpus=REACH * plan.gpus)
+    around = _around(free, plan)
     found = []
     for degree in OWN:
         for direction in (DOWN, UP):
-            row = _next_row(around, plan, degree, direction)
-            if row is not None:
-                other = evaluate(free, around.table.layout(row), batch=plan.batch, microbatch=plan.microbatch)
+            rows = _next_rows(around, plan, degree, direction)
+            if (other := _best(free, around, rows)) is not None:
                 value = getattr(other.layout, degree)
                 found.append(Neighbour(degree=degree, direction=direction, value=value, plan=other))
     return (*found, *_other_replicas(problem, plan), *_other_microbatches(problem, plan))
@@ -67,11 +69,31 @@ def _unpinned(problem: Problem) -> Problem:
     return replace(problem, search=free)
 
 
-def _next_row(around: Landscape, plan: Plan, degree: str, direction: str) -> int | None:
+def _around(free: Problem, plan: Plan) -> Landscape:
+    """Every layout of as many instances, with every batch and microbatch of the search."""
+    pinned = replace(free, search=replace(free.search, replicas=plan.layout.replicas))
+    pairs = dict.fromkeys([(plan.batch, plan.microbatch), *PairSpace(free).pairs])
+    return landscape(Machine(pinned), list(pairs), max_gpus=REACH * plan.gpus)
+
+
+def _best(free: Problem, around: Landscape, rows: Rows) -> Plan | None:
+    """Of these rows the plan that misses the fewest limits and is preferred among such."""
+    if not len(rows):
+        return None
+    missed = (~around.keeps[rows]).sum(axis=1)
+    row = around.preferred(rows[missed == missed.min()], free.prefer)
+    if row is None:
+        return None
+    table = around.table
+    return _evaluated(free, table.layout(row), int(table.batch[row]), int(table.microbatch[row]))
+
+
+def _next_rows(around: Landscape, plan: Plan, degree: str, direction: str) -> Rows:
+    """Rows with the next value of a degree that are equally near to the plan."""
     now, column = getattr(plan.layout, degree), getattr(around.table, degree)
     beyond = column > now if direction == UP else column < now
     if not beyond.any():
-        return None
+        return np.flatnonzero(beyond)
     rows = np.flatnonzero(column == (column[beyond].min() if direction == UP else column[beyond].max()))
     degrees, now_degrees = _degrees(around.table), _degrees(PlanTable.of([plan.layout], [1], [1]))
     others = [name for name in degrees if name not in (degree, "cp" if degree == "sp" else degree)]
@@ -79,9 +101,10 @@ def _next_row(around: Landscape, plan: Plan, degree: str, direction: str) -> int
     # Among equals the same kind of sequence parallelism comes first.
     other_kind = around.table.sp_kind[rows] != SP_KIND_NAMES.index(plan.layout.sp_kind)
     distance = np.abs(np.log2(around.values.gpus[rows] / plan.gpus))
-    throughput = around.values.total_tokens_per_ms_per_gpu[rows]
-    order = np.lexsort((-throughput, distance, other_kind, np.asarray(changes), distance > 0))
-    return int(rows[order[0]])
+    ranking = np.stack([distance > 0, changes, other_kind, distance], axis=1).astype(np.float64)
+    nearest = ranking[np.lexsort(ranking.T[::-1])[0]]
+    near: Rows = rows[(ranking == nearest).all(axis=1)]
+    return near
 
 
 def _degrees(table: PlanTable) -> dict[str, npt.NDArray[np.float64]]:
@@ -92,20 +115,31 @@ def _degrees(table: PlanTable) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def _other_replicas(problem: Problem, plan: Plan) -> Iterator[Neighbour]:
-    """The same instance once less and once more, the sequences shared out evenly."""
+    """The same instance once less and once more, the sequences shared out evenly in the best slots."""
     concurrency = problem.workload.concurrency
     if concurrency is None:
         return
-    layout, slots = plan.layout, plan.batch // plan.microbatch
-    for direction, replicas in ((DOWN, layout.replicas - 1), (UP, layout.replicas + 1)):
+    for direction, replicas in ((DOWN, plan.layout.replicas - 1), (UP, plan.layout.replicas + 1)):
         if replicas < 1:
             continue
-        microbatch = layout.dp * math.ceil(concurrency / (replicas * slots * layout.dp))
-        other = _evaluated(
-            problem, replace(layout, replicas=replicas), min(microbatch * slots, concurrency), microbatch
-        )
-        if other is not None:
+        layout, share = replace(plan.layout, replicas=replicas), -(-concurrency // replicas)
+        slots = {plan.batch // plan.microbatch, *(1 << bits for bits in range(share.bit_length()))}
+        sizes = {(layout.dp * math.ceil(share / (number * layout.dp)), number) for number in slots}
+        plans = [
+            _evaluated(problem, layout, min(size * number, concurrency), size)
+            for size, number in sorted(sizes)
+        ]
+        if found := [other for other in plans if other is not None]:
+            other = min(found, key=lambda one: _standing(one, problem))
             yield Neighbour(degree="replicas", direction=direction, value=replicas, plan=other)
+
+
+def _standing(plan: Plan, problem: Problem) -> tuple[float, ...]:
+    """Limits that a plan misses, then the order of preference."""
+    metrics = plan.metrics
+    objectives = Objectives(plan.gpus, metrics.total_tokens_per_ms_per_gpu, metrics.ttft_s)
+    missed = sum(not met for met in plan.meets.values())
+    return (missed, *preference_key(objectives, problem.prefer))
 
 
 def _other_microbatches(problem: Problem, plan: Plan) -> Iterator[Neighbour]:

@@ -96,8 +96,8 @@ def derived_parameters(model: Model) -> int:
     return _outside_ffn(model) + _scaled_ffn(model) + part.embedding + part.head
 
 
-def active_parameters(model: Model) -> float:
-    """Weights that one token is multiplied with.
+def active_parameters(model: Model, *, scale: float = 1.0) -> float:
+    """Weights that one token is multiplied with, the experts' times ``scale``.
 
     In a model with experts: all weights but the experts that the token is not sent to and the embedding,
     of which it looks up one row (a tied embedding counts as the head). The head counts, as in the model
@@ -105,10 +105,10 @@ def active_parameters(model: Model) -> float:
     """
     part, layers = parameters_by_part(model), layer_counts(model)
     if not model.is_moe:
-        return float(derived_parameters(model))
-    idle = 1 - model.num_experts_per_tok / model.num_experts
+        return derived_parameters(model) + (scale - 1) * _scaled_ffn(model)
+    used = scale * model.num_experts_per_tok / model.num_experts
     looked_up = 0 if model.tie_word_embeddings else part.embedding
-    return derived_parameters(model) - looked_up - layers.routed * part.experts * idle
+    return derived_parameters(model) - looked_up - layers.routed * part.experts * (1 - used)
 
 
 def prediction_layer_parameters(model: Model) -> int:

@@ -6,8 +6,11 @@ import pytest
 
 from autoparallel.documents.alternatives import DOWN, UP, best_with_gpus, neighbours
 from autoparallel.documents.subject import Subject
-from autoparallel.domain import Problem
+from autoparallel.domain import Plan, Problem
+from autoparallel.errors import LayoutError
+from autoparallel.pareto import Objectives, preference_key
 from autoparallel.planner import evaluate
+from autoparallel.tuning.space import PairSpace
 
 
 def found(subject: Subject) -> dict[tuple[str, str], int]:
@@ -46,6 +49,41 @@ def test_each_is_what_evaluate_says(fixture: str, request: pytest.FixtureRequest
         assert again.meets == plan.meets
         where = plan if item.degree == "microbatch" else plan.layout
         assert getattr(where, item.degree) == item.value
+
+
+@pytest.mark.parametrize("fixture", ["best", "dense"])
+def test_each_has_the_batch_and_microbatch_that_suit_it_best(
+    fixture: str, request: pytest.FixtureRequest
+) -> None:
+    """Every pair of the search is tried with the neighbour's layout: none that keeps all is preferred."""
+    subject: Subject = request.getfixturevalue(fixture)
+    problem = subject.problem
+
+    def standing(plan: Plan) -> tuple[float, ...]:
+        at = plan.metrics
+        objectives = Objectives(plan.gpus, at.total_tokens_per_ms_per_gpu, at.ttft_s)
+        return (sum(not met for met in plan.meets.values()), *preference_key(objectives, problem.prefer))
+
+    compared = 0
+    for item in subject.neighbours:
+        for batch, microbatch in PairSpace(problem).pairs:
+            if item.degree == "microbatch":
+                continue
+            try:
+                other = evaluate(problem, item.plan.layout, batch=batch, microbatch=microbatch)
+            except LayoutError:
+                continue
+            assert standing(item.plan) <= standing(other)
+            compared += 1
+    assert compared > 30
+
+
+def test_two_stages_get_microbatches_to_fill_them(best: Subject) -> None:
+    (two,) = (item.plan for item in best.neighbours if item.degree == "pp")
+    unfilled = evaluate(best.problem, two.layout, batch=128, microbatch=128)
+    assert two.microbatch < 128
+    assert two.feasible
+    assert two.metrics.total_tokens_per_ms_per_gpu > 1.1 * unfilled.metrics.total_tokens_per_ms_per_gpu
 
 
 def test_a_pinned_degree_has_neighbours_too(best: Subject, moe10b: Problem) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autoparallel.documents.blocks import Document, Facts, Heading, Listing, Table
@@ -9,6 +11,9 @@ from autoparallel.documents.breakdown import WAITING_OF_STAGES, largest_differen
 from autoparallel.documents.markdown import markdown
 from autoparallel.documents.subject import Subject
 from autoparallel.documents.writer import write_document
+from autoparallel.domain import Layout
+from autoparallel.performance.architecture import active_parameters, expert_scale
+from autoparallel.planner import evaluate
 
 TITLES = [
     "Model Analysis", "Hardware Environment", "Performance Requirements", "Parallel Strategy Design",
@@ -37,7 +42,7 @@ def test_the_sections_of_the_original_plan(fixture: str, request: pytest.Fixture
 def test_numbers_of_the_model(best: Subject) -> None:
     text = markdown(write_document(best))
     # 16 layers x 16 experts x 3 matrices x 512 x 1024 = 402.7 million.
-    assert "| Routed experts | 402.7 | 89 % |" in text
+    assert "| Routed experts | 402.7 | 9,950 | 100 % |" in text
     assert "It leaves 32.8 kB of KV cache over all layers" in text
     assert "22.1 times apart from the count" in text
 
@@ -99,7 +104,7 @@ def test_a_plan_that_sends_nothing(dense: Subject, best: Subject) -> None:
 
 def test_waiting_is_a_cause(best: Subject) -> None:
     """Two stages without a second microbatch: each works half the time."""
-    (two,) = (item.plan for item in best.neighbours if item.degree == "pp")
+    two = evaluate(best.problem, Layout(pp=2), batch=128, microbatch=128)
     found = largest_difference(best.plan, two)
     assert found is not None
     phase, name, gpu_s = found
@@ -120,6 +125,24 @@ def test_both_ways_to_count_expert_utilisation(best: Subject) -> None:
     # Both experts of a token on one of two ranks of 8: 2 x (8/16 x 7/15) = 47 %, so 77 % of the ranks.
     assert "on 77 % of the 2 expert ranks on the mean: 23 %" in facts["One token"]
     assert "busy 100 %" in facts["A decode step"]
+
+
+def test_parameters_are_those_of_the_basis(best: Subject) -> None:
+    """The table, the parameters a token uses and the bytes of a GPU speak of one model."""
+    document, model = write_document(best), best.problem.model
+    parts = table(document, "Model Analysis", "Part")
+    assert parts.columns == ("Part", "Counted, millions", "Declared basis, millions", "Share")
+    assert parts.rows[-1] == ("Total", "452.3", "10,000", "100 %")
+    experts = float({row[0]: row[2] for row in parts.rows}["Routed experts"].replace(",", ""))
+    # Two bytes a parameter, half of the experts on each of the two GPUs.
+    assert experts * 1e6 == pytest.approx(best.plan.memory.expert_weights_bytes, rel=1e-3)
+    # Of 9,950.1 million in experts an eighth, and the other 49.9 without 16.4 of the embedding.
+    used = active_parameters(model, scale=expert_scale(model))
+    assert used == pytest.approx(9950.1e6 / 8 + 49.9e6 - 16.4e6, rel=1e-3)
+    assert "- **Parameters a token uses**: 1.28 billion" in markdown(document)
+    counted = replace(best.problem, model=replace(model, parameter_basis="derived"))
+    parts = table(write_document(replace(best, problem=counted)), "Model Analysis", "Part")
+    assert (parts.columns[1:], parts.rows[-1][1]) == (("Millions of parameters", "Share"), "452.3")
 
 
 def test_a_dense_model_has_an_ffn_and_no_experts(dense: Subject) -> None:

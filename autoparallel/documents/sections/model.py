@@ -30,8 +30,8 @@ def section(subject: Subject) -> Section:
         ("Attention", _attention(model)),
         *([("Experts", _experts(model))] if model.is_moe else []),
         ("Precision", _precision(model)),
-        ("Parameters", f"{_billions(derived_parameters(model))} counted from the architecture"),
-        ("Parameters a token uses", _billions(active_parameters(model))),
+        ("Parameters", _parameters(model)),
+        ("Parameters a token uses", _billions(active_parameters(model, scale=expert_scale(model)))),
     ]
     blocks: list[Block] = [Facts(rows=tuple(facts))]
     if sentence := _declared(model):
@@ -42,6 +42,13 @@ def section(subject: Subject) -> Section:
 
 def _billions(parameters: float) -> str:
     return f"{number(parameters / 1e9)} billion"
+
+
+def _parameters(model: Model) -> str:
+    counted = f"{_billions(derived_parameters(model))} counted from the architecture"
+    if expert_scale(model) == 1.0 or model.declared_parameters is None:
+        return counted
+    return f"{_billions(model.declared_parameters)} declared, which all estimates use; {counted}"
 
 
 def _architecture(model: Model) -> str:
@@ -100,26 +107,28 @@ def _declared(model: Model) -> str:
 
 
 def _parts(model: Model) -> Table:
-    """Parameters by part of the model, as counted."""
+    """Parameters by part of the model: counted and, where the declared number is used, scaled to it."""
     part, layers = parameters_by_part(model), layer_counts(model)
     attention = sum(n * attention_projections(model, kind) for kind, n in layers.attention.items())
     routed = "Routed experts" if model.is_moe else "FFN"
+    scale = expert_scale(model)
     rows = [
-        ("Attention", attention + model.indexer_layers * part.indexer),
-        (routed, layers.routed * (part.experts if model.is_moe else part.dense_ffn)),
-        ("Dense FFN", layers.dense * part.dense_ffn if model.is_moe else 0),
-        ("Router and shared experts", layers.routed * (part.router + part.shared_experts)),
-        ("Norms", model.num_hidden_layers * part.norms + part.final_norm),
-        ("Embedding and head", part.embedding + part.head),
+        ("Attention", attention + model.indexer_layers * part.indexer, 1.0),
+        (routed, layers.routed * (part.experts if model.is_moe else part.dense_ffn), scale),
+        ("Dense FFN", layers.dense * part.dense_ffn if model.is_moe else 0, 1.0),
+        ("Router and shared experts", layers.routed * (part.router + part.shared_experts), 1.0),
+        ("Norms", model.num_hidden_layers * part.norms + part.final_norm, 1.0),
+        ("Embedding and head", part.embedding + part.head, 1.0),
     ]
-    total = derived_parameters(model)
-    return Table(
-        columns=("Part", "Millions of parameters", "Share"),
-        rows=(
-            *((label, number(size / 1e6, 4), percent(size / total)) for label, size in rows if size),
-            ("Total, counted", number(total / 1e6, 4), percent(1.0)),
-        ),
-    )
+    counted, used = sum(size for _, size, _ in rows), sum(size * scaled for _, size, scaled in rows)
+
+    def cells(label: str, size: float, taken: float) -> tuple[str, ...]:
+        both = (size, taken) if scale != 1.0 else (size,)
+        return (label, *(number(one / 1e6, 4) for one in both), percent(taken / used))
+
+    heads = ("Counted, millions", "Declared basis, millions") if scale != 1.0 else ("Millions of parameters",)
+    parts = [cells(label, size, size * scaled) for label, size, scaled in rows if size]
+    return Table(columns=("Part", *heads, "Share"), rows=(*parts, cells("Total", counted, used)))
 
 
 def _costs(problem: Problem) -> str:

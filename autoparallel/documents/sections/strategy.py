@@ -18,8 +18,9 @@ def section(subject: Subject) -> Section:
     blocks: list[Block] = [
         Paragraph(
             text=f"Attention and {experts} are laid out over the same GPUs of a stage, each in its own way. "
-            "Each table sets the plan against the next values of one degree: batch and microbatch stay, the "
-            "number of GPUs where it can, and of the other degrees as many as possible."
+            "Each table sets the plan against the next values of one degree: the number of GPUs stays where "
+            "it can, and of the other degrees as many as possible; each alternative has the batch and "
+            "microbatch that suit it best."
         )
     ]
     numbered = 0
@@ -44,24 +45,34 @@ def _dimension(subject: Subject, dimension: Dimension, numbered: int) -> list[Bl
 
 def _table(subject: Subject, dimension: Dimension, beside: tuple[Neighbour, ...]) -> Table:
     def row(value: str, plan: Plan) -> tuple[str, ...]:
-        return (value, brief(plan.layout), *cells(subject.plan, plan, subject.problem), verdict(plan))
+        return (value, *_row(subject, plan))
 
     lower = [row(f"{item.value:,}", item.plan) for item in beside if item.direction == DOWN]
     higher = [row(f"{item.value:,}", item.plan) for item in beside if item.direction == UP]
     own = row(f"{dimension.value(subject):,}, this plan", subject.plan)
     return Table(
-        columns=(dimension.short, "Layout", *columns(subject.problem), "Requirements"),
+        columns=(dimension.short, *_columns(subject)),
         rows=(*lower, own, *higher),
         words=("Layout", "Requirements"),
     )
 
 
+def _columns(subject: Subject) -> tuple[str, ...]:
+    return ("Layout", "Batch", "Microbatch", *columns(subject.problem), "Requirements")
+
+
+def _row(subject: Subject, plan: Plan) -> tuple[str, ...]:
+    measured = cells(subject.plan, plan, subject.problem)
+    return (brief(plan.layout), f"{plan.batch:,}", f"{plan.microbatch:,}", *measured, verdict(plan))
+
+
 def _why(subject: Subject, dimension: Dimension, neighbour: Neighbour) -> str:
-    """Where the neighbour spends more, or less, and which degrees followed."""
+    """Where the neighbour spends more, or less, and what followed the degree."""
     plan, other = subject.plan, neighbour.plan
+    names = ("tp", "sp", "dp", "pp", "ep", "etp", "batch", "microbatch")
     followed = [
         f"{name} {was} → {now}"
-        for name in ("tp", "sp", "dp", "pp", "ep", "etp")
+        for name in names
         for was, now in ((_degree(plan, name), _degree(other, name)),)
         if name != dimension.degree and was != now
     ]
@@ -79,8 +90,8 @@ def _why(subject: Subject, dimension: Dimension, neighbour: Neighbour) -> str:
 
 
 def _degree(plan: Plan, name: str) -> str:
-    """A degree in words, sequence parallelism with its kind."""
-    degree: int = getattr(plan.layout, name)
+    """A degree, batch or microbatch in words, sequence parallelism with its kind."""
+    degree: int = getattr(plan if name in ("batch", "microbatch") else plan.layout, name)
     return f"{degree} ({plan.layout.sp_kind})" if name == "sp" and degree > 1 else f"{degree}"
 
 
@@ -96,7 +107,8 @@ def _absent(subject: Subject, dimension: Dimension, beside: tuple[Neighbour, ...
     if not absent:
         return ""
     reach = "" if dimension.degree in ("replicas", "microbatch") else f" on up to {REACH} times the GPUs"
-    return f"No {listed(absent, 'or')} {dimension.noun} can be launched with this batch{reach}."
+    with_this = " with this batch" if dimension.degree == "microbatch" else ""
+    return f"No {listed(absent, 'or')} {dimension.noun} can be launched{with_this}{reach}."
 
 
 def _runner_up(subject: Subject) -> list[Block]:
@@ -106,16 +118,15 @@ def _runner_up(subject: Subject) -> list[Block]:
         blocks = [
             Heading(text="Runner-up"),
             Table(
-                columns=("Plan", "Layout", *columns(subject.problem), "Requirements"),
+                columns=("Plan", *_columns(subject)),
                 rows=tuple(
-                    (name, brief(plan.layout), *cells(subject.plan, plan, subject.problem), verdict(plan))
+                    (name, *_row(subject, plan))
                     for name, plan in (("This plan", subject.plan), ("Runner-up", second))
                 ),
                 words=("Layout", "Requirements"),
             ),
             Paragraph(
-                text=f"The runner-up has batch {second.batch:,} and microbatch {second.microbatch:,} on "
-                f"{count(second.gpus, 'GPU')}. It lost: {subject.runner_up_reason}."
+                text=f"The runner-up takes {count(second.gpus, 'GPU')}. It lost: {subject.runner_up_reason}."
             ),
         ]
     if subject.proof:
