@@ -103,7 +103,9 @@ class Instances:
     def stable_rates(self) -> Array:
         """What an aggregated instance serves without an SLO: no SLO is kept at more. [1/s]"""
         work = self.workload
-        load = Load(SATURATED, work.prompt_tokens.mean, work.output_tokens.mean, cached_share=work.cached_share)
+        load = Load(
+            SATURATED, work.prompt_tokens.mean, work.output_tokens.mean, cached_share=work.cached_share
+        )
         found = serve(self.machine, self.engine, self.table, load)
         longest = float(work.prompt_tokens.max + work.output_tokens.max)
         room = (found.capacity >= 1.0) & self.holds(longest)
@@ -136,9 +138,8 @@ class Instances:
         running, tpot_s = np.zeros(size), np.full(size, np.nan)
         work, required_s = self.workload, self.required.tpot_s
         longest = float(work.prompt_tokens.max + work.output_tokens.max)
-        held = work.prompt_tokens.mean + work.output_tokens.mean
-        if not self.engine.reserves_longest:
-            held = self.lengths.context
+        whole = work.prompt_tokens.mean + work.output_tokens.mean
+        held = whole if self.engine.reserves_longest else float(self.lengths.context)
         fits = self.holds(longest)
         for pp, rows in by_stages(self.table):
             part = self.table.rows(rows)
@@ -161,8 +162,7 @@ def _highest_running(instances: Instances, rows: Rows, pp: int, most: Array, req
         engine = instances.engine
         times = StepTimes(instances.machine, part, pp, engine.expert_load_shape)
         model = StepModel(times, engine, part, instances.lengths)
-        kept: npt.NDArray[np.bool_] = model.decode_s(running) <= required_s
-        return kept
+        return np.asarray(model.decode_s(running) <= required_s)
 
     return highest_load(keeps, most)
 

@@ -109,13 +109,22 @@ class StepModel:
         fixed = self.engine.step_s + self.engine.layer_s * self.layers
         return fixed + by_sequence - self._hidden_s
 
+    def decode_s(self, running: Quantity) -> Quantity:
+        """A step of ``running`` sequences in an instance, without prompts. [s]"""
+        sequences = running / self.times.pp
+        return self._decode_s(sequences, self.times.linear(sequences, sequences, prompts=False))
+
+    def _decode_s(self, sequences: Quantity, plain: Quantity) -> Quantity:
+        times = self.times
+        decode_s = (plain + times.decode_attention(sequences, self.lengths.context)) * times.pace
+        return np.maximum(decode_s + self.overhead_s(sequences), 1e-6)
+
     def at(self, running: Quantity) -> StepCosts:
         """Step costs with ``running`` sequences in an instance."""
         times, lengths = self.times, self.lengths
         sequences = running / times.pp
         plain = times.linear(sequences, sequences, prompts=False)
-        decode_s = (plain + times.decode_attention(sequences, lengths.context)) * times.pace
-        decode_s = np.maximum(decode_s + self.overhead_s(sequences), 1e-6)
+        decode_s = self._decode_s(sequences, plain)
         most = np.maximum(lengths.step_tokens * self.dp, lengths.piece)
         tokens = np.clip(sequences * lengths.computed / lengths.decodes, lengths.piece, most)
         prompts = tokens / lengths.computed
@@ -128,6 +137,16 @@ class StepModel:
         prompt_s = np.maximum(mixed_s - decode_s, 0.0) / prompts
         own_s = np.maximum(decode_s * lengths.pieces + prompt_s, self.eager_s)
         return StepCosts(decode_s, prompt_s, own_s)
+
+    def prompts_alone_s(self, prompts: Quantity) -> Quantity:
+        """Steps of ``prompts`` of an instance that decodes nothing, until all are done. [s]"""
+        times, lengths = self.times, self.lengths
+        tokens = prompts * lengths.piece
+        step_s = times.linear(tokens, prompts, prompts=True) * times.pace
+        if self.extra_share:
+            step_s = step_s + self.extra_share * times.experts_s(tokens) * times.pace
+        step_s = np.maximum(step_s + self.overhead_s(prompts), self.eager_s)
+        return step_s * lengths.pieces + self.prompt_attention_s * prompts
 
     def together_s(self, prompts: Quantity) -> Quantity:
         """Time per prompt where nothing decodes and ``prompts`` share a step. [s]"""
