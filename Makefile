@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help search test lint types pytest bench check-engines chromium clean
+.PHONY: help search test lint types pytest site bench check-engines chromium clean
 
 VENV := .venv
 PROBLEM ?= problems/moe10b.toml
@@ -30,6 +30,9 @@ types: $(VENV)/.installed-dev
 
 pytest: $(VENV)/.installed-dev chromium
 	$(VENV)/bin/pytest
+
+site: $(VENV)/.installed-dev ## build the documentation site into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 
 bench: $(VENV)/.installed-dev ## measure the figures of the README
 	$(VENV)/bin/pytest benchmarks --benchmark-only -o addopts="--import-mode=importlib"
@@ -62,7 +65,7 @@ chromium:
 	echo "On Debian: apt-get install chromium" >&2
 
 clean: ## remove the virtual environment and all caches, keep results
-	rm -rf $(VENV) $(ENGINES) .engine-commands build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	rm -rf $(VENV) $(ENGINES) .engine-commands site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -76,5 +79,5 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@touch $@ $(VENV)/.installed

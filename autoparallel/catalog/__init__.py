@@ -2,6 +2,7 @@
 
 from autoparallel.catalog.loader import (
     calibration_names,
+    entry_text,
     gpu_names,
     load_calibration,
     load_gpu,
@@ -11,6 +12,7 @@ from autoparallel.catalog.loader import (
 
 __all__ = [
     "calibration_names",
+    "entry_text",
     "gpu_names",
     "load_calibration",
     "load_gpu",

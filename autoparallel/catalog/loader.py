@@ -56,6 +56,17 @@ def load_model(name: str) -> dict[str, Any]:
     return _load("models", name, "model")
 
 
+def entry_text(name: str) -> str:
+    """Return the file of a GPU or a model of the catalog as it was written, comments and sources included.
+
+    Raises
+    ------
+    ProblemError
+        The catalog has no such entry.
+    """
+    return _entry("gpus" if name in gpu_names() else "models", name, "GPU or model")
+
+
 def calibration_names() -> tuple[str, ...]:
     """Return the names of the catalog's calibrations, ``system.backend``, sorted."""
     return _names("calibration")
@@ -89,8 +100,12 @@ def _names(kind: str) -> tuple[str, ...]:
 
 
 def _load(kind: str, name: str, noun: str) -> dict[str, Any]:
+    return {"name": name, **tomllib.loads(_entry(kind, name, noun))}
+
+
+def _entry(kind: str, name: str, noun: str) -> str:
     names = _names(kind)
     if name not in names:
         raise ProblemError([Fault(f'the catalog has no {noun} "{name}"; {did_you_mean(name, names)}')])
     entry = resources.files("autoparallel.catalog") / kind / f"{name}.toml"
-    return {"name": name, **tomllib.loads(entry.read_text(encoding="utf-8"))}
+    return entry.read_text(encoding="utf-8")

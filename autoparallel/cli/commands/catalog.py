@@ -12,6 +12,7 @@ from autoparallel.cli.options import json_option
 EPILOG = """\b
 Example:
   autoparallel catalog h100-sxm
+  autoparallel catalog h100-sxm --toml > my-gpu.toml
 """
 CATALOG_SCHEMA = "autoparallel.catalog/1"
 _GPU_COLUMNS = ("memory_gb", "memory_bandwidth_gb_per_s", "gpus_per_node")
@@ -20,11 +21,18 @@ _MODEL_COLUMNS = ("num_hidden_layers", "hidden_size", "num_experts")
 
 @click.command("catalog", epilog=EPILOG, short_help="List GPUs and models, or show one.")
 @click.argument("name", required=False)
+@click.option(
+    "--toml", "as_toml", is_flag=True, help="Print the entry's file, to start one of your own from."
+)
 @json_option
-def command(name: str | None, as_json: bool) -> None:
+def command(name: str | None, as_toml: bool, as_json: bool) -> None:
     """List the GPUs and models that a problem can name, or show one with its sources."""
+    if as_toml and (as_json or name is None):
+        raise click.UsageError("--toml goes with a NAME and without --json")
     if name is None:
         _list(as_json)
+    elif as_toml:
+        _print_file(name)
     else:
         _show(name, as_json)
 
@@ -48,16 +56,7 @@ def _list(as_json: bool) -> None:
 
 
 def _show(name: str, as_json: bool) -> None:
-    from autoparallel import catalog
-    from autoparallel.catalog.spelling import did_you_mean
-
-    known = {
-        **dict.fromkeys(catalog.model_names(), ("model", catalog.load_model)),
-        **dict.fromkeys(catalog.gpu_names(), ("gpu", catalog.load_gpu)),
-    }
-    if name not in known:
-        raise click.UsageError(f"the catalog has no {name!r}; {did_you_mean(name, known)}")
-    kind, load = known[name]
+    kind, load = _known(name)
     entry = load(name)
     if as_json:
         _print_json({kind: entry})
@@ -69,6 +68,26 @@ def _show(name: str, as_json: bool) -> None:
     rows = [(key, value, str(sources.get(key.split(".")[0], ""))) for key, value in _flat(entry)]
     columns = ("", "value", "source") if sources else ("", "value")
     answer_console().print(table(name, columns, [row[: len(columns)] for row in rows], words=("source",)))
+
+
+def _known(name: str) -> tuple[str, Callable[[str], dict[str, Any]]]:
+    from autoparallel import catalog
+    from autoparallel.catalog.spelling import did_you_mean
+
+    known = {
+        **dict.fromkeys(catalog.model_names(), ("model", catalog.load_model)),
+        **dict.fromkeys(catalog.gpu_names(), ("gpu", catalog.load_gpu)),
+    }
+    if name not in known:
+        raise click.UsageError(f"the catalog has no {name!r}; {did_you_mean(name, known)}")
+    return known[name]
+
+
+def _print_file(name: str) -> None:
+    from autoparallel import catalog
+
+    _known(name)
+    click.echo(catalog.entry_text(name), nl=False)
 
 
 def _entries(names: tuple[str, ...], load: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
