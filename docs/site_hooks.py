@@ -61,7 +61,7 @@ def _library() -> str:
     parts = [
         "# The library",
         "",
-        "Everything here is in the package itself: `import autoparallel as ap`.",
+        "All of it is in the package itself: `import autoparallel as ap`.",
         "",
     ]
     for title, names in (("Functions", functions), ("Classes", classes)):

@@ -80,3 +80,15 @@ def test_init_where_it_cannot(run: Run) -> None:
         done = run("init", target)
         assert done.exit_code == 2
         assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("name", [gpu_names()[0], model_names()[0]])
+def test_an_entry_is_printed_as_the_file_that_it_is(run: Run, name: str) -> None:
+    printed = tomllib.loads(run("catalog", name, "--toml").stdout)
+    document = json.loads(run("catalog", name, "--json").stdout)
+    assert {"name": name, **printed} == (document.get("gpu") or document.get("model"))
+
+
+def test_a_file_has_a_name_and_is_no_json(run: Run) -> None:
+    assert run("catalog", "--toml").exit_code == 2
+    assert run("catalog", gpu_names()[0], "--toml", "--json").exit_code == 2

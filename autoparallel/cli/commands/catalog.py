@@ -21,9 +21,7 @@ _MODEL_COLUMNS = ("num_hidden_layers", "hidden_size", "num_experts")
 
 @click.command("catalog", epilog=EPILOG, short_help="List GPUs and models, or show one.")
 @click.argument("name", required=False)
-@click.option(
-    "--toml", "as_toml", is_flag=True, help="Print the entry's file, to start one of your own from."
-)
+@click.option("--toml", "as_toml", is_flag=True, help="Print the entry's file, a start for one of your own.")
 @json_option
 def command(name: str | None, as_toml: bool, as_json: bool) -> None:
     """List the GPUs and models that a problem can name, or show one with its sources."""
