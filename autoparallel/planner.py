@@ -67,7 +67,7 @@ def evaluate(problem: Problem, layout: Layout, *, batch: int, microbatch: int) -
 
 def _evaluated(solver: FrontSolver, layout: Layout, batch: int, microbatch: int) -> Plan:
     sizes = {
-        **{k: v for k, v in layout.to_dict().items() if k != "sp_kind"},
+        **{k: v for k, v in layout.to_dict().items() if k not in ("sp_kind", "layers")},
         "batch": batch,
         "microbatch": microbatch,
     }

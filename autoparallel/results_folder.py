@@ -97,7 +97,11 @@ def size_faults(layout: Layout, batch: object, microbatch: object, file: str, ke
     from autoparallel.problem_file.fields import MAX_SEQUENCES
 
     degrees = {f"layout.{name}": size for name, size in layout.to_dict().items()}
-    kind = degrees.pop("layout.sp_kind")
+    kind, layers = degrees.pop("layout.sp_kind"), degrees.pop("layout.layers", ())
+    if isinstance(layers, tuple):
+        degrees |= {f"layout.layers[{stage}]": count for stage, count in enumerate(layers)}
+    else:
+        degrees["layout.layers"] = layers
     sizes: dict[str, object] = {**degrees, "batch": batch, "microbatch": microbatch}
     faults = [
         Fault(
@@ -210,10 +214,9 @@ def _unreadable(file: Path, error: Exception) -> Fault:
 
 
 def _plan(data: dict[str, Any]) -> Plan:
-    layout = {name.name: data["layout"][name.name] for name in fields(Layout)}
     memory = {name.name: data["memory"][name.name] for name in fields(Memory)}
     return Plan(
-        layout=Layout(**layout),
+        layout=Layout.from_dict(data["layout"]),
         batch=data["batch"],
         microbatch=data["microbatch"],
         metrics=Metrics(**data["metrics"]),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from autoparallel.domain.layout import spelled
 from autoparallel.domain.plan import Plan
 from autoparallel.performance.gpu_time import WAITING, gpu_seconds_by_spending, gpu_seconds_per_request
 
@@ -100,7 +101,7 @@ _METRICS = (
 _MEMORY = (
     "weights_bytes", "expert_weights_bytes", "kv_cache_bytes", "activation_bytes", "buffer_bytes",
 )  # fmt: skip
-_DEGREES = ("tp", "sp", "sp_kind", "dp", "pp", "ep", "etp", "replicas")
+_DEGREES = ("tp", "sp", "sp_kind", "dp", "pp", "ep", "etp", "replicas", "layers")
 
 
 def compare(a: Plan, b: Plan, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
@@ -129,6 +130,10 @@ def _rows(a: Plan, b: Plan) -> Iterator[Row]:
         yield _row(name, "", float(getattr(a, name)), float(getattr(b, name)), NEITHER, leads=False)
     for name in _DEGREES:
         first, second = getattr(a.layout, name), getattr(b.layout, name)
+        if name == "layers":
+            if first == second:
+                continue
+            first, second = (spelled(layers) if layers else "even" for layers in (first, second))
         if isinstance(first, int) and isinstance(second, int):
             yield _row(name, "", float(first), float(second), NEITHER, leads=False)
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import product
 
@@ -71,7 +71,7 @@ def _is_complete(written: WrittenPlan) -> bool:
 def _as_written(written: WrittenPlan) -> Layout:
     """The stated degrees, with the experts sharded like attention where nothing is said of them."""
     degrees = {"etp": written.degrees.get("tp", 1), **written.degrees}
-    return Layout(**degrees)  # type: ignore[arg-type]
+    return Layout(**degrees)
 
 
 def _slot(layout: Layout, batch: int) -> int:
@@ -138,7 +138,8 @@ def _nearest(problem: Problem, written: WrittenPlan, name: str, meaning: _Meanin
             (_cost(written, layout, meaning), layout)
             for one in _layouts(problem, written)
             for layout in _expanded(one, meaning)
-        }
+        },
+        key=lambda row: (row[0], row[1].sort_key),
     )
     best = math.inf
     shown = 0
@@ -160,9 +161,8 @@ def _nearest(problem: Problem, written: WrittenPlan, name: str, meaning: _Meanin
 
 
 def _expanded(one: Layout, meaning: _Meaning) -> Iterator[Layout]:
-    degrees = one.to_dict()
     for dp, replicas in meaning.splits(one):
-        yield Layout(**{**degrees, "dp": dp, "replicas": replicas})
+        yield replace(one, dp=dp, replicas=replicas)
 
 
 def _layouts(problem: Problem, written: WrittenPlan) -> Iterator[Layout]:
@@ -170,13 +170,16 @@ def _layouts(problem: Problem, written: WrittenPlan) -> Iterator[Layout]:
     model, stated = problem.model, written.degrees
     tp_stated, kind = int(stated.get("tp", 1)), stated.get("sp_kind")
     tps = _near(_divisors(model.num_attention_heads), tp_stated)
-    pps = _near(_divisors(model.num_hidden_layers), int(stated.get("pp", 1)))
+    layers = stated.get("layers")
+    stages = _divisors(model.num_hidden_layers)
+    pps = _near((*stages, len(layers)) if layers else stages, int(stated.get("pp", 1)))
     eps = _near(_divisors(model.routed_experts), int(stated.get("ep", 1)))
     etps = _near(_divisors(model.routed_width), int(stated.get("etp", tp_stated)))
     sp_stated = int(stated.get("sp", 1))
     for tp, pp, ep, etp in product(tps, pps, eps, etps):
         for sp, name in _sequence(sp_stated, kind, tp):
-            yield Layout(tp=tp, sp=sp, sp_kind=name, pp=pp, ep=ep, etp=etp)
+            own = layers if layers and len(layers) == pp else None
+            yield Layout(tp=tp, sp=sp, sp_kind=name, pp=pp, ep=ep, etp=etp, layers=own)
 
 
 def _sequence(sp: int, kind: int | str | None, tp: int) -> Iterator[tuple[int, str | None]]:

@@ -35,6 +35,7 @@ class LayoutSection(Section):
     ep: fields.Gpus | None = None
     etp: fields.Gpus | None = None
     replicas: fields.Gpus | None = None
+    layers: tuple[fields.Layers, ...] | None = Field(None, description="Layers of every pipeline stage.")
 
 
 class BaselineSection(Section):

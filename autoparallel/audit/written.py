@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from autoparallel.audit.wording import span
 
@@ -84,8 +85,8 @@ class WrittenPlan:
 
     Attributes
     ----------
-    degrees : mapping of str to int or str
-        The degrees that the plan names, ``sp_kind`` among them; others are free.
+    degrees : mapping
+        The degrees that the plan names, ``sp_kind`` and ``layers`` among them; others are free.
     batch : int
         Sequences in service at once in one instance.
     microbatch : int or None
@@ -95,7 +96,7 @@ class WrittenPlan:
     """
 
     title: str
-    degrees: Mapping[str, int | str]
+    degrees: Mapping[str, Any]
     batch: int
     microbatch: int | None = None
     claims: tuple[Claim, ...] = ()

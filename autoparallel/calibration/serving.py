@@ -14,7 +14,7 @@ from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.workload import Lengths, Workload
 from autoparallel.errors import ProblemError
-from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.degrees import PlanTable, even_stages
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving import (
     EngineConstants,
@@ -156,7 +156,10 @@ def _table(rows: pd.DataFrame) -> PlanTable:
     degrees = {name: rows[name].to_numpy(dtype=np.float64) for name in _DEGREES}
     one = np.ones(len(rows))
     none = np.zeros(len(rows), dtype=np.int8)
-    return PlanTable(sp=one, sp_kind=none, replicas=one, batch=one, microbatch=one, **degrees)
+    layers = even_stages(len(rows))
+    return PlanTable(
+        sp=one, sp_kind=none, replicas=one, batch=one, microbatch=one, layers=layers, **degrees
+    )  # fmt: skip
 
 
 def _load(rows: pd.DataFrame, engine: EngineConstants) -> Load:

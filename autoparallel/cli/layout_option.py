@@ -9,7 +9,7 @@ import click
 from autoparallel.catalog.spelling import did_you_mean
 from autoparallel.domain.search_space import DEGREES, SP_KINDS
 
-KEYS = (*DEGREES, "sp_kind", "replicas")
+KEYS = (*DEGREES, "sp_kind", "replicas", "layers")
 LARGEST = 2**20
 _FOLLOWS = {
     "cp": "cp follows from sp with sp_kind=ring or ulysses",
@@ -18,18 +18,24 @@ _FOLLOWS = {
 }
 
 
-class LayoutOption(click.ParamType[dict[str, int | str]]):
+Degree = int | str | tuple[int, ...]
+
+
+class LayoutOption(click.ParamType[dict[str, Degree]]):
     """Degrees by name; every fault is named at once."""
 
     name = "layout"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, int | str]:
-        """Read ``tp=2,sp=2,sp_kind=tensor``; what is not named stays 1."""
+    ) -> dict[str, Degree]:
+        """Read ``tp=2,sp=2,sp_kind=tensor``; what is not named stays 1.
+
+        ``layers=16+15+15+15`` are the layers of every stage.
+        """
         if isinstance(value, dict):
             return value
-        degrees: dict[str, int | str] = {}
+        degrees: dict[str, Degree] = {}
         faults = []
         for part in str(value).split(","):
             key, equals, text = (piece.strip() for piece in part.partition("="))
@@ -37,9 +43,11 @@ class LayoutOption(click.ParamType[dict[str, int | str]]):
             if fault:
                 faults.append(f"{part.strip()!r}: {fault}")
             else:
-                degrees[key] = text if key == "sp_kind" else int(text)
+                degrees[key] = _value(key, text)
         if faults:
             self.fail("; ".join(faults), param, ctx)
+        if isinstance(layers := degrees.get("layers"), tuple):
+            degrees.setdefault("pp", len(layers))
         return degrees
 
 
@@ -52,9 +60,21 @@ def _fault(key: str, has_value: bool, text: str) -> str:
         return f"write it as {key}=2"
     if key == "sp_kind":
         return "" if text in SP_KINDS else did_you_mean(text, SP_KINDS)
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= LARGEST:
-        return f"a degree is a whole number from 1 to {LARGEST:,}"
-    return ""
+    counts = text.split("+") if key == "layers" else [text]
+    if all(map(_is_count, counts)):
+        return ""
+    several = "layers are whole numbers with a plus between them, 16+15+15+15"
+    return several if key == "layers" else f"a degree is a whole number from 1 to {LARGEST:,}"
+
+
+def _value(key: str, text: str) -> Degree:
+    if key == "layers":
+        return tuple(map(int, text.split("+")))
+    return text if key == "sp_kind" else int(text)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LARGEST
 
 
 LAYOUT = LayoutOption()

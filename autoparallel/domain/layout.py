@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 RING, ULYSSES, TENSOR = "ring", "ulysses", "tensor"
 
 
-@dataclass(frozen=True, kw_only=True, order=True)
+def even_layers(layers: int, stages: int) -> tuple[int, ...]:
+    """Layers of every stage: as even as can be, the remainder to the earliest.
+
+    Examples
+    --------
+    >>> even_layers(10, 4)
+    (3, 3, 2, 2)
+    """
+    size, larger = divmod(layers, stages)
+    return tuple(size + (stage < larger) for stage in range(stages))
+
+
+def spelled(layers: tuple[int, ...]) -> str:
+    """Layers of stages as people write them: ``16+15+15+15``."""
+    return "+".join(map(str, layers))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """Degrees of a deployment, attention and experts folded over the same GPUs.
 
@@ -27,6 +45,8 @@ class Layout:
         Expert parallel ranks, and tensor parallel ranks inside an expert.
     replicas : int
         Instances of the deployment.
+    layers : tuple of int or None
+        Layers of every pipeline stage, in order; ``None`` where they are as even as can be.
 
     Examples
     --------
@@ -42,6 +62,7 @@ class Layout:
     ep: int = 1
     etp: int = 1
     replicas: int = 1
+    layers: tuple[int, ...] | None = None
 
     @property
     def cp(self) -> int:
@@ -68,13 +89,35 @@ class Layout:
         """GPUs of the deployment."""
         return self.gpus_per_instance * self.replicas
 
+    def layers_of_stages(self, num_hidden_layers: int) -> tuple[int, ...]:
+        """Layers of every pipeline stage, in order."""
+        return even_layers(num_hidden_layers, self.pp) if self.layers is None else self.layers
+
+    @property
+    def sort_key(self) -> tuple[object, ...]:
+        """The degrees in an order that any two layouts have."""
+        absent = {"sp_kind": "", "layers": ()}
+        return tuple(absent[name] if value is None else value for name, value in asdict(self).items())
+
     def to_dict(self) -> dict[str, Any]:
-        """The degrees by name."""
-        return asdict(self)
+        """The degrees by name; the layers of the stages only where they are not as even as can be."""
+        degrees = asdict(self)
+        if self.layers is None:
+            del degrees["layers"]
+        return degrees
+
+    @classmethod
+    def from_dict(cls, degrees: Mapping[str, Any]) -> Layout:
+        """Inverse of :meth:`to_dict`; what follows from the degrees (``cp``, ``edp``) is left out."""
+        known = {field.name: degrees[field.name] for field in fields(cls) if field.name in degrees}
+        if isinstance(known.get("layers"), list):
+            known["layers"] = tuple(known["layers"])
+        return cls(**known)
 
     def __str__(self) -> str:
         sequence = f" sp={self.sp} ({self.sp_kind})" if self.sp > 1 else ""
+        layers = f" layers={spelled(self.layers)}" if self.layers else ""
         return (
-            f"tp={self.tp}{sequence} dp={self.dp} pp={self.pp} "
+            f"tp={self.tp}{sequence} dp={self.dp} pp={self.pp}{layers} "
             f"ep={self.ep} etp={self.etp} replicas={self.replicas}"
         )

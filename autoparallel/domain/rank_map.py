@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from autoparallel.domain.layout import Layout
 
@@ -90,19 +91,6 @@ class RankMap:
         return tuple(tuple(ranks) for ranks in members.values())
 
 
-def layers_of_stages(layers: int, stages: int) -> tuple[range, ...]:
-    """Layers of each pipeline stage, as even as can be, the remainder to the earliest.
-
-    Examples
-    --------
-    >>> layers_of_stages(5, 2)
-    (range(0, 3), range(3, 5))
-    """
-    even, remainder = divmod(layers, stages)
-    sizes = [even + (stage < remainder) for stage in range(stages)]
-    return tuple(range(sum(sizes[:stage]), sum(sizes[: stage + 1])) for stage in range(stages))
-
-
 def rank_map(layout: Layout, *, gpus_per_node: int, layers: int, experts: int) -> RankMap:
     """Place every GPU of a layout.
 
@@ -118,7 +106,8 @@ def rank_map(layout: Layout, *, gpus_per_node: int, layers: int, experts: int) -
     layers, experts : int
         Layers of the model and routed experts of a sparse layer, 1 for a dense model.
     """
-    held = layers_of_stages(layers, layout.pp)
+    ends = list(accumulate(layout.layers_of_stages(layers), initial=0))
+    held = tuple(map(range, ends, ends[1:]))
     places = _places(layout, gpus_per_node)
     gpus = tuple(_ranked_gpu(layout, rank, place, held, experts) for rank, place in enumerate(places))
     return RankMap(layout=layout, gpus_per_node=gpus_per_node, gpus=gpus)

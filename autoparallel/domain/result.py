@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from autoparallel.domain.layout import Layout
+from autoparallel.domain.layout import Layout, spelled
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 
@@ -188,6 +188,7 @@ class SearchResult:
             [
                 {
                     **plan.layout.to_dict(),
+                    **({"layers": spelled(plan.layout.layers)} if plan.layout.layers else {}),
                     "batch": plan.batch,
                     "microbatch": plan.microbatch,
                     "gpus": plan.gpus,

@@ -10,7 +10,7 @@ from functools import cached_property
 from autoparallel.catalog.engines import Engine
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.rank_map import RankedGpu, RankMap, layers_of_stages, rank_map
+from autoparallel.domain.rank_map import RankedGpu, RankMap, rank_map
 
 Order = Callable[[RankedGpu], tuple[int, ...]]
 # An engine never gets the last percent of a GPU: the driver has some of it.
@@ -105,7 +105,7 @@ class Deployment:
     @property
     def layers_of_stages(self) -> tuple[int, ...]:
         """Layers of every pipeline stage."""
-        return tuple(map(len, layers_of_stages(self.problem.model.num_hidden_layers, self.plan.layout.pp)))
+        return self.plan.layout.layers_of_stages(self.problem.model.num_hidden_layers)
 
     @property
     def has_even_stages(self) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from autoparallel import planner
-from autoparallel.domain.layout import Layout
+from autoparallel.domain.layout import Layout, spelled
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.pareto import preference_key
@@ -53,12 +52,10 @@ def _nearest(around: Landscape, plan: Plan, problem: Problem) -> tuple[Layout, i
 
 def changes(plan: Plan, other: Plan) -> tuple[str, ...]:
     """What of a plan another one changes, ``dp 4 -> 8``."""
-    before: Sequence[tuple[str, Any]] = (*plan.layout.to_dict().items(), *_sizes(plan))
-    after: Sequence[tuple[str, Any]] = (*other.layout.to_dict().items(), *_sizes(other))
-    return tuple(
-        f"{name} {old} -> {new}" for (name, old), (_, new) in zip(before, after, strict=True) if old != new
-    )
+    before, after = _sizes(plan), _sizes(other)
+    return tuple(f"{name} {before[name]} -> {after[name]}" for name in before if before[name] != after[name])
 
 
-def _sizes(plan: Plan) -> tuple[tuple[str, int], tuple[str, int]]:
-    return ("batch", plan.batch), ("microbatch", plan.microbatch)
+def _sizes(plan: Plan) -> dict[str, Any]:
+    layers = spelled(plan.layout.layers) if plan.layout.layers else "even"
+    return {**plan.layout.to_dict(), "layers": layers, "batch": plan.batch, "microbatch": plan.microbatch}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from autoparallel.domain.engine import ENGINES
@@ -19,10 +20,11 @@ _CONTINUED = re.compile(r"\\\r?\n")
 
 
 class FoundCommand(NamedTuple):
-    """The engine, and the words after its program."""
+    """The engine, the words after its program, and the variables that are set before it."""
 
     engine: str
     words: tuple[str, ...]
+    environment: Mapping[str, str]
 
 
 def find_command(text: str, engine: str | None = None, *, file: str = "") -> FoundCommand:
@@ -33,13 +35,15 @@ def find_command(text: str, engine: str | None = None, *, file: str = "") -> Fou
     ProblemError
         No engine is started there, or a quotation mark is not closed.
     """
+    environment: dict[str, str] = {}
     for statement in _CONTINUED.sub(" ", text).splitlines():
         words = _words(statement, file)
+        environment |= _variables(words)
         for name in (engine,) if engine else ENGINES:
             if (rest := _after_start(words, STARTS[name])) is not None:
-                return FoundCommand(name, rest)
+                return FoundCommand(name, rest, environment)
     if engine is not None and not text.lstrip().startswith("#"):
-        return FoundCommand(engine, tuple(_words(_CONTINUED.sub(" ", text), file)))
+        return FoundCommand(engine, tuple(_words(_CONTINUED.sub(" ", text), file)), {})
     known = "vllm serve, python -m sglang.launch_server, sglang serve or trtllm-serve"
     raise ProblemError([Fault(f"starts no engine that is known ({known}); --engine names one", file=file)])
 
@@ -51,6 +55,18 @@ def _words(statement: str, file: str) -> list[str]:
         if statement.lstrip().startswith("#"):
             return []
         raise ProblemError([Fault(f"cannot be read as a command: {error}", file=file)]) from None
+
+
+def _variables(words: list[str]) -> dict[str, str]:
+    """Variables that a statement sets, on its own, exported, or before a command."""
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name.isidentifier():
+            found[name] = value
+        elif word not in ("export", "env"):
+            break
+    return found
 
 
 def _after_start(words: list[str], starts: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:

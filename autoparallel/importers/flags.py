@@ -19,12 +19,16 @@ LARGEST_SIZE = 2**31 - 1
 
 @dataclass
 class Values:
-    """Values of flags by the flag's first name, and the words that belong to none."""
+    """Values of flags by the flag's first name, and the words that belong to none.
+
+    ``environment`` are the variables that the text sets before the command.
+    """
 
     file: str = ""
     given: dict[str, Any] = field(default_factory=dict)
     positional: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, name: str, default: int = 1) -> int:
         """A size; a fault and the default where it is below 1."""

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autoparallel.catalog.engines import load_engine
-from autoparallel.domain.layout import Layout
+from autoparallel.domain.layout import Layout, even_layers, spelled
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import LayoutError
+from autoparallel.importers.flags import Values
 from autoparallel.solver.candidates import divisors
 from autoparallel.solver.rules import Facts, violations
 
@@ -53,8 +54,10 @@ class Imported:
         degrees = [
             f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
             for name, value in self.layout.to_dict().items()
-            if value is not None
+            if value is not None and name != "layers"
         ]
+        if self.layout.layers:
+            degrees.append(f"layers = {list(self.layout.layers)}")
         lines = [
             *head,
             f"model = {_toml_string(self.model)}",
@@ -68,8 +71,10 @@ class Imported:
 
     def evaluate_option(self) -> str:
         """The degrees as ``autoparallel evaluate --layout`` takes them."""
-        degrees = self.layout.to_dict().items()
-        return ",".join(f"{name}={value}" for name, value in degrees if value not in (None, 1))
+        degrees = {name: value for name, value in self.layout.to_dict().items() if value not in (None, 1)}
+        if self.layout.layers:
+            degrees["layers"] = spelled(self.layout.layers)
+        return ",".join(f"{name}={value}" for name, value in degrees.items())
 
 
 def completed(
@@ -112,6 +117,31 @@ def completed(
         microbatch=microbatch,
         notes=tuple(notes),
     )
+
+
+def stated_layers(layers: tuple[int, ...], num_hidden_layers: int) -> tuple[int, ...] | None:
+    """Layers of stages as a layout has them: ``None`` where they are as even as can be.
+
+    Examples
+    --------
+    >>> stated_layers((2, 2, 1), 5), stated_layers((2, 1, 2), 5)
+    (None, (2, 1, 2))
+    """
+    return None if layers == even_layers(num_hidden_layers, len(layers)) else layers
+
+
+def partition_of(
+    values: Values, name: str, pp: int, num_hidden_layers: int, default: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """Layers of the stages from an environment variable, or as the engine splits them by itself."""
+    text = values.environment.get(name)
+    if text is None:
+        return stated_layers(default, num_hidden_layers)
+    counts = [int(count) if count.strip().isdecimal() else 0 for count in text.split(",")]
+    if len(counts) != pp or sum(counts) != num_hidden_layers or min(counts) < 1:
+        values.fault(f"{name}={text} is no split of {num_hidden_layers} layers into {pp} stages")
+        return None
+    return stated_layers(tuple(counts), num_hidden_layers)
 
 
 def _toml_string(text: str) -> str:

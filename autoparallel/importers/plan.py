@@ -78,6 +78,7 @@ def _path(source: str) -> Path | None:
 def _of_command(found: FoundCommand, file: str, folder: Path) -> tuple[str, Values]:
     engine = load_engine(found.engine)
     values = read_flags(found.words, engine.flags["serve"], file=file)
+    values.environment = found.environment
     for word in values.positional[POSITIONAL[found.engine] :]:
         values.fault(f"{word!r}: belongs to no flag")
     if found.engine != "trtllm":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from autoparallel.domain.layout import RING, TENSOR, Layout
+from autoparallel.domain.layout import RING, TENSOR, Layout, even_layers
 from autoparallel.domain.problem import Problem
 from autoparallel.importers.flags import Values
-from autoparallel.importers.imported import Reading
+from autoparallel.importers.imported import Reading, partition_of
 
+PARTITION = "SGLANG_PP_LAYER_PARTITION"
 # These take all ranks of a stage for experts, whatever --ep-size says (sglang 0.5.23,
 # srt/arg_groups/overrides.py, _a2a_ep_size).
 WHOLE_STAGE = (
@@ -33,8 +34,12 @@ def read(values: Values, problem: Problem) -> Reading:
     kind, sp = (RING, cp) if cp > 1 else (None, 1)
     if values.switch("--enable-layernorm-sp") and tp > 1 and cp == 1:
         kind, sp = TENSOR, tp
+    count = problem.model.num_hidden_layers
+    # By itself SGLang gives the remainder to the last stages.
+    layers = partition_of(values, PARTITION, pp, count, even_layers(count, pp)[::-1])
     layout = Layout(
-        tp=tp, sp=sp, sp_kind=kind, dp=dp, pp=pp, ep=ep, etp=world // (ep * moe_dp), replicas=replicas
+        tp=tp, sp=sp, sp_kind=kind, dp=dp, pp=pp, ep=ep, etp=world // (ep * moe_dp), replicas=replicas,
+        layers=layers,
     )  # fmt: skip
     given = values.given
     running = values.count("--max-running-requests") if "--max-running-requests" in given else None

@@ -8,9 +8,8 @@ from autoparallel.catalog.engines import Engine
 from autoparallel.catalog.spelling import closest
 from autoparallel.domain.layout import RING, Layout
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.rank_map import layers_of_stages
 from autoparallel.importers.flags import Values
-from autoparallel.importers.imported import Reading
+from autoparallel.importers.imported import Reading, stated_layers
 
 # Flags of trtllm-serve, and the keys of the configuration that they set.
 KEYS = {
@@ -87,12 +86,12 @@ def read(values: Values, problem: Problem) -> Reading:
     world, pp = values.count("tensor_parallel_size"), values.count("pipeline_parallel_size")
     cp = values.count("context_parallel_size")
     ep, etp = _experts(values, world)
-    notes = _stages(values, problem, pp)
+    layers, notes = _stages(values, problem, pp), []
     dp = world if values.switch("enable_attention_dp") else 1
     if cp > 1:
         notes.append("context_parallel_size is decode only (Helix): the plan splits prefill as well.")
     layout = Layout(
-        tp=world // dp, sp=cp, sp_kind=RING if cp > 1 else None, dp=dp, pp=pp, ep=ep, etp=etp
+        tp=world // dp, sp=cp, sp_kind=RING if cp > 1 else None, dp=dp, pp=pp, ep=ep, etp=etp, layers=layers
     )  # fmt: skip
     given = values.given
     sequences = values.count("max_batch_size") * dp * pp if "max_batch_size" in given else None
@@ -120,15 +119,15 @@ def _experts(values: Values, world: int) -> tuple[int, int]:
     return ep, etp
 
 
-def _stages(values: Values, problem: Problem, pp: int) -> list[str]:
+def _stages(values: Values, problem: Problem, pp: int) -> tuple[int, ...] | None:
     partition = values.given.get("pp_partition")
     if partition is None:
-        return []
+        return None
     layers = problem.model.num_hidden_layers
     if any(not isinstance(count, int) or isinstance(count, bool) or count < 1 for count in partition):
         values.fault("pp_partition: must be layers per stage, whole numbers from 1")
     elif len(partition) != pp or sum(partition) != layers:
         values.fault(f"pp_partition {partition} contradicts pipeline_parallel_size {pp} and {layers} layers")
-    elif partition != (even := [len(stage) for stage in layers_of_stages(layers, pp)]):
-        return [f"pp_partition {partition} is read as even stages: {even}."]
-    return []
+    else:
+        return stated_layers(tuple(partition), layers)
+    return None

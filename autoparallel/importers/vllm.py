@@ -5,10 +5,11 @@ from __future__ import annotations
 from autoparallel.domain.layout import RING, Layout
 from autoparallel.domain.problem import Problem
 from autoparallel.importers.flags import Values
-from autoparallel.importers.imported import Reading
+from autoparallel.importers.imported import Reading, partition_of
 
 TP, PP, DP = "--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size"
 PCP, DCP = "--prefill-context-parallel-size", "--decode-context-parallel-size"
+PARTITION = "VLLM_PP_LAYER_PARTITION"
 SEQUENCES, TOKENS = "--max-num-seqs", "--max-num-batched-tokens"
 
 
@@ -18,16 +19,20 @@ def read(values: Values, problem: Problem) -> Reading:
     tp, pp, dp, pcp, dcp = (values.count(name) for name in (TP, PP, DP, PCP, DCP))
     _check(values, problem, tp, pcp, dcp)
     notes = _notes(values, tp, pcp, dcp)
+    count = model.num_hidden_layers
+    layers = partition_of(values, PARTITION, pp, count, _default_layers(count, pp))
     if not model.is_moe:
         if dp > 1:
             notes.append(f"dp {dp} of a dense model are independent instances: replicas = {dp}.")
-        layout = Layout(tp=tp, sp=pcp, sp_kind=RING if pcp > 1 else None, pp=pp, etp=tp, replicas=dp)
+        layout = Layout(
+            tp=tp, sp=pcp, sp_kind=RING if pcp > 1 else None, pp=pp, etp=tp, replicas=dp, layers=layers
+        )
         ranks = 1
     else:
         stage, spread = tp * pcp * dp, values.switch("--enable-expert-parallel")
         layout = Layout(
             tp=tp, sp=pcp, sp_kind=RING if pcp > 1 else None, dp=dp, pp=pp,
-            ep=stage if spread else 1, etp=1 if spread else stage,
+            ep=stage if spread else 1, etp=1 if spread else stage, layers=layers,
         )  # fmt: skip
         ranks = dp
     sequences = values.count(SEQUENCES) * ranks if SEQUENCES in values.given else None
@@ -35,6 +40,14 @@ def read(values: Values, problem: Problem) -> Reading:
     if TOKENS in values.given:
         prefill = values.count(TOKENS) // problem.workload.prompt_tokens.max * ranks
     return Reading(layout=layout, sequences=sequences, prefill_sequences=prefill, notes=tuple(notes))
+
+
+def _default_layers(layers: int, pp: int) -> tuple[int, ...]:
+    """How vLLM splits layers by itself: the remainder goes to the stages before the last."""
+    sizes = [layers // pp] * pp
+    for stage in range(layers % pp):
+        sizes[-2 - stage] += 1
+    return tuple(sizes)
 
 
 def _check(values: Values, problem: Problem, tp: int, pcp: int, dcp: int) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.domain.layout import RING, TENSOR, ULYSSES, Layout
+from autoparallel.domain.layout import RING, TENSOR, ULYSSES, Layout, even_layers
 from autoparallel.performance.operators.cost import Quantity
 
 
@@ -50,7 +50,8 @@ class ExpertDegrees(NamedTuple):
 class PlanTable(NamedTuple):
     """Plans by column: what :func:`~autoparallel.performance.estimate.estimate` takes. All float64 or bool.
 
-    ``sp_kind`` 0 is none, 1 tensor, 2 ring, 3 Ulysses.
+    ``sp_kind`` 0 is none, 1 tensor, 2 ring, 3 Ulysses. ``layers`` are objects, those of a layout's stages or
+    ``None`` where they are as even as can be.
     """
 
     tp: npt.NDArray[np.float64]
@@ -63,6 +64,7 @@ class PlanTable(NamedTuple):
     replicas: npt.NDArray[np.float64]
     batch: npt.NDArray[np.float64]
     microbatch: npt.NDArray[np.float64]
+    layers: npt.NDArray[np.object_]
 
     def rows(self, index: slice | npt.NDArray[np.int64]) -> PlanTable:
         """Some of the plans."""
@@ -72,7 +74,18 @@ class PlanTable(NamedTuple):
         """The layout of one plan."""
         kind = SP_KIND_NAMES[int(self.sp_kind[row])]
         degrees = {name: int(getattr(self, name)[row]) for name in _DEGREES}
-        return Layout(sp_kind=kind, **degrees)
+        return Layout(sp_kind=kind, layers=self.layers[row], **degrees)
+
+    def by_stages(self, num_hidden_layers: int) -> Iterator[tuple[tuple[int, ...], npt.NDArray[np.int64]]]:
+        """Layers of every stage, and the plans that have these, in the table's order."""
+        even = np.array([layers is None for layers in self.layers], dtype=bool)
+        for pp in np.unique(self.pp[even]):
+            yield even_layers(num_hidden_layers, int(pp)), np.flatnonzero(even & (self.pp == pp))
+        uneven: dict[tuple[int, ...], list[int]] = {}
+        for row in np.flatnonzero(~even):
+            uneven.setdefault(self.layers[row], []).append(int(row))
+        for layers, rows in uneven.items():
+            yield layers, np.array(rows, dtype=np.int64)
 
     @classmethod
     def of(cls, layouts: Sequence[Layout], batch: Sequence[int], microbatch: Sequence[int]) -> PlanTable:
@@ -81,11 +94,15 @@ class PlanTable(NamedTuple):
             name: np.array([getattr(layout, name) for layout in layouts], dtype=np.float64)
             for name in _DEGREES
         }
+        layers = even_stages(len(layouts))
+        for row, layout in enumerate(layouts):
+            layers[row] = layout.layers
         kinds = [SP_KIND_NAMES.index(layout.sp_kind if layout.sp > 1 else None) for layout in layouts]
         return cls(
             sp_kind=np.array(kinds, dtype=np.int8),
             batch=np.array(batch, dtype=np.float64),
             microbatch=np.array(microbatch, dtype=np.float64),
+            layers=layers,
             **columns,
         )
 
@@ -104,6 +121,11 @@ class PlanTable(NamedTuple):
         )
         edp = self.tp * cp * self.dp / (self.ep * self.etp)
         return attention, ExpertDegrees(self.ep, self.etp, edp, self.microbatch)
+
+
+def even_stages(size: int) -> npt.NDArray[np.object_]:
+    """The column ``layers`` of plans whose stages are as even as can be."""
+    return np.full(size, None, dtype=object)
 
 
 SP_KIND_NAMES = (None, TENSOR, RING, ULYSSES)

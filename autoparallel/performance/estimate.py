@@ -85,13 +85,12 @@ def estimate(machine: Machine, table: PlanTable) -> Estimates:
     size = len(table.tp)
     columns = np.empty((len(Estimates._fields), size))
     contextual = (table.sp_kind >= SP_KIND_NAMES.index(RING)) & (table.sp > 1)
-    for pp in np.unique(table.pp):
-        of_pp = table.pp == pp
+    for layers, alike in table.by_stages(machine.model.num_hidden_layers):
         # Apart, so that most chunks need not work out context parallelism.
-        for rows in (np.flatnonzero(of_pp & ~contextual), np.flatnonzero(of_pp & contextual)):
+        for rows in (alike[~contextual[alike]], alike[contextual[alike]]):
             for start in range(0, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
-                for column, values in zip(columns, _chunk(machine, table.rows(chunk), int(pp)), strict=True):
+                for column, values in zip(columns, _chunk(machine, table.rows(chunk), layers), strict=True):
                     column[chunk] = values
     return Estimates(*columns)
 
@@ -105,16 +104,17 @@ class _Pass(NamedTuple):
 
 
 class _Chunk:
-    """Plans with the same number of stages."""
+    """Plans with the same layers in their stages."""
 
-    def __init__(self, machine: Machine, table: PlanTable, pp: int) -> None:
-        self.machine, self.table, self.pp = machine, table, pp
+    def __init__(self, machine: Machine, table: PlanTable, layers: tuple[int, ...]) -> None:
+        self.machine, self.table = machine, table
+        self.stages, self.pp = distinct_stages(machine.model, layers), len(layers)
         degrees, expert_degrees = table.split()
         self.attention = AttentionPart(machine, degrees)
         self.experts = ExpertPart(machine, expert_degrees)
         self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
-        self.hops = pipeline_hops(pp, degrees.gpus_per_stage, machine.fabric.gpus_per_node)
-        self.gpus = degrees.gpus_per_stage * (table.replicas * pp)
+        self.hops = pipeline_hops(self.pp, degrees.gpus_per_stage, machine.fabric.gpus_per_node)
+        self.gpus = degrees.gpus_per_stage * (table.replicas * self.pp)
 
     def run(self, phase: Phase, *, count_bytes: bool = True) -> _Pass:
         """A microbatch through all stages."""
@@ -130,7 +130,7 @@ class _Chunk:
             pace = np.where(self.hops.across > 0, across, inside)
         moved = layer_bytes(terms, expert) if count_bytes else None
         stage_bytes: Quantity = 0.0
-        for stage in distinct_stages(model, self.pp):
+        for stage in self.stages:
             time_s = times.of_stage(stage) + (0.0 if stage.is_last else pace)
             slowest = np.maximum(slowest, time_s)
             if moved is not None:
@@ -140,7 +140,7 @@ class _Chunk:
     def memory(self) -> MemoryRows:
         """Memory of the fullest GPU."""
         attention, experts = AttentionMemory(self.attention), ExpertMemory(self.experts)
-        first, *others = distinct_stages(self.machine.model, self.pp)
+        first, *others = self.stages
         fullest = stage_memory(attention, experts, first, self.pp, self.dispatched)
         for stage in others:
             rows = stage_memory(attention, experts, stage, self.pp, self.dispatched)
@@ -149,8 +149,8 @@ class _Chunk:
         return fullest
 
 
-def _chunk(machine: Machine, table: PlanTable, pp: int) -> tuple[Quantity, ...]:
-    chunk = _Chunk(machine, table, pp)
+def _chunk(machine: Machine, table: PlanTable, layers: tuple[int, ...]) -> tuple[Quantity, ...]:
+    chunk = _Chunk(machine, table, layers)
     workload, model = machine.workload, machine.model
     slots = table.batch / table.microbatch
     longest = chunk.run(machine.longest_prefill, count_bytes=False)

@@ -109,7 +109,9 @@ class _Breakdown:
         inside, across = time_of(self.attention.hop_inside), time_of(self.attention.hop_across)
         per_node = self.machine.fabric.gpus_per_node // self.layout.gpus_per_stage
         result = []
-        for index, stage in enumerate(stages(self.machine.model, self.layout.pp)):
+        model = self.machine.model
+        layers = self.layout.layers_of_stages(model.num_hidden_layers)
+        for index, stage in enumerate(stages(model, layers)):
             leaves_node = per_node == 0 or (index + 1) % per_node == 0
             sent = 0.0 if stage.is_last else across if leaves_node else inside
             result.append(float(np.max(times.of_stage(stage) + sent)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from autoparallel.domain.model import Model
@@ -19,36 +20,27 @@ class Stage(NamedTuple):
     is_last: bool
 
 
-def stage_boundaries(num_hidden_layers: int, pp: int) -> tuple[int, ...]:
-    """First layer of every stage, and the number of layers: as even as can be, the remainder to the earliest.
-
-    Examples
-    --------
-    >>> stage_boundaries(10, 4)
-    (0, 3, 6, 8, 10)
-    """
-    size, larger = divmod(num_hidden_layers, pp)
-    return tuple(stage * size + min(stage, larger) for stage in range(pp + 1))
+@lru_cache(maxsize=4096)
+def stages(model: Model, layers: tuple[int, ...]) -> tuple[Stage, ...]:
+    """All stages of a pipeline, in order; ``layers`` are those of each."""
+    ends = tuple(accumulate(layers, initial=0))
+    return tuple(stage_of(model, first, last) for first, last in pairwise(ends))
 
 
-@lru_cache(maxsize=1024)
-def stages(model: Model, pp: int) -> tuple[Stage, ...]:
-    """All stages of a pipeline, in order."""
-    bounds = stage_boundaries(model.num_hidden_layers, pp)
-    result = []
-    for index in range(pp):
-        counts = layer_counts(model, bounds[index], bounds[index + 1])
-        attention = tuple(counts.attention.items())
-        result.append(Stage(attention, counts.dense, counts.routed, index == 0, index == pp - 1))
-    return tuple(result)
+@lru_cache(maxsize=65536)
+def stage_of(model: Model, first: int, last: int) -> Stage:
+    """A stage of the layers ``first`` to ``last`` (exclusive)."""
+    counts = layer_counts(model, first, last)
+    attention = tuple(counts.attention.items())
+    return Stage(attention, counts.dense, counts.routed, first == 0, last == model.num_hidden_layers)
 
 
-@lru_cache(maxsize=1024)
-def distinct_stages(model: Model, pp: int) -> tuple[Stage, ...]:
+@lru_cache(maxsize=4096)
+def distinct_stages(model: Model, layers: tuple[int, ...]) -> tuple[Stage, ...]:
     """The stages that differ from one another: the fullest and the slowest are among them."""
-    return tuple(dict.fromkeys(stages(model, pp)))
+    return tuple(dict.fromkeys(stages(model, layers)))
 
 
 def whole_model(model: Model) -> Stage:
     """All layers as one stage."""
-    return stages(model, 1)[0]
+    return stage_of(model, 0, model.num_hidden_layers)

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from autoparallel.domain.layout import Layout
+from autoparallel.domain.layout import Layout, spelled
 
 NONE = "–"
 
@@ -158,4 +158,6 @@ def brief(layout: Layout | Mapping[str, Any]) -> str:
         if degree > 1:
             kind = f"({degrees.get('sp_kind')})" if name == "sp" else ""
             parts.append(f"{name}={degree}{kind}")
+    if degrees.get("layers"):
+        parts.append(f"layers={spelled(degrees['layers'])}")
     return " ".join(parts) or "one GPU"

@@ -135,7 +135,8 @@ class _Run:
         self.workload = problem.workload
         self.machine = Machine(replace(problem, hardware=engine_hardware(problem.hardware, engine)))
         self.table = PlanTable.of([layout], [layout.dp], [layout.dp])
-        self.times = StepTimes(self.machine, self.table, layout.pp, engine.expert_load_shape)
+        stages = layout.layers_of_stages(problem.model.num_hidden_layers)
+        self.times = StepTimes(self.machine, self.table, stages, engine.expert_load_shape)
         self.lengths = Lengths(
             self.workload.prompt_tokens.mean,
             self.workload.output_tokens.mean,
@@ -143,7 +144,7 @@ class _Run:
             self.workload.cached_share,
         )
         longest = self.machine.longest_sequence
-        room = capacity(self.machine, self.table, layout.pp, engine, longest)
+        room = capacity(self.machine, self.table, stages, engine, longest)
         self.kv_tokens = float(np.asarray(room.sequences).max()) * longest
         shortest = self.workload.prompt_tokens.min + self.workload.output_tokens.min
         if self.kv_tokens < shortest:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.problem import Problem
-from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.degrees import PlanTable, even_stages
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.candidates import Candidates, candidates_for, layouts_spanned
@@ -113,4 +113,5 @@ def _layouts(candidates: Candidates, pair: tuple[int, int], max_gpus: int) -> Pl
         replicas=full * candidates.replicas,
         batch=full * pair[0],
         microbatch=full * pair[1],
+        layers=even_stages(len(a)),
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.layout import even_layers
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.ffn_part import ExpertPart
 from autoparallel.performance.links import pipeline_hops
@@ -88,7 +89,8 @@ class Tables:
 
     def stages(self, pp: int) -> tuple[Stage, ...]:
         """The distinct stages of a pipeline."""
-        return distinct_stages(self.machine.model, pp)
+        model = self.machine.model
+        return distinct_stages(model, even_layers(model.num_hidden_layers, pp))
 
     @property
     def whole_model(self) -> Stage:

@@ -54,8 +54,18 @@ def _front_row(row: Mapping[str, str], file: str, line: int) -> FrontRow:
     if (row["sp_kind"] or None) not in SP_KIND_NAMES:
         raise ProblemError([Fault(f"{row['sp_kind']!r} is no kind", file, line, "sp_kind")])
     degrees = {name: int(numbers[name]) for name in DEGREES}
-    layout = Layout(sp_kind=row["sp_kind"] or None, **degrees)
+    layers = _layers(row.get("layers") or "", file, line)
+    layout = Layout(sp_kind=row["sp_kind"] or None, layers=layers, **degrees)
     return FrontRow(layout, int(numbers["batch"]), int(numbers["microbatch"]), numbers)
+
+
+def _layers(text: str, file: str, line: int) -> tuple[int, ...] | None:
+    """Layers of the stages; empty where they are as even as can be."""
+    if not text:
+        return None
+    if not all(count.isdecimal() for count in text.split("+")):
+        raise ProblemError([Fault(f"{text!r} is no list of layers", file, line, "layers")])
+    return tuple(map(int, text.split("+")))
 
 
 def _number(text: str | None, file: str, line: int, name: str) -> float:

@@ -32,7 +32,7 @@ def recorded_solves(rows: Sequence[Mapping[str, Any]], file: str) -> tuple[Solve
     solves = []
     for index, row in enumerate(rows):
         try:
-            layout = Layout(**row["layout"]) if row["layout"] else None
+            layout = Layout.from_dict(row["layout"]) if row["layout"] else None
             solves.append(Solve(**{**row, "layout": layout}))
         except (TypeError, KeyError) as error:
             fault = Fault(f"is no solve of a search: {error}", file, key=f"solves[{index}]")

@@ -97,3 +97,25 @@ class TestLayoutOption:
         with pytest.raises(click.BadParameter) as raised:
             LAYOUT.convert("tpp=2,ep=x,dp=2", None, None)
         assert raised.value.message.count(";") == 2
+
+
+def test_layers_of_the_stages(run: Run, problem: str) -> None:
+    count = load_problem(problem).model.num_hidden_layers
+    done = run("evaluate", problem, "--layout", f"layers=1+{count - 1}", *SIZES, "--json")
+    assert done.exit_code == 0
+    layout = json.loads(done.stdout)["layout"]
+    assert (layout["pp"], layout["layers"]) == (2, [1, count - 1])
+
+
+@pytest.mark.parametrize(
+    ("layers", "code", "words"),
+    [
+        ("layers=1+x", 2, "layers are whole numbers with a plus between them"),
+        ("layers=1+1000", 2, "layers=1+1000 is no split of"),
+        ("pp=3,layers=1+1", 2, "into pp=3 stages"),
+    ],
+)
+def test_layers_that_are_no_split(run: Run, problem: str, layers: str, code: int, words: str) -> None:
+    done = run("evaluate", problem, "--layout", layers, *SIZES)
+    assert done.exit_code == code
+    assert words in " ".join(done.stderr.split())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoparallel.domain.layout import Layout
-from autoparallel.domain.rank_map import KINDS, RankMap, layers_of_stages, rank_map
+from autoparallel.domain.rank_map import KINDS, RankMap, rank_map
 
 PLAN = Layout(tp=2, sp=2, sp_kind="tensor", dp=4, pp=2, ep=4, etp=2)
 
@@ -74,11 +74,16 @@ def test_a_stage_larger_than_a_node_starts_on_a_new_node() -> None:
     assert [places(layout)[rank] for rank in (7, 8, 11, 12)] == [(0, 7), (1, 0), (1, 3), (2, 0)]
 
 
-@pytest.mark.parametrize(("layers", "stages", "sizes"), [(16, 2, [8, 8]), (7, 3, [3, 2, 2]), (2, 2, [1, 1])])
-def test_layers_of_stages(layers: int, stages: int, sizes: list[int]) -> None:
-    split = layers_of_stages(layers, stages)
-    assert [len(stage) for stage in split] == sizes
-    assert [layer for stage in split for layer in stage] == list(range(layers))
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        (None, [range(3), range(3, 5), range(5, 7)]),
+        ((1, 4, 2), [range(1), range(1, 5), range(5, 7)]),
+    ],
+)
+def test_layers_of_stages(given: tuple[int, ...] | None, held: list[range]) -> None:
+    placed = rank_map(Layout(pp=3, layers=given), gpus_per_node=8, layers=7, experts=1)
+    assert [gpu.layers for gpu in placed.gpus] == held
 
 
 @st.composite

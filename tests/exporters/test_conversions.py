@@ -99,6 +99,8 @@ def test_uneven_stages_are_named(cases: Any) -> None:
         assert name not in exported(problem, cases, Layout(pp=2), engine).commands[0].environment
     config = exported(problem, cases, Layout(pp=4), "trtllm").files["config.yaml"]
     assert yaml.safe_load(config)["pp_partition"] == [2, 2, 1, 1]
+    given = exported(problem, cases, Layout(pp=2, layers=(4, 2)), "vllm").commands[0]
+    assert given.environment["VLLM_PP_LAYER_PARTITION"] == "4,2"
 
 
 def test_vllm_numbers_stages_inside_data_parallel_ranks(cases: Any) -> None:

@@ -37,6 +37,33 @@ def dense(moe: Problem) -> Problem:
     return replace(moe, model=model)
 
 
+@pytest.fixture(scope="module")
+def uneven(moe: Problem) -> Problem:
+    return replace(moe, search=replace(moe.search, even_stages=False))
+
+
+@pytest.mark.parametrize(
+    ("command", "layers"),
+    [
+        # 16 layers in 3 stages: vLLM gives the one that is left to the last but one, SGLang to the last.
+        ("vllm serve m -pp 3", (5, 6, 5)),
+        (SGLANG + "--pp-size 3", (5, 5, 6)),
+        ("vllm serve m -pp 4", None),
+        ("VLLM_PP_LAYER_PARTITION=6,5,5 vllm serve m -pp 3", None),
+        ("SGLANG_PP_LAYER_PARTITION=4,5,7 " + SGLANG + "--pp-size 3", (4, 5, 7)),
+    ],
+)
+def test_layers_of_the_stages(uneven: Problem, command: str, layers: tuple[int, ...] | None) -> None:
+    assert import_plan(command, uneven).layout.layers == layers
+
+
+@pytest.mark.parametrize("partition", ["8,8", "8,7", "16,0", "a,b", "16"])
+def test_a_partition_that_is_none_is_named(uneven: Problem, partition: str) -> None:
+    command = f"VLLM_PP_LAYER_PARTITION={partition} vllm serve m -pp {3 if partition == '8,8' else 2}"
+    with pytest.raises(ProblemError, match=f"VLLM_PP_LAYER_PARTITION={partition} is no split of 16 layers"):
+        import_plan(command, uneven)
+
+
 @pytest.mark.parametrize(
     ("command", "layout", "batch"),
     [
@@ -204,9 +231,14 @@ class TestFiles:
         with pytest.raises(ProblemError, match="there is no such file"):
             import_plan("nowhere.yaml", moe)
 
-    def test_uneven_stages_are_read_as_even(self, moe: Problem, file: Any) -> None:
+    def test_layers_of_stages_are_read(self, uneven: Problem, file: Any) -> None:
         path = file("c.yaml", "pipeline_parallel_size: 2\npp_partition: [10, 6]\n")
-        assert any("read as even stages" in note for note in import_plan(path, moe).notes)
+        found = import_plan(path, uneven)
+        assert found.layout.layers == (10, 6)
+        assert found.evaluate_option().endswith("layers=10+6")
+        assert tomllib.loads(found.to_toml())["layout"]["layers"] == [10, 6]
+        path = file("run.sh", "export VLLM_PP_LAYER_PARTITION=7,9\nexec vllm serve m -pp 2\n")
+        assert import_plan(path, uneven).layout.layers == (7, 9)
 
 
 def test_the_plan_file_says_the_same(moe: Problem) -> None:

@@ -58,7 +58,7 @@ def weights_of_all_ranks(problem: Problem, layout: Layout) -> float:
     )
     held = sum(
         np.asarray(common.weights(stage)).flat[0] + stage.routed * np.asarray(routed.layer_bytes).flat[0]
-        for stage in stages(problem.model, layout.pp)
+        for stage in stages(problem.model, layout.layers_of_stages(problem.model.num_hidden_layers))
     )
     return float(held) * layout.gpus_per_stage / 2
 

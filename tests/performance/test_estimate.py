@@ -47,6 +47,35 @@ def dense_layouts(problems: Any) -> tuple[Layout, ...]:
     return tuple(problems.layouts(problems.dense(), batch=BATCH))
 
 
+def test_even_layers_are_the_default(problems: Any) -> None:
+    machine = Machine(problems.mla())
+    given, default = Layout(pp=3, layers=(2, 1, 1)), Layout(pp=3)
+    for own, other in zip(
+        estimate(machine, table_of([given], microbatch=2)),
+        estimate(machine, table_of([default], microbatch=2)),
+        strict=True,
+    ):
+        assert own == other
+
+
+@pytest.mark.parametrize("layers", [(1, 3), (3, 1), (2, 2)])
+def test_uneven_stages_pace_the_pipeline(problems: Any, layers: tuple[int, ...]) -> None:
+    # Four slots: prefill = sum + 3 max and a step max(4 max, sum), of the stages' times.
+    machine, layout = Machine(problems.mla()), Layout(pp=2, layers=layers)
+    plan = build_plan(machine, layout, batch=BATCH, microbatch=2, meets={})
+    prefill, decode = plan.prefill_stage_s, plan.decode_stage_s
+    assert plan.metrics.prefill_s == pytest.approx(sum(prefill) + 3 * max(prefill), rel=1e-12)
+    assert plan.metrics.tpot_s == pytest.approx(max(4 * max(decode), sum(decode)), rel=1e-12)
+
+
+def test_layouts_of_several_splits_in_one_table(problems: Any) -> None:
+    machine = Machine(problems.mla())
+    layouts = [Layout(pp=2, layers=split) for split in (None, (1, 3), (3, 1), None, (1, 3))]
+    together = estimate(machine, table_of(layouts, microbatch=2))
+    alone = [estimate(machine, table_of([layout], microbatch=2)).ttft_s[0] for layout in layouts]
+    assert together.ttft_s.tolist() == alone
+
+
 def test_there_are_layouts_of_every_kind(layouts: tuple[Layout, ...]) -> None:
     assert len(layouts) > 400
     for field in ("tp", "sp", "dp", "pp", "ep", "etp", "edp"):

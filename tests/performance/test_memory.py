@@ -27,7 +27,7 @@ def rows_by_stage(problem: Problem, batch: int = 8, microbatch: int = 8, **degre
     return [
         MemoryRows(*(float(getattr(row, "flat", [row])[0]) for row in
                      stage_memory(*halves, stage, layout.pp, dispatched)))
-        for stage in stages(problem.model, layout.pp)
+        for stage in stages(problem.model, layout.layers_of_stages(problem.model.num_hidden_layers))
     ]  # fmt: skip
 
 

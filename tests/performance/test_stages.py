@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoparallel.domain.layout import even_layers
 from autoparallel.domain.model import FULL, SLIDING
-from autoparallel.domain.rank_map import layers_of_stages
-from autoparallel.performance.stages import distinct_stages, stage_boundaries, stages
+from autoparallel.performance.stages import distinct_stages, stages
 
 
 def test_remainder_goes_to_the_earliest() -> None:
-    # 10 = 3 + 3 + 2 + 2
-    assert stage_boundaries(10, 4) == (0, 3, 6, 8, 10)
+    assert even_layers(10, 4) == (3, 3, 2, 2)
 
 
 @given(layers=st.integers(1, 130), data=st.data())
-def test_as_even_as_can_be_and_the_same_as_in_the_rank_map(layers: int, data: st.DataObject) -> None:
-    pp = data.draw(st.integers(1, layers))
-    bounds = stage_boundaries(layers, pp)
-    sizes = [after - before for before, after in itertools.pairwise(bounds)]
+def test_as_even_as_can_be(layers: int, data: st.DataObject) -> None:
+    sizes = even_layers(layers, data.draw(st.integers(1, layers)))
     assert sum(sizes) == layers
     assert max(sizes) - min(sizes) <= 1
-    assert sizes == sorted(sizes, reverse=True)
-    assert [len(held) for held in layers_of_stages(layers, pp)] == sizes
+    assert list(sizes) == sorted(sizes, reverse=True)
 
 
 def test_kinds_of_layers_by_stage(problems: Any) -> None:
     # Layers: dense full, sparse sliding, sparse full, sparse sliding; stages of 2 + 1 + 1.
     model = problems.mla(layer_types=(FULL, SLIDING) * 2, sliding_window=8).model
-    first, second, last = stages(model, 3)
+    first, second, last = stages(model, (2, 1, 1))
     assert (dict(first.attention), first.dense, first.routed) == ({FULL: 1, SLIDING: 1}, 1, 1)
     assert (dict(second.attention), second.dense, second.routed) == ({FULL: 1, SLIDING: 0}, 0, 1)
     assert (dict(last.attention), last.dense, last.routed) == ({FULL: 0, SLIDING: 1}, 0, 1)
@@ -44,7 +39,15 @@ def test_kinds_of_layers_by_stage(problems: Any) -> None:
 
 @pytest.mark.parametrize("pp", [1, 2, 3, 4])
 def test_distinct_stages_leave_out_copies_alone(problems: Any, pp: int) -> None:
-    every, distinct = stages(problems.make().model, pp), distinct_stages(problems.make().model, pp)
+    model, layers = problems.make().model, even_layers(4, pp)
+    every, distinct = stages(model, layers), distinct_stages(model, layers)
     assert set(distinct) == set(every)
     # Of four stages of one layer the two in the middle are alike.
     assert len(distinct) == min(pp, 3)
+
+
+def test_stages_of_given_layers(problems: Any) -> None:
+    model = problems.mla(layer_types=(FULL, SLIDING) * 2, sliding_window=8).model
+    first, last = stages(model, (1, 3))
+    assert (dict(first.attention), first.dense, first.routed) == ({FULL: 1, SLIDING: 0}, 1, 0)
+    assert (dict(last.attention), last.dense, last.routed) == ({FULL: 1, SLIDING: 2}, 0, 3)

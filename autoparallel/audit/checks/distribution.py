@@ -9,7 +9,7 @@ from autoparallel.audit.case import Case
 from autoparallel.audit.checks.base import Check, Computed, Quantity, value
 from autoparallel.audit.wording import figure, percent
 from autoparallel.audit.written import Claim
-from autoparallel.domain.rank_map import layers_of_stages
+from autoparallel.domain.layout import spelled
 
 
 class DistributionCheck(Check):
@@ -29,8 +29,9 @@ class DistributionCheck(Check):
 
     def _layers_per_stage(self, case: Case) -> Iterator[Computed]:
         layers, pp = case.problem.model.num_hidden_layers, case.layout.pp
-        sizes = [len(stage) for stage in layers_of_stages(layers, pp)]
-        yield value("", max(sizes), f"{layers} layers / pp {pp} = {figure(layers / pp)}")
+        sizes = case.layout.layers_of_stages(layers)
+        given = f", split {spelled(sizes)}" if case.layout.layers else ""
+        yield value("", max(sizes), f"{layers} layers / pp {pp} = {figure(layers / pp)}{given}")
 
     def _heads_per_gpu(self, case: Case) -> Iterator[Computed]:
         heads, tp = case.problem.model.num_attention_heads, case.layout.tp

@@ -40,9 +40,13 @@ def kv_sequence_bytes(part: AttentionPart, stage: Stage, tokens: Quantity) -> Qu
 
 
 def capacity(
-    machine: Machine, table: PlanTable, pp: int, engine: EngineConstants, tokens: Quantity
+    machine: Machine,
+    table: PlanTable,
+    layers: tuple[int, ...],
+    engine: EngineConstants,
+    tokens: Quantity,
 ) -> Capacity:
-    """KV space and sequences of ``tokens`` of plans with ``pp`` stages, of the fullest stage.
+    """KV space and sequences of ``tokens`` of plans with these ``layers`` in their stages, of the fullest.
 
     Notes
     -----
@@ -55,7 +59,7 @@ def capacity(
     total = machine.hardware.memory_gb * 1e9
     space: Quantity = np.inf
     sequences: Quantity = np.inf
-    for stage in distinct_stages(machine.model, pp):
+    for stage in distinct_stages(machine.model, layers):
         taken = memory.weights(stage) + stage.routed * routed.layer_bytes + engine.runtime_gb * 1e9
         if engine.memory_base == FREE_AFTER_WEIGHTS:
             free = engine.memory_fraction * (total - taken)

@@ -131,11 +131,10 @@ def serve(machine: Machine, engine: EngineConstants, table: PlanTable, load: Loa
     """
     size = len(table.tp)
     columns = np.full((len(ServingEstimates._fields), size), np.nan)
-    for pp in np.unique(table.pp):
-        rows = np.flatnonzero(table.pp == pp)
+    for layers, rows in table.by_stages(machine.model.num_hidden_layers):
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            part = _Chunk(machine, engine, table.rows(chunk), int(pp), _rows(load, chunk, size))
+            part = _Chunk(machine, engine, table.rows(chunk), layers, _rows(load, chunk, size))
             for column, values in zip(columns, part.estimates(), strict=True):
                 column[chunk] = values
     return ServingEstimates(*columns)
@@ -152,23 +151,23 @@ def _rows(load: Load, chunk: npt.NDArray[np.int64], size: int) -> Load:
 
 
 class _Chunk:
-    """Plans with the same number of stages."""
+    """Plans with the same layers in their stages."""
 
     def __init__(
-        self, machine: Machine, engine: EngineConstants, table: PlanTable, pp: int, load: Load
+        self, machine: Machine, engine: EngineConstants, table: PlanTable, layers: tuple[int, ...], load: Load
     ) -> None:
-        self.engine, self.load, self.pp = engine, load, pp
+        self.engine, self.load, self.pp = engine, load, len(layers)
         own = load.max_num_batched_tokens
         step_tokens = float(engine.max_num_batched_tokens) if own is None else own
         self.lengths = Lengths(load.isl, load.osl, step_tokens, load.cached_share)
-        times = StepTimes(machine, table, pp, engine.expert_load_shape)
+        times = StepTimes(machine, table, layers, engine.expert_load_shape)
         self.model = StepModel(times, engine, table, self.lengths)
         held = load.isl + load.osl if engine.reserves_longest else self.lengths.context
-        space = capacity(machine, table, pp, engine, held).sequences
+        space = capacity(machine, table, layers, engine, held).sequences
         seqs = engine.max_num_seqs if load.max_num_seqs is None else load.max_num_seqs
         self.capacity = np.minimum(np.floor(space), seqs * table.dp)
         attention, _ = table.split()
-        self.gpus = attention.gpus_per_stage * pp
+        self.gpus = attention.gpus_per_stage * self.pp
 
     def estimates(self) -> tuple[Quantity, ...]:
         most = np.maximum(self.capacity, 1.0)

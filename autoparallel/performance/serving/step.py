@@ -24,7 +24,7 @@ _TOKENS = Phase("step", 1.0, 0.0, is_decode=False)
 
 
 class StepTimes:
-    """Step times of plans with equally many stages.
+    """Step times of plans with the same layers in their stages.
 
     Parameters
     ----------
@@ -32,24 +32,26 @@ class StepTimes:
         The problem, with kernels as they run in the engine.
     table : PlanTable
         Layouts by column; batch and microbatch are not used.
-    pp : int
-        Stages of all of them.
+    layers : tuple of int
+        Layers of every stage of all of them.
     load_shape : float
         Shape of the distribution of the experts' loads.
     """
 
-    def __init__(self, machine: Machine, table: PlanTable, pp: int, load_shape: float) -> None:
-        self.machine, self.pp, self.load_shape = machine, pp, load_shape
+    def __init__(
+        self, machine: Machine, table: PlanTable, layers: tuple[int, ...], load_shape: float
+    ) -> None:
+        self.machine, self.layers, self.load_shape = machine, layers, load_shape
+        self.pp = len(layers)
         self._attention, self._experts = table.split()
         self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
         self.dp = np.asarray(table.dp, dtype=np.float64)
-        self.hops = pipeline_hops(pp, self._attention.gpus_per_stage, machine.fabric.gpus_per_node)
+        self.hops = pipeline_hops(self.pp, self._attention.gpus_per_stage, machine.fabric.gpus_per_node)
 
     @property
     def pace(self) -> float:
         """Time of the stage with most layers over the mean stage's. [1]"""
-        layers = self.machine.model.num_hidden_layers
-        return -(-layers // self.pp) * self.pp / layers
+        return max(self.layers) * self.pp / self.machine.model.num_hidden_layers
 
     def attention_part(self, sequences: Quantity) -> AttentionPart:
         """Attention of ``sequences`` of an instance; every data parallel rank has one at least."""

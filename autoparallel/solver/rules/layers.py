@@ -1,5 +1,6 @@
 """Every pipeline stage has layers, as many as the others where that is asked for."""
 
+from autoparallel.domain.layout import spelled
 from autoparallel.domain.problem import Problem
 from autoparallel.solver.candidates import Ints
 from autoparallel.solver.rules.base import Facts, Mask, StructureRule
@@ -9,14 +10,21 @@ class Layers(StructureRule):
     """``pp`` is at most the number of layers, and divides it with ``even_stages``."""
 
     name = "layers"
-    sentence = "pp is at most num_hidden_layers, and divides it where even_stages is asked for"
+    sentence = "every stage has layers, all of them together, and as many as the others with even_stages"
 
     def holds(self, facts: Facts) -> bool:
         layers, pp = facts.problem.model.num_hidden_layers, facts.layout.pp
-        return pp <= layers and (layers % pp == 0 or not facts.problem.search.even_stages)
+        own = facts.layout.layers_of_stages(layers)
+        whole = len(own) == pp and sum(own) == layers and min(own) >= 1
+        return whole and (len(set(own)) == 1 or not facts.problem.search.even_stages)
 
     def violation(self, facts: Facts) -> str:
         layers, pp = facts.problem.model.num_hidden_layers, facts.layout.pp
+        own = facts.layout.layers
+        if own and len(own) == pp and sum(own) == layers and min(own) >= 1:
+            return f"layers: layers={spelled(own)} is uneven, and even_stages asks for equal stages"
+        if own:
+            return f"layers: layers={spelled(own)} is no split of {layers} layers into pp={pp} stages"
         how = "evenly " if pp <= layers else ""
         return f"layers: {layers} layers cannot be split {how}into pp={pp} stages"
 

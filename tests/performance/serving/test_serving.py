@@ -199,11 +199,14 @@ def test_a_cached_prompt_is_context_but_not_work() -> None:
     assert cached.ttft_s[0] < computed.ttft_s[0]
 
 
+LAYERS = (machine().model.num_hidden_layers,)
+
+
 def test_kv_space_by_hand() -> None:
     # 0.9 x 10 GB - 0.1342 GB - 1 GB = 7.866 GB; 200 tokens of 16,384 bytes are 3.277 MB: 2,400 sequences.
     # What is free after the weights: 0.9 x (10 - 1.1342) = 7.979 GB: 2,435.
-    total = capacity(machine(), ONE, 1, BARE, 200.0)
-    free = capacity(machine(), ONE, 1, replace(BARE, memory_base=FREE_AFTER_WEIGHTS), 200.0)
+    total = capacity(machine(), ONE, LAYERS, BARE, 200.0)
+    free = capacity(machine(), ONE, LAYERS, replace(BARE, memory_base=FREE_AFTER_WEIGHTS), 200.0)
     norms = 0.1e-3  # of a GB: the norms' own weights
     assert total.kv_bytes == pytest.approx(7.8658e9, rel=norms)
     assert total.sequences == pytest.approx(2400.5, rel=1e-3)
