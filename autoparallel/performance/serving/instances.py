@@ -79,9 +79,9 @@ class Instances:
     def holds(self, tokens: float) -> npt.NDArray[np.bool_]:
         """Whether a data parallel rank has KV space for one sequence of so many tokens."""
         fits = np.zeros(len(self.table.tp), dtype=bool)
-        for pp, rows in by_stages(self.table):
+        for layers, rows in by_stages(self.machine, self.table):
             part = self.table.rows(rows)
-            space = capacity(self.machine, part, pp, self.engine, tokens)
+            space = capacity(self.machine, part, layers, self.engine, tokens)
             fits[rows] = (space.kv_bytes > 0.0) & (space.sequences >= part.dp)
         return fits
 
@@ -141,35 +141,36 @@ class Instances:
         whole = work.prompt_tokens.mean + work.output_tokens.mean
         held = whole if self.engine.reserves_longest else float(self.lengths.context)
         fits = self.holds(longest)
-        for pp, rows in by_stages(self.table):
+        for layers, rows in by_stages(self.machine, self.table):
             part = self.table.rows(rows)
-            times = StepTimes(self.machine, part, pp, self.engine.expert_load_shape)
+            times = StepTimes(self.machine, part, layers, self.engine.expert_load_shape)
             model = StepModel(times, self.engine, part, self.lengths)
-            space = capacity(self.machine, part, pp, self.engine, held).sequences
+            space = capacity(self.machine, part, layers, self.engine, held).sequences
             most = np.minimum(np.floor(space), self.engine.max_num_seqs * part.dp)
             most = np.where(fits[rows], most, 0.0)
             if required_s is not None:
-                most = _highest_running(self, rows, pp, most, required_s)
+                most = _highest_running(self, rows, layers, most, required_s)
             running[rows] = most
             tpot_s[rows] = model.decode_s(np.maximum(most, 1.0))
         rates = running / (self.lengths.decodes * tpot_s)
         return InstanceRates(rates, np.full(size, np.nan), tpot_s, running)
 
 
-def _highest_running(instances: Instances, rows: Rows, pp: int, most: Array, required_s: float) -> Array:
+def _highest_running(
+    instances: Instances, rows: Rows, layers: tuple[int, ...], most: Array, required_s: float
+) -> Array:
     def keeps(chosen: Rows, running: Array) -> npt.NDArray[np.bool_]:
         part = instances.table.rows(rows[chosen])
         engine = instances.engine
-        times = StepTimes(instances.machine, part, pp, engine.expert_load_shape)
+        times = StepTimes(instances.machine, part, layers, engine.expert_load_shape)
         model = StepModel(times, engine, part, instances.lengths)
         return np.asarray(model.decode_s(running) <= required_s)
 
     return highest_load(keeps, most)
 
 
-def by_stages(table: PlanTable) -> Iterator[tuple[int, Rows]]:
-    """Rows of a table with equally many stages, a chunk of them at a time."""
-    for pp in np.unique(table.pp):
-        rows = np.flatnonzero(table.pp == pp)
+def by_stages(machine: Machine, table: PlanTable) -> Iterator[tuple[tuple[int, ...], Rows]]:
+    """Layers of every stage, and rows of a table that have these, a chunk of them at a time."""
+    for layers, rows in table.by_stages(machine.model.num_hidden_layers):
         for start in range(0, len(rows), CHUNK):
-            yield int(pp), rows[start : start + CHUNK]
+            yield layers, rows[start : start + CHUNK]

@@ -91,12 +91,12 @@ def prefill_steps(instances: Instances) -> PrefillSteps:
     most = np.maximum(np.floor(lengths.step_tokens / lengths.computed), 1.0)
     sizes = np.floor(most ** (np.arange(SIZES) / (SIZES - 1)) + 1e-9)
     fits = instances.holds(float(instances.workload.prompt_tokens.max))
-    for pp, rows in by_stages(instances.table):
-        part = instances.table.rows(rows)
+    for layers, rows in by_stages(instances.machine, instances.table):
+        part, pp = instances.table.rows(rows), len(layers)
         model = StepModel(
-            StepTimes(instances.machine, part, pp, engine.expert_load_shape), engine, part, lengths
+            StepTimes(instances.machine, part, layers, engine.expert_load_shape), engine, part, lengths
         )
-        space = capacity(instances.machine, part, pp, engine, lengths.isl).sequences
+        space = capacity(instances.machine, part, layers, engine, lengths.isl).sequences
         found.ranks[rows] = part.dp
         found.sequences[rows] = np.where(fits[rows], np.floor(space), 0.0)
         for index, prompts in enumerate(sizes):

@@ -60,11 +60,11 @@ def kv_sides(machine: Machine, table: PlanTable) -> KvSides:
     single = AttentionPart(machine, AttentionDegrees(1.0, 1.0, 1.0, False, False, 1.0, 1.0))
     whole = float(kv_sequence_bytes(single, whole_model(machine.model), tokens))
     sent, received, copies = (np.zeros(len(table.tp)) for _ in range(3))
-    for pp, rows in by_stages(table):
+    for layers, rows in by_stages(machine, table):
         attention, _ = table.rows(rows).split()
         part = AttentionPart(machine, attention._replace(microbatch=attention.dp, batch=attention.dp))
         holders = attention.tp * attention.cp
-        for stage in distinct_stages(machine.model, pp):
+        for stage in distinct_stages(machine.model, layers):
             own = kv_sequence_bytes(part, stage, tokens)
             received[rows] = np.maximum(received[rows], own)
             sent[rows] = np.maximum(sent[rows], kv_sequence_bytes(single, stage, tokens) / holders)
