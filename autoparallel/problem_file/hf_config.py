@@ -16,8 +16,9 @@ from autoparallel.errors import ProblemError
 from autoparallel.problem_file.fields import MAX_LAYERS, MAX_WIDTH
 from autoparallel.problem_file.hf_config_attention import attention_fields
 from autoparallel.problem_file.hf_config_experts import ffn_fields
-from autoparallel.problem_file.hf_config_file import HfConfig, unsupported_fields
+from autoparallel.problem_file.hf_config_file import HfConfig, shown, unsupported_fields
 from autoparallel.problem_file.hf_config_layers import layer_fields
+from autoparallel.problem_file.hf_config_names import names_experts
 from autoparallel.problem_file.hf_config_weights import weight_fields
 
 MAX_VOCABULARY = 100_000_000
@@ -73,6 +74,7 @@ def read_config(path: str | Path, told: Collection[str] = ()) -> ConfigReading:
     fields |= attention_fields(config)
     fields |= layer_fields(config, layers) | ffn_fields(config, layers) | _vocabulary(config)
     fields["num_nextn_predict_layers"] = _prediction_layers(config)
+    _name_unread(config, fields)
     if not config.faults:
         fields |= weight_fields(config, file, fields, layers)
     if config.faults:
@@ -103,6 +105,17 @@ def _refuse_unsupported(config: HfConfig) -> None:
     kinds = config.raw("attn_type_list")
     if isinstance(kinds, list) and any(kind != 1 for kind in kinds):
         config.fault("attn_type_list", "only full attention (1) is counted; give the model's own numbers")
+
+
+def _name_unread(config: HfConfig, fields: dict[str, Any]) -> None:
+    """Tell what looks like part of the architecture and is not understood."""
+    for key, value in config.unread():
+        if names_experts(key) and not fields.get("num_experts"):
+            config.fault(
+                key, "names experts in a way that is not known; say it with num_experts", remedy="num_experts"
+            )
+        else:
+            config.assume(f"{key} = {shown(value)} is not understood, and left out of the count.")
 
 
 def _vocabulary(config: HfConfig) -> dict[str, Any]:

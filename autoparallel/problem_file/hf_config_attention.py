@@ -40,6 +40,9 @@ def _heads(config: HfConfig) -> Fields:
     heads = config.number("num_attention_heads", MAX_LAYERS, least=1, told=True)
     kv_heads = config.number("num_key_value_heads", MAX_LAYERS, least=1, told=True)
     head_dim = config.number("head_dim", MAX_WIDTH, least=1, told=True)
+    if config.flag("multi_query") and not config.flag("new_decoder_architecture"):
+        # Falcon-7B, whose num_kv_heads says something else.
+        kv_heads = 1
     latent = bool(config.raw("kv_lora_rank"))
     if heads is None and not config.is_given("num_attention_heads"):
         config.fault("num_attention_heads", "is missing")

@@ -8,17 +8,18 @@ from autoparallel.domain.model import DENSE, SPARSE
 from autoparallel.problem_file.fields import MAX_EXPERTS, MAX_LAYERS, MAX_WIDTH
 from autoparallel.problem_file.hf_config_file import HfConfig, shown
 
-COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
 CHOSEN = (
     "num_experts_per_tok",
     "num_experts_per_token",
     "experts_per_token",
     "top_k_experts",
     "moe_topk",
+    "moe_top_k",
     "moe_k",
 )
-_WIDTHS = ("moe_intermediate_size", "expert_intermediate_size")
-_SHARED_COUNTS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+_WIDTHS = ("moe_intermediate_size", "expert_intermediate_size", "expert_ffn_hidden_size")
+_SHARED_COUNTS = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
 _SHARED_WIDTHS = (
     "shared_expert_intermediate_size",
     "shared_intermediate_size",
@@ -37,7 +38,7 @@ Fields = dict[str, Any]
 def ffn_fields(config: HfConfig, layers: int) -> Fields:
     """Read the widths of the FFN and everything about experts."""
     fields: Fields = {"ffn_matrices": _matrices(config)}
-    width = config.number("intermediate_size", MAX_WIDTH)
+    width = _stated_width(config)
     _, experts = config.first_number(COUNTS, MAX_EXPERTS)
     if not experts:
         return fields | {"intermediate_size": width}
@@ -62,6 +63,16 @@ def ffn_fields(config: HfConfig, layers: int) -> Fields:
         }
         | _placement(kinds)
     )
+
+
+def _stated_width(config: HfConfig) -> int | None:
+    """``intermediate_size`` as the class means it, or what the class makes of ``hidden_size``."""
+    width = config.number("intermediate_size", MAX_WIDTH)
+    ratio = config.facts.get("ffn_ratio")
+    if width is None and ratio and not config.faults:
+        config.assume(f"intermediate_size is not given: {ratio} hidden_size, as of {config.model_type}.")
+        return int(ratio * (config.number("hidden_size", MAX_WIDTH) or 0))
+    return width // int(config.facts.get("intermediate_divisor", 1)) if width else width
 
 
 def _placement(kinds: tuple[str, ...]) -> Fields:

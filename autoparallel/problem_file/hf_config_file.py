@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.problem_file.document import read_text
+from autoparallel.problem_file.hf_config_names import SYNONYMS, unread_fields
 
 # What to do where the file is missing.
 OR_CONFIG = "name a model's config.json, or the folder that has it"
@@ -100,6 +101,7 @@ class HfConfig:
         inside = self.top.get(_AROUND_ALL)
         if isinstance(inside, dict):
             self.top = {**self.top, **inside}
+        self._read: set[str] = set()
         self.faults: list[Fault] = []
         self.assumptions: list[str] = []
         self.nested = next((key for key in NESTED if isinstance(self.top.get(key), dict)), "")
@@ -126,14 +128,30 @@ class HfConfig:
 
     def is_given(self, key: str) -> bool:
         """Whether the file has the field, null included."""
+        self._read.add(key)
+        key = self._named(key)
         return key in self._fields or (key in _AROUND and key in self.top)
 
     def raw(self, key: str) -> Any:
         """The value of a field as it stands; ``None`` if absent."""
+        self._read.add(key)
+        key = self._named(key)
         value = self._fields.get(key)
         if value is None and key in _AROUND:
             value = self.top.get(key)
         return value
+
+    def _named(self, key: str) -> str:
+        """The name that the file has for a field: its own, or another word for it."""
+        if key in self._fields:
+            return key
+        found = next((name for name in SYNONYMS.get(key, ()) if name in self._fields), key)
+        self._read.add(found)
+        return found
+
+    def unread(self) -> Iterator[tuple[str, Any]]:
+        """Fields that look like part of the architecture and that nobody has read."""
+        return unread_fields(self._fields, self._read)
 
     def fact(self, key: str, *, told: bool = False) -> Any:
         """What the class of the ``model_type`` says for a field that is absent, if anything.
@@ -154,6 +172,9 @@ class HfConfig:
             value = self.fact(key, told=told)
         if value is None:
             return None
+        if isinstance(value, list) and value and all(item == value[0] for item in value):
+            # One number for each layer, all the same (Hunyuan).
+            value = value[0]
         if isinstance(value, bool) or not isinstance(value, int):
             self.fault(key, f"must be a whole number, not {shown(value)}")
         elif not least <= value <= most:

@@ -41,6 +41,8 @@ _ALGORITHMS = {
     "W8A8_SQ_PER_CHANNEL": "int8",
     "INT8_SQ": "int8",
 }
+# Formats of AMD's Quark; its fp4 has an exponent for each 32 values.
+_QUARK = {"fp4": "mxfp4", "fp8_e4m3": "fp8", "int8": "int8", "int4": "int4", "uint4": "int4"}
 _EXPERTS = frozenset({EXPERTS, EXPERTS_BESIDE})
 _MIXED = "MIXED_PRECISION"
 
@@ -218,12 +220,30 @@ def _fbgemm(config: HfConfig, table: Table, key: str) -> Quantization:
     return Quantization(((None, "fp8"),), _left_out(config, table, key))
 
 
+def _quark(config: HfConfig, table: Table, key: str) -> Quantization:
+    """AMD's Quark: one scheme for all modules but those that are left out."""
+    scheme = table.get("global_quant_config")
+    weights = scheme.get("weight") if isinstance(scheme, dict) else None
+    if isinstance(weights, list) and weights:
+        weights = weights[0]
+    word = weights.get("dtype") if isinstance(weights, dict) else None
+    dtype = _QUARK.get(word) if isinstance(word, str) else None
+    if dtype is None:
+        known = ", ".join(_QUARK)
+        config.fault(f"{key}.global_quant_config.weight.dtype", f"{shown(word)} is not known; known: {known}")
+        dtype = "fp8"
+    if table.get("layer_quant_config") or table.get("layer_type_quant_config"):
+        config.assume(f"{key}: formats of single layers are left out; {dtype} is taken for all.")
+    return Quantization(((None, dtype),), _left_out(config, table, key))
+
+
 QUANTIZATIONS: Mapping[str, Callable[[HfConfig, Table, str], Quantization]] = {
     "fp8": _fp8,
     "fbgemm_fp8": _fbgemm,
     "mxfp4": _mxfp4,
-    "awq": _integers,
-    "gptq": _integers,
+    **dict.fromkeys(("awq", "awq_marlin", "gptq", "gptq_marlin", "auto-round"), _integers),
     "compressed-tensors": _compressed,
     "modelopt": _modelopt,
+    "modelopt_fp4": _modelopt,
+    "quark": _quark,
 }

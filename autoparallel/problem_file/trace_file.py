@@ -84,11 +84,12 @@ def _text(file: Path) -> str:
         if len(data) > MAX_BYTES:
             raise ProblemError([Fault(f"is larger than {MAX_BYTES >> 20} MiB", file=str(file))])
         return data.decode("utf-8-sig")
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ProblemError([Fault(f"cannot be read: {reason}", file=str(file))]) from None
     except UnicodeDecodeError:
         raise ProblemError([Fault("is not UTF-8 text", file=str(file))]) from None
+    except (OSError, EOFError, ValueError) as error:
+        # A ValueError is a null byte in the name.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ProblemError([Fault(f"cannot be read: {reason}", file=str(file))]) from None
 
 
 def _azure(text: str, file: str) -> Iterator[tuple[int, dict[str, Any], Callable[[Any], float]]]:

@@ -12,6 +12,7 @@ import pytest
 from autoparallel.domain.model import Model
 from autoparallel.errors import ProblemError
 from autoparallel.problem_file import load_model_file, load_problem, read_config
+from autoparallel.problem_file.hf_config_names import SYNONYMS
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 LLAMA = {
@@ -194,6 +195,61 @@ def test_an_unknown_architecture_works_by_its_fields(config: Config) -> None:
     nested = {"model_type": "something-that-sees", "text_config": LLAMA}
     assert load_model_file(config(nested)).model == known
     assert load_model_file(config({"thinker_config": nested, "talker_config": {}})).model == known
+
+
+@pytest.mark.parametrize(
+    ("key", "other"), [(key, other) for key, others in SYNONYMS.items() for other in others]
+)
+def test_other_words_for_a_field(config: Config, key: str, other: str) -> None:
+    base = {**LLAMA, "head_dim": 64}
+    known = load_model_file(config(base)).model
+    renamed = {other if name == key else name: value for name, value in base.items()}
+    assert load_model_file(config(renamed)).model == known
+    # Its own name comes first.
+    assert load_model_file(config({**base, other: base[key]})).model == known
+
+
+def test_a_number_for_each_layer_all_the_same(config: Config) -> None:
+    listed = {key: [value] * 4 for key, value in MOE.items()}
+    assert (
+        load_model_file(config({**LLAMA, **listed})).model == load_model_file(config({**LLAMA, **MOE})).model
+    )
+    with pytest.raises(ProblemError, match="num_experts_per_tok: must be a whole number, not a list"):
+        load_model_file(config({**LLAMA, **MOE, "num_experts_per_tok": [2, 2, 4, 2]}))
+
+
+def test_what_is_not_understood_is_told(config: Config) -> None:
+    reading = read_config(config(LLAMA, some_ffn_ratio=3, rope_theta=5, num_quiet_heads=2, use_new_moe=False))
+    assert reading.assumptions == (
+        "some_ffn_ratio = 3 is not understood, and left out of the count.",
+        "num_quiet_heads = 2 is not understood, and left out of the count.",
+    )
+    with pytest.raises(ProblemError, match="num_secret_experts: names experts in a way that is not known"):
+        read_config(config(LLAMA, num_secret_experts=8))
+    assert read_config(config(LLAMA, num_secret_experts=8), told=["num_experts"]).fields
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*_config.json")))
+def test_known_models_have_nothing_that_is_not_understood(name: str) -> None:
+    if "hf_quant" in name:
+        return
+    try:
+        reading = read_config(CONFIGS / name)
+    except ProblemError:
+        return
+    assert not [sentence for sentence in reading.assumptions if "not understood" in sentence]
+
+
+def test_falcon_s_one_kv_head(config: Config) -> None:
+    # Falcon-7B says num_kv_heads = 71 and means one; Falcon-40B has a new decoder, and means what it says.
+    falcon = {
+        **without("num_key_value_heads"),
+        "model_type": "falcon",
+        "multi_query": True,
+        "num_kv_heads": 8,
+    }
+    assert load_model_file(config(falcon)).model.num_key_value_heads == 1
+    assert load_model_file(config(falcon, new_decoder_architecture=True)).model.num_key_value_heads == 8
 
 
 def test_what_a_nested_configuration_leaves_to_the_outer_one(config: Config) -> None:

@@ -96,6 +96,19 @@ def test_missing_files(tmp_path: Path) -> None:
         ),
         ({"quantization_config": {"quant_algo": "X9"}}, 'quant_algo: the algorithm "X9" is not known'),
         ({"quantization_config": {"quant_method": "compressed-tensors"}}, "config_groups: is missing"),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "quark",
+                    "global_quant_config": {"weight": {"dtype": "x"}},
+                }
+            },
+            'global_quant_config.weight.dtype: "x" is not known; known: fp4',
+        ),
+        ({"use_cla": True}, "use_cla: layers that share the KV cache"),
+        ({"parallel_attn_mlp_res": True}, "parallel_attn_mlp_res: a dense FFN beside the experts"),
+        ({"attention_hidden_size": 512}, "attention_hidden_size: recurrent layers are not counted"),
+        ({"num_key_value_heads_per_layer": [2, 4]}, "num_key_value_heads_per_layer: layers that each"),
     ],
 )
 def test_wrong_fields(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
