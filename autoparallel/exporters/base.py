@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from autoparallel.domain.rank_map import RankedGpu
 from autoparallel.domain.workload import OPEN, Lengths
-from autoparallel.exporters.command import Command
-from autoparallel.exporters.deployment import Deployment
+from autoparallel.exporters.command import Command, Variable
+from autoparallel.exporters.deployment import Deployment, Share
+
+# The benchmark sends as many requests as fill the batch so often: the first and the last fill are ramps.
+WAVES = 4
+PLAIN_DTYPES = ("float16", "bfloat16", "float32")
 
 
 class Exporter:
@@ -32,6 +36,78 @@ class Exporter:
     def notes(self, deployment: Deployment) -> tuple[str, ...]:
         """What the engine does otherwise than the plan assumes, and how numbers were converted."""
         raise NotImplementedError
+
+
+class NodeByNode(Exporter):
+    """An engine that is started on every node of an instance with nearly the same words.
+
+    Attributes
+    ----------
+    partition : str
+        Environment variable for the layers of each stage; set where stages are uneven, because the
+        engine places the remainder elsewhere than the plan.
+    """
+
+    partition: str
+
+    def server(self, deployment: Deployment) -> list[str]:
+        """Program, model, layout and sizes: the same words on every node of every instance."""
+        raise NotImplementedError
+
+    def meeting(self, deployment: Deployment, head: Variable, offset: int) -> list[str]:
+        """Where the nodes of an instance find each other; ``head`` is the address of the first.
+
+        ``offset`` keeps the ports of instances on one node apart.
+        """
+        raise NotImplementedError
+
+    def listening(self, share: Share, port: int) -> list[str]:
+        """Where requests are taken on a node."""
+        return ["--host", "0.0.0.0", "--port", str(port)]
+
+    def environment(self, deployment: Deployment) -> dict[str, str]:
+        """Variables besides the visible GPUs and the layers of each stage."""
+        return {}
+
+    def commands(self, deployment: Deployment) -> tuple[Command, ...]:
+        return tuple(
+            self._command(deployment, instance, shares, share)
+            for instance in range(deployment.plan.layout.replicas)
+            for shares in (deployment.shares(instance, self.rank_order),)
+            for share in shares
+        )
+
+    def _command(
+        self, deployment: Deployment, instance: int, shares: tuple[Share, ...], share: Share
+    ) -> Command:
+        offset = deployment.place_on_node(instance)
+        words = self.server(deployment)
+        if len(shares) > 1:
+            words += ["--nnodes", str(len(shares)), "--node-rank", str(share.place)]
+            words += self.meeting(deployment, Variable(f"${address_of(shares[0].node)}"), offset)
+        words += self.listening(share, deployment.engine.port + offset)
+        environment = {"CUDA_VISIBLE_DEVICES": devices(share.gpus), **self.environment(deployment)}
+        if not deployment.has_even_stages:
+            environment[self.partition] = ",".join(map(str, deployment.layers_of_stages))
+        return Command(
+            program="serve",
+            words=tuple(words),
+            environment=environment,
+            instance=instance,
+            node=share.node,
+            notes=self.notes(deployment),
+        )
+
+
+def above_one(*degrees: tuple[str, int]) -> list[str]:
+    """Flags of degrees with their sizes; 1 is every engine's default and is left out.
+
+    Examples
+    --------
+    >>> above_one(("--pp-size", 2), ("--ep-size", 1))
+    ['--pp-size', '2']
+    """
+    return [word for flag, size in degrees if size > 1 for word in (flag, str(size))]
 
 
 def bound_sizes(deployment: Deployment) -> tuple[int, int]:

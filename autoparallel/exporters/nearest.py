@@ -23,8 +23,8 @@ DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp", "replicas")
 def nearest_plan(problem: Problem, plan: Plan, engine: str) -> Plan | None:
     """The plan of the problem that the engine can launch with the fewest changed degrees.
 
-    Batch and microbatch stay where that leaves a plan; ties go to the preferred plan. ``None`` where no
-    plan that meets the requirements can be launched.
+    Plans on as many GPUs come before all others. Batch and microbatch stay where that leaves a plan; ties
+    go to the preferred plan. ``None`` where no plan that meets the requirements can be launched.
     """
     meant = replace(problem, engine=engine)
     machine = Machine(meant)
@@ -41,10 +41,11 @@ def _nearest(around: Landscape, plan: Plan, problem: Problem) -> tuple[Layout, i
     table, rows = around.table, np.flatnonzero(around.feasible)
     if not len(rows):
         return None
-    distance = sum((np.asarray(getattr(table, n))[rows] != getattr(plan.layout, n)) for n in DEGREES).astype(
-        int
-    )
-    distance = distance + (table.batch[rows] != plan.batch) + (table.microbatch[rows] != plan.microbatch)
+    there = np.stack([getattr(table, name)[rows] for name in (*DEGREES, "batch", "microbatch")], axis=1)
+    here = [*(getattr(plan.layout, name) for name in DEGREES), plan.batch, plan.microbatch]
+    # Another number of GPUs outweighs every degree.
+    other_gpus = np.asarray(around.values.gpus[rows] != plan.gpus)
+    distance = (there != here).sum(axis=1) + other_gpus * (len(here) + 1)
     close = rows[distance == distance.min()]
     row = min(close, key=lambda row: preference_key(objectives_of(around.values, int(row)), problem.prefer))
     return table.layout(int(row)), int(table.batch[row]), int(table.microbatch[row])

@@ -2,59 +2,36 @@
 
 from __future__ import annotations
 
-from autoparallel.domain.layout import TENSOR
 from autoparallel.exporters.base import (
-    Exporter,
+    PLAIN_DTYPES,
+    WAVES,
+    NodeByNode,
+    above_one,
     address_of,
     arrivals,
     benchmark_notes,
     bound_sizes,
-    devices,
     spread,
 )
 from autoparallel.exporters.command import Command, Variable
-from autoparallel.exporters.deployment import Deployment, Share
+from autoparallel.exporters.deployment import Deployment
 
+# Any free port does; instances on one node count on from it.
 INIT_PORT = 20000
-WAVES = 4
 
 
-class Sglang(Exporter):
+class Sglang(NodeByNode):
     """``--tp-size`` is the world of a stage; attention's dp is carved out of it."""
 
     name = "sglang"
+    partition = "SGLANG_PP_LAYER_PARTITION"
 
-    def commands(self, deployment: Deployment) -> tuple[Command, ...]:
-        return tuple(
-            self._command(deployment, instance, shares, share)
-            for instance in range(deployment.plan.layout.replicas)
-            for shares in (deployment.shares(instance, self.rank_order),)
-            for share in shares
-        )
-
-    def _command(
-        self, deployment: Deployment, instance: int, shares: tuple[Share, ...], share: Share
-    ) -> Command:
-        offset = deployment.place_on_node(instance)
+    def server(self, deployment: Deployment) -> list[str]:
         words = ["python3", "-m", "sglang.launch_server", "--model-path", deployment.model_path]
-        words += [*_layout_flags(deployment), *_sizes(deployment)]
-        if len(shares) > 1:
-            words += ["--nnodes", str(len(shares)), "--node-rank", str(share.place)]
-            head = address_of(shares[0].node)
-            words += ["--dist-init-addr", Variable(f"${head}:{INIT_PORT + offset}")]
-        words += ["--host", "0.0.0.0", "--port", str(deployment.engine.port + offset)]
-        environment = {"CUDA_VISIBLE_DEVICES": devices(share.gpus)}
-        if not deployment.has_even_stages:
-            # By default SGLang gives the remainder to the last stages.
-            environment["SGLANG_PP_LAYER_PARTITION"] = ",".join(map(str, deployment.layers_of_stages))
-        return Command(
-            program="serve",
-            words=tuple(words),
-            environment=environment,
-            instance=instance,
-            node=share.node,
-            notes=self.notes(deployment),
-        )
+        return [*words, *_layout_flags(deployment), *_sizes(deployment)]
+
+    def meeting(self, deployment: Deployment, head: Variable, offset: int) -> list[str]:
+        return ["--dist-init-addr", Variable(f"{head}:{INIT_PORT + offset}")]
 
     def benchmark(self, deployment: Deployment) -> Command:
         workload, batch = deployment.problem.workload, deployment.plan.batch
@@ -78,14 +55,12 @@ class Sglang(Exporter):
 
     def notes(self, deployment: Deployment) -> tuple[str, ...]:
         layout = deployment.plan.layout
+        divided = f"; SGLang divides both by --attn-dp-size {layout.dp}" if layout.dp > 1 else ""
         found = [
             *deployment.heading,
-            f"--tp-size is all {layout.gpus_per_stage} ranks of a stage; attention has tp {layout.tp} in "
-            f"each of {layout.dp} groups, experts tp {layout.etp} x ep {layout.ep}.",
-            "--max-running-requests is the batch of the instance; SGLang divides it by --attn-dp-size "
-            f"{layout.dp}.",
-            "--chunked-prefill-size is a microbatch of the longest prompts; SGLang divides it by "
-            f"{layout.dp} too.",
+            f"--tp-size is all {layout.gpus_per_stage} ranks of a stage: {_folds(deployment)}.",
+            "--max-running-requests is the batch of the instance, --chunked-prefill-size a microbatch of the "
+            f"longest prompts{divided}.",
             "--mem-fraction-static is the share of the whole GPU for weights and KV cache alone.",
         ]
         if layout.pp > 1:
@@ -95,8 +70,6 @@ class Sglang(Exporter):
                 f"ep {layout.ep} inside {layout.gpus_per_stage} ranks works with no all-to-all backend: "
                 "DeepEP and its kin force ep to --tp-size; the triton runner takes any ep."
             )
-        if layout.sp_kind == TENSOR and layout.sp > 1:
-            found.append("--enable-layernorm-sp is for Qwen3ForCausalLM in 0.5.23, and for prefill only.")
         if layout.tp > 1 and layout.dp > 1 and deployment.problem.model.is_moe:
             found.append(
                 "Dense layers and shared experts are split over all ranks here, over tp in the plan."
@@ -104,34 +77,41 @@ class Sglang(Exporter):
         return tuple(found)
 
 
+def _folds(deployment: Deployment) -> str:
+    layout = deployment.plan.layout
+    groups = f" in each of {layout.dp} groups" if layout.dp > 1 else ""
+    if not deployment.problem.model.is_moe:
+        return f"attention has tp {layout.tp}{groups}, the FFN tp {layout.etp}"
+    return f"attention has tp {layout.tp}{groups}, experts tp {layout.etp} x ep {layout.ep}"
+
+
 def _layout_flags(deployment: Deployment) -> list[str]:
     layout = deployment.plan.layout
     words = ["--tp-size", str(layout.gpus_per_stage)]
-    if layout.pp > 1:
-        words += ["--pp-size", str(layout.pp)]
-    if layout.dp > 1:
-        words += ["--attn-dp-size", str(layout.dp)]
-    if layout.ep > 1:
-        words += ["--ep-size", str(layout.ep)]
+    words += above_one(("--pp-size", layout.pp), ("--attn-dp-size", layout.dp), ("--ep-size", layout.ep))
     if layout.ep > 1 and layout.etp > 1:
         words += ["--moe-runner-backend", "triton"]
     if layout.dp > 1 and layout.tp == 1 and deployment.problem.model.is_moe:
         words += ["--moe-dense-tp-size", "1"]
-    if layout.sp_kind == TENSOR and layout.sp > 1:
-        words += ["--enable-layernorm-sp"]
     return words
 
 
 def _sizes(deployment: Deployment) -> list[str]:
+    """Sizes: each number is a property of the deployment, which says what it is; SGLang's units are noted."""
     plan, layout, model = deployment.plan, deployment.plan.layout, deployment.problem.model
+    # Of the instance: SGLang divides it by --attn-dp-size.
     words = ["--max-running-requests", str(plan.batch)]
     if layout.pp > 1:
+        # Of one attention group, in one pipeline slot.
         words += ["--pp-max-micro-batch-size", str(plan.microbatch // layout.dp)]
+    # A prefill step is a microbatch of the plan. SGLang divides the chunk by --attn-dp-size, but not the
+    # tokens of a prefill batch.
     words += ["--chunked-prefill-size", str(deployment.prefill_tokens_per_dp_rank * layout.dp)]
     words += ["--max-prefill-tokens", str(deployment.prefill_tokens_per_dp_rank)]
     words += ["--context-length", str(deployment.longest_sequence)]
+    # Of the whole GPU: weights and KV cache alone, so activations and buffers are left out.
     words += ["--mem-fraction-static", f"{deployment.share_for_weights_and_kv_cache():g}"]
-    if model.activation_dtype in ("float16", "bfloat16", "float32"):
+    if model.activation_dtype in PLAIN_DTYPES:
         words += ["--dtype", model.activation_dtype]
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8_e4m3"]

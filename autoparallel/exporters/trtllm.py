@@ -85,7 +85,7 @@ class TrtLlm(Exporter):
 
 
 def config(deployment: Deployment) -> dict[str, Any]:
-    """The keys of the configuration."""
+    """The keys of the configuration; each number is a property of the deployment, which says what it is."""
     layout, model = deployment.plan.layout, deployment.problem.model
     found: dict[str, Any] = {
         "tensor_parallel_size": layout.gpus_per_stage,
@@ -98,10 +98,14 @@ def config(deployment: Deployment) -> dict[str, Any]:
         found["pp_partition"] = list(deployment.layers_of_stages)
     if layout.gpus_per_instance > deployment.problem.hardware.gpus_per_node:
         found["gpus_per_node"] = len(deployment.shares(0)[0].gpus)
+    # Sizes of one attention data parallel rank; of the sequences a pipeline has one part in each stage.
+    # Prompts are not cut (enable_chunked_prefill is off): a step has to take the longest one whole.
     found |= {
         "max_batch_size": -(-deployment.sequences_per_dp_rank // layout.pp),
         "max_num_tokens": max(deployment.prefill_tokens_per_dp_rank, deployment.sequences_per_dp_rank),
         "max_seq_len": deployment.longest_sequence,
+        # Of what weights, activations and buffers leave free; the engine's own default
+        # (catalog/engines/trtllm.toml) where the plan needs no more.
         "kv_cache_config": {
             "free_gpu_memory_fraction": deployment.share_of_free_memory(deployment.engine.memory_fraction)
         },

@@ -6,62 +6,46 @@ import json
 
 from autoparallel.domain.rank_map import RankedGpu
 from autoparallel.exporters.base import (
-    Exporter,
+    PLAIN_DTYPES,
+    WAVES,
+    NodeByNode,
+    above_one,
     address_of,
     arrivals,
     benchmark_notes,
     bound_sizes,
-    devices,
     spread,
 )
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment, Share
 
+# Any free ports do; instances on one node count on from them.
 MASTER_PORT, RPC_PORT = 29500, 13345
-DTYPES = ("float16", "bfloat16", "float32")
-# Waves of the batch that the benchmark sends.
-WAVES = 4
 
 
-class Vllm(Exporter):
+class Vllm(NodeByNode):
     """Degrees map one to one; the experts' follow from ``--enable-expert-parallel``."""
 
     name = "vllm"
+    partition = "VLLM_PP_LAYER_PARTITION"
 
     def rank_order(self, gpu: RankedGpu) -> tuple[int, ...]:
         return (gpu.dp, gpu.pp, gpu.cp, gpu.tp)
 
-    def commands(self, deployment: Deployment) -> tuple[Command, ...]:
-        return tuple(
-            self._command(deployment, instance, shares, share)
-            for instance in range(deployment.plan.layout.replicas)
-            for shares in (deployment.shares(instance, self.rank_order),)
-            for share in shares
-        )
+    def server(self, deployment: Deployment) -> list[str]:
+        return ["vllm", "serve", deployment.model_path, *_layout_flags(deployment), *_sizes(deployment)]
 
-    def _command(
-        self, deployment: Deployment, instance: int, shares: tuple[Share, ...], share: Share
-    ) -> Command:
-        offset = deployment.place_on_node(instance)
-        words = ["vllm", "serve", deployment.model_path, *_layout_flags(deployment), *_sizes(deployment)]
-        if len(shares) > 1:
-            words += ["--nnodes", str(len(shares)), "--node-rank", str(share.place)]
-            words += ["--master-addr", Variable(f"${address_of(shares[0].node)}")]
-            words += ["--master-port", str(MASTER_PORT + offset)]
-            if deployment.plan.layout.dp > 1:
-                words += ["--data-parallel-rpc-port", str(RPC_PORT + offset)]
-        if share.place:
-            words += ["--headless"]
-        else:
-            words += ["--host", "0.0.0.0", "--port", str(deployment.engine.port + offset)]
-        return Command(
-            program="serve",
-            words=tuple(words),
-            environment={"CUDA_VISIBLE_DEVICES": devices(share.gpus), **_environment(deployment)},
-            instance=instance,
-            node=share.node,
-            notes=self.notes(deployment),
-        )
+    def meeting(self, deployment: Deployment, head: Variable, offset: int) -> list[str]:
+        words = ["--master-addr", head, "--master-port", str(MASTER_PORT + offset)]
+        if deployment.plan.layout.dp > 1:
+            words += ["--data-parallel-rpc-port", str(RPC_PORT + offset)]
+        return words
+
+    def listening(self, share: Share, port: int) -> list[str]:
+        return ["--headless"] if share.place else super().listening(share, port)
+
+    def environment(self, deployment: Deployment) -> dict[str, str]:
+        return {"VLLM_USE_V2_MODEL_RUNNER": "1"} if deployment.plan.layout.cp > 1 else {}
 
     def benchmark(self, deployment: Deployment) -> Command:
         workload, batch = deployment.problem.workload, deployment.plan.batch
@@ -104,41 +88,33 @@ class Vllm(Exporter):
 def _layout_flags(deployment: Deployment) -> list[str]:
     layout = deployment.plan.layout
     words = ["--tensor-parallel-size", str(layout.tp)]
-    if layout.pp > 1:
-        words += ["--pipeline-parallel-size", str(layout.pp)]
-    if layout.dp > 1:
-        words += ["--data-parallel-size", str(layout.dp)]
-    if layout.cp > 1:
-        words += ["--prefill-context-parallel-size", str(layout.cp)]
-        words += ["--decode-context-parallel-size", str(layout.cp)]
-    if layout.ep > 1:
-        words += ["--enable-expert-parallel"]
-    return words
+    words += above_one(
+        ("--pipeline-parallel-size", layout.pp),
+        ("--data-parallel-size", layout.dp),
+        ("--prefill-context-parallel-size", layout.cp),
+        ("--decode-context-parallel-size", layout.cp),
+    )
+    # There is no size: the experts take all ranks of a stage, as the engine's rule says.
+    return [*words, "--enable-expert-parallel"] if layout.ep > 1 else words
 
 
 def _sizes(deployment: Deployment) -> list[str]:
+    """Sizes: each number is a property of the deployment, which says what it is; vLLM's units are noted."""
     model, sequences = deployment.problem.model, deployment.sequences_per_dp_rank
-    tokens = max(deployment.prefill_tokens_per_dp_rank, sequences)
-    words = ["--max-num-seqs", str(sequences), "--max-num-batched-tokens", str(tokens)]
+    # Counted on each data parallel rank, unlike SGLang's --max-running-requests.
+    words = ["--max-num-seqs", str(sequences)]
+    # Tokens of one step on one data parallel rank. A prefill step is a microbatch of the plan; a decode
+    # step has a token of every sequence, and vLLM refuses to start with less than --max-num-seqs.
+    words += ["--max-num-batched-tokens", str(max(deployment.prefill_tokens_per_dp_rank, sequences))]
     words += ["--max-model-len", str(deployment.longest_sequence)]
-    words += [
-        "--gpu-memory-utilization",
-        f"{deployment.share_of_memory(deployment.engine.memory_fraction):g}",
-    ]
-    words += ["--dtype", model.activation_dtype if model.activation_dtype in DTYPES else "auto"]
+    # Of the whole GPU: weights, activations and KV cache. What the first two leave becomes KV cache, so the
+    # engine's own default (catalog/engines/vllm.toml) only makes room for more sequences than the plan has.
+    share = deployment.share_of_memory(deployment.engine.memory_fraction)
+    words += ["--gpu-memory-utilization", f"{share:g}"]
+    words += ["--dtype", model.activation_dtype if model.activation_dtype in PLAIN_DTYPES else "auto"]
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8"]
     return words
-
-
-def _environment(deployment: Deployment) -> dict[str, str]:
-    found = {}
-    if not deployment.has_even_stages:
-        # By default vLLM gives the remainder to the middle stages.
-        found["VLLM_PP_LAYER_PARTITION"] = ",".join(map(str, deployment.layers_of_stages))
-    if deployment.plan.layout.cp > 1:
-        found["VLLM_USE_V2_MODEL_RUNNER"] = "1"
-    return found
 
 
 EXPORTER = Vllm()

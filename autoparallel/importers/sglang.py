@@ -105,6 +105,8 @@ def _notes(values: Values, cp: int, moe_dp: int) -> list[str]:
             f"dcp {values.count('--dcp-size')} shares the KV cache inside tp in decode: a layout has no word "
             "for it, so the plan's KV cache is too large."
         )
+    if values.switch("--enable-layernorm-sp"):
+        notes.append("--enable-layernorm-sp works in prefill only: the plan's decode steps are not SGLang's.")
     if values.switch("--enable-dp-attention"):
         notes.append("--enable-dp-attention is deprecated: --attn-dp-size says the same.")
     if moe_dp > 1:

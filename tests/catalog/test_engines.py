@@ -15,7 +15,6 @@ def test_entries(name: str) -> None:
     assert all(rule.sentence and rule.source for rule in engine.rules.values())
     assert engine.version in engine.image
     assert engine.abilities.ring in ("never", "mla")
-    assert engine.abilities.tensor_sp in ("never", "dense_alone")
     assert engine.abilities.attention_dp in ("any", "whole_stage")
 
 

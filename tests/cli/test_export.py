@@ -74,6 +74,18 @@ def test_what_an_engine_cannot_express(run: Run, odd: Path) -> None:
     assert not (odd / "export").exists()
 
 
+def test_the_nearest_plan_is_written_on_request(run: Run, odd: Path, problem: str) -> None:
+    done = run("export", str(odd), "--engine", "vllm", "--nearest", "--json")
+    assert done.exit_code == 0
+    assert "cannot express" in done.stderr
+    (engine,) = json.loads(done.stdout)["engines"]
+    assert not engine["expressible"]
+    script = odd / "export" / "vllm" / "instance-0.node-0.sh"
+    assert engine["folder"] == str(script.parent)
+    read = json.loads(run("import", "--problem", problem, str(script), "--json").stdout)
+    assert (read["layout"], read["batch"]) == (engine["nearest"]["layout"], engine["nearest"]["batch"])
+
+
 def test_the_others_are_written_all_the_same(run: Run, odd: Path) -> None:
     done = run("export", str(odd), "--engine", "all")
     assert done.exit_code == 1

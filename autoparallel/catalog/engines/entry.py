@@ -19,9 +19,6 @@ class Abilities:
     ----------
     ring : str
         Where context parallel ranks share the KV cache: ``never``, or ``mla`` models with experts.
-    tensor_sp : str
-        Where sequences are split inside tp by choice: ``never``, or ``dense_alone``, in dense models
-        without dp and pp.
     attention_dp : str
         ``any`` number of attention groups in a stage, or ``whole_stage``: one, or as many as ranks.
     dense_attention_dp : bool
@@ -34,7 +31,6 @@ class Abilities:
     """
 
     ring: str
-    tensor_sp: str
     attention_dp: str
     dense_attention_dp: bool
     mixed_experts: bool

@@ -34,16 +34,23 @@ ALL = "all"
     type=click.Path(path_type=Path),
     help="Problem of the plan, where no problem.json stands beside it.",
 )
+@click.option("--nearest", is_flag=True, help="Write the nearest plan where an engine cannot express it.")
 @json_option
 @quiet_option
 def command(
-    result: Path, engine: str | None, out: Path | None, problem_path: Path | None, as_json: bool, quiet: bool
+    result: Path,
+    engine: str | None,
+    out: Path | None,
+    problem_path: Path | None,
+    nearest: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Write RESULT, a folder that search wrote or a plan.json, as launch commands with rank map,
     environment, Kubernetes manifest and benchmark.
 
     A plan that the engine cannot express ends with exit code 1, the reason, and the nearest plan that it
-    can; what other engines can is written all the same.
+    can, which --nearest writes instead; what other engines can is written all the same.
     """  # noqa: D205
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import EXPORT_FOLDER, json_text, plan_path, read_plan
@@ -52,13 +59,14 @@ def command(
     problem = load_problem(problem_path) if problem_path else _problem_beside(result)
     target = out or plan_path(result).parent / EXPORT_FOLDER
     chosen = engine or problem.engine or ALL
-    answers = [_exported(problem, plan, name, target) for name in (ENGINES if chosen == ALL else (chosen,))]
+    engines = ENGINES if chosen == ALL else (chosen,)
+    answers = [_exported(problem, plan, name, target, nearest=nearest) for name in engines]
     if as_json:
         document = {"schema": EXPORT_SCHEMA, "problem": problem.name, "engines": [a[0] for a in answers]}
         click.echo(json_text(document), nl=False)
     for document, refusal in answers:
         _tell(document, refusal, quiet=quiet or as_json)
-    if any(refusal for _, refusal in answers):
+    if any("folder" not in document for document, _ in answers):
         raise click.exceptions.Exit(1)
 
 
@@ -74,7 +82,9 @@ def _problem_beside(result: Path) -> Any:
         raise ProblemError([*error.faults, hint]) from None
 
 
-def _exported(problem: Any, plan: Any, engine: str, target: Path) -> tuple[dict[str, Any], str]:
+def _exported(
+    problem: Any, plan: Any, engine: str, target: Path, *, nearest: bool = False
+) -> tuple[dict[str, Any], str]:
     """What --json says of one engine, and why it cannot express the plan (empty where it can)."""
     from autoparallel.exporters import exporters
     from autoparallel.exporters.export import InexpressibleError, export
@@ -83,7 +93,11 @@ def _exported(problem: Any, plan: Any, engine: str, target: Path) -> tuple[dict[
     try:
         made = export(problem, plan, exporters()[engine])
     except InexpressibleError as refused:
-        return _refused(engine, refused), str(refused)
+        refusal = _refused(engine, refused)
+        if nearest and refused.nearest is not None:
+            written, _ = _exported(problem, refused.nearest, engine, target)
+            return {**written, **refusal}, str(refused)
+        return refusal, str(refused)
     folder = target / engine
     with staged(folder) as stage:
         stage.write(made.files, instead_of=("instance-*.node-*.sh",))
@@ -130,7 +144,8 @@ def _tell(document: dict[str, Any], refusal: str, *, quiet: bool) -> None:
 
     if refusal:
         say(refusal)
-    elif not quiet:
-        say(f"{document['engine']}: wrote {len(document['files'])} files to {document['folder']}")
+    if "folder" in document and not quiet:
+        which = "the nearest plan, " if refusal else ""
+        say(f"{document['engine']}: wrote {which}{len(document['files'])} files to {document['folder']}")
         for note in document["notes"]:
             say(f"  {note}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from autoparallel.catalog.engines import Engine, load_engine
-from autoparallel.domain.layout import RING, TENSOR, ULYSSES, Layout
+from autoparallel.domain.layout import RING, Layout
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.degrees import SP_KIND_NAMES, PlanTable
 from autoparallel.solver.candidates import AttentionCandidates, ExpertCandidates, Ints
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from autoparallel.solver.layout_model import LayoutModel
 
-NONE, TENSOR_KIND, RING_KIND, ULYSSES_KIND = (SP_KIND_NAMES.index(k) for k in (None, TENSOR, RING, ULYSSES))
+RING_KIND = SP_KIND_NAMES.index(RING)
 
 
 class EngineFault(NamedTuple):
@@ -46,9 +46,6 @@ def _sequence_fault(engine: Engine, problem: Problem, layout: Layout) -> str:
         return ""
     if layout.sp_kind == RING and abilities.ring == "mla":
         return "" if model.is_mla and model.is_moe else "ring needs an MLA model with experts"
-    if layout.sp_kind == TENSOR and abilities.tensor_sp == "dense_alone":
-        alone = not model.is_moe and layout.dp == 1 and layout.pp == 1
-        return "" if alone else f"sp={layout.sp} (tensor) needs a dense model, dp=1 and pp=1"
     return f"sp={layout.sp} ({layout.sp_kind}) has no flag"
 
 
@@ -114,10 +111,7 @@ class EngineRule(StructureRule):
         able, model = load_engine(problem.engine).abilities, problem.model
         split = attention.sp > 1
         ring_works = able.ring == "mla" and model.is_mla and model.is_moe
-        tensor_works = able.tensor_sp == "dense_alone" and not model.is_moe
-        mask &= ~split | (attention.kind != ULYSSES_KIND) & (attention.kind != NONE)
-        mask &= ~split | (attention.kind != RING_KIND) | ring_works
-        mask &= ~split | (attention.kind != TENSOR_KIND) | ((attention.dp == 1) & tensor_works)
+        mask &= ~split | (attention.kind == RING_KIND) & ring_works
         if not model.is_moe and not able.dense_attention_dp:
             mask &= attention.dp == 1
         if able.attention_dp == "whole_stage":
@@ -133,16 +127,12 @@ class EngineRule(StructureRule):
         whole: Mask = once & (np.minimum(experts.ep, experts.etp) == 1)
         return whole
 
-    def tells_apart(self, problem: Problem) -> frozenset[str]:
-        # One kind of sequence parallelism may go only with some numbers of stages.
-        return frozenset() if problem.engine is None else frozenset({"kind"})
-
     def allows_rows(self, problem: Problem, table: PlanTable) -> Mask:
         # Candidates that are refused on their own are not in a table.
         attention, _ = table.split()
-        kinds, sizes = table.sp_kind.astype(np.int64), np.asarray(attention.gpus_per_stage)
+        sizes = np.asarray(attention.gpus_per_stage)
         refused = [
-            _refused_stages(problem, kinds, sizes, np.asarray(table.dp), stages) & (table.pp == stages)
+            _refused_stages(problem, sizes, np.asarray(table.dp), stages) & (table.pp == stages)
             for stages in np.unique(table.pp)
         ]
         mask: Mask = ~np.any(refused, axis=0) if refused else np.ones(len(table.tp), dtype=bool)
@@ -153,12 +143,12 @@ class EngineRule(StructureRule):
         attention = model.candidates.attention
         for stages, chosen in zip(model.candidates.pp, model.pp, strict=True):
             sizes = attention.gpus_per_stage
-            refused = _refused_stages(model.problem, attention.kind, sizes, attention.dp, int(stages))
+            refused = _refused_stages(model.problem, sizes, attention.dp, int(stages))
             if refused.any():
                 model.forbid(model.attention, refused, model.all_of(enforced, chosen))
 
 
-def _refused_stages(problem: Problem, kinds: Ints, sizes: Ints, dp: Ints, stages: float) -> Mask:
+def _refused_stages(problem: Problem, sizes: Ints, dp: Ints, stages: float) -> Mask:
     """Attention candidates that the engine cannot launch with that many stages, but with others."""
     if problem.engine is None:
         return np.zeros(len(sizes), dtype=bool)
@@ -169,8 +159,6 @@ def _refused_stages(problem: Problem, kinds: Ints, sizes: Ints, dp: Ints, stages
     refused: Mask = beyond & ~even
     if able.stages_inside_dp and stages > 1:
         refused |= beyond & (dp > 1)
-    if able.tensor_sp == "dense_alone" and stages > 1:
-        refused |= kinds == TENSOR_KIND
     return refused
 
 
