@@ -18,7 +18,7 @@ from autoparallel.performance.serving import (
     EngineConstants,
     Load,
     engine_hardware,
-    load_engine_constants,
+    engine_of,
     serve,
 )
 from autoparallel.performance.serving.capacity import capacity
@@ -30,7 +30,6 @@ from autoparallel.simulation.step_table import StepTable
 
 Array = npt.NDArray[np.float64]
 SCHEMA = "autoparallel.simulation/1"
-DEFAULT_ENGINE = "vllm"
 # Share of the requests at either end that the steady state is not measured on.
 EDGE = 0.1
 # Share of lockstep from which an engine counts as one that puts prompts first.
@@ -124,7 +123,7 @@ def simulate(
     if problem.workload.mode == STATIC:
         message = 'a static batch has no queue to simulate; use mode = "closed", "open" or "saturated"'
         raise ProblemError([Fault(message, key="workload.mode")])
-    return _Run(problem, layout, load_engine_constants(engine or problem.engine or DEFAULT_ENGINE)).result(
+    return _Run(problem, layout, engine_of(problem, engine)).result(
         requests, seed
     )
 
@@ -136,7 +135,7 @@ class _Run:
         self.machine = Machine(replace(problem, hardware=engine_hardware(problem.hardware, engine)))
         self.table = PlanTable.of([layout], [layout.dp], [layout.dp])
         stages = layout.layers_of_stages(problem.model.num_hidden_layers)
-        self.times = StepTimes(self.machine, self.table, stages, engine.expert_load_shape)
+        self.times = StepTimes(self.machine, self.table, stages, engine)
         self.lengths = Lengths(
             self.workload.prompt_tokens.mean,
             self.workload.output_tokens.mean,

@@ -57,7 +57,9 @@ class StepTable:
         prompts = np.unique(np.geomspace(1, longest + 1, _PROMPT_POINTS).round())
         dp = float(np.max(model.dp))
         self._attention = _Table(prompts, np.asarray(times.prompt_attention(1.0, prompts)) * pace / dp)
-        self.eager_s: float = model.eager_s
+        self._prompt_factor = model.engine.prompt_factor
+        self._eager_s: float = model.eager_s
+        self._captured = model.engine.captured_tokens * dp
 
     def decode_run_s(self, sequences: int, context: float, steps: int) -> float:
         """Time of ``steps`` steps of ``sequences``, whose contexts add up to ``context`` at first. [s]"""
@@ -75,7 +77,9 @@ class StepTable:
         for before, piece in pieces:
             added += self._attention.at(before + piece) - (self._attention.at(before) if before else 0.0)
         # Prompts hold up their own pipeline slot; a token waits for the mean of all.
-        return max(plain + max(added, 0.0) / self._slots, self.eager_s)
+        added *= self._prompt_factor
+        launched_s = self._eager_s if sequences / self._slots + tokens > self._captured else 0.0
+        return max(plain + max(added, 0.0) / self._slots, launched_s)
 
 
 class _Table:

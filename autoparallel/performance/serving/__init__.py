@@ -1,6 +1,7 @@
 """Continuous batching, analytically: what an engine reaches once its load is steady."""
 
-from autoparallel.performance.serving.engine import EngineConstants, load_engine_constants
+from autoparallel.domain.engine import EngineConstants
+from autoparallel.performance.serving.engine import engine_of, load_engine_constants
 from autoparallel.performance.serving.kernels import as_in_engine, engine_hardware
 from autoparallel.performance.serving.steady import Load, ServingEstimates, serve
 
@@ -10,6 +11,7 @@ __all__ = [
     "ServingEstimates",
     "as_in_engine",
     "engine_hardware",
+    "engine_of",
     "load_engine_constants",
     "serve",
 ]

@@ -12,7 +12,7 @@ from autoparallel.performance.ffn_part import ExpertPart
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.memory import AttentionMemory, ExpertMemory
 from autoparallel.performance.operators.cost import Quantity
-from autoparallel.performance.serving.engine import FREE_AFTER_WEIGHTS, EngineConstants
+from autoparallel.domain.engine import FREE_AFTER_WEIGHTS, EngineConstants
 from autoparallel.performance.stages import Stage, distinct_stages
 
 

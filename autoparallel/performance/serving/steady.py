@@ -28,7 +28,7 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.capacity import capacity
-from autoparallel.performance.serving.engine import EngineConstants
+from autoparallel.domain.engine import EngineConstants
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepCosts, StepModel
 
@@ -160,7 +160,7 @@ class _Chunk:
         own = load.max_num_batched_tokens
         step_tokens = float(engine.max_num_batched_tokens) if own is None else own
         self.lengths = Lengths(load.isl, load.osl, step_tokens, load.cached_share)
-        times = StepTimes(machine, table, layers, engine.expert_load_shape)
+        times = StepTimes(machine, table, layers, engine)
         self.model = StepModel(times, engine, table, self.lengths)
         held = load.isl + load.osl if engine.reserves_longest else self.lengths.context
         space = capacity(machine, table, layers, engine, held).sequences

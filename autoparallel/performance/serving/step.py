@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from autoparallel.domain.engine import EngineConstants
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import hop
 from autoparallel.performance.degrees import AttentionDegrees, ExpertDegrees, PlanTable
@@ -34,14 +35,14 @@ class StepTimes:
         Layouts by column; batch and microbatch are not used.
     layers : tuple of int
         Layers of every stage of all of them.
-    load_shape : float
-        Shape of the distribution of the experts' loads.
+    engine : EngineConstants
+        What its kernels take, and how the experts' loads spread.
     """
 
     def __init__(
-        self, machine: Machine, table: PlanTable, layers: tuple[int, ...], load_shape: float
+        self, machine: Machine, table: PlanTable, layers: tuple[int, ...], engine: EngineConstants
     ) -> None:
-        self.machine, self.layers, self.load_shape = machine, layers, load_shape
+        self.machine, self.layers, self.engine = machine, layers, engine
         self.pp = len(layers)
         self._attention, self._experts = table.split()
         self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
@@ -50,8 +51,9 @@ class StepTimes:
 
     @property
     def pace(self) -> float:
-        """Time of the stage with most layers over the mean stage's. [1]"""
-        return max(self.layers) * self.pp / self.machine.model.num_hidden_layers
+        """Time of the stage with most layers over the mean stage's, as the engine's kernels take it. [1]"""
+        even = max(self.layers) * self.pp / self.machine.model.num_hidden_layers
+        return self.engine.kernel_factor * even
 
     def attention_part(self, sequences: Quantity) -> AttentionPart:
         """Attention of ``sequences`` of an instance; every data parallel rank has one at least."""
@@ -76,7 +78,7 @@ class StepTimes:
         half = part.elementwise(phase).time_s
         attention = half + time_of(part._projections(phase)) + all_reduce
         routed, sent = self._expert_part(tokens), _TOKENS._replace(is_decode=not prompts)
-        experts_s = expert_cost(routed, sent, self.load_shape).time_s
+        experts_s = expert_cost(routed, sent, self.engine.expert_load_shape).time_s
         flow: Quantity = all_reduce
         if np.any(self.dispatched):
             exchanged = time_of([common.gather(phase)]) + time_of(routed.dispatch(sent))
@@ -91,7 +93,7 @@ class StepTimes:
 
     def experts_s(self, tokens: Quantity) -> Quantity:
         """The experts of all layers on the tokens of a step. [s]"""
-        cost = expert_cost(self._expert_part(tokens), _TOKENS, self.load_shape)
+        cost = expert_cost(self._expert_part(tokens), _TOKENS, self.engine.expert_load_shape)
         return whole_model(self.machine.model).routed * cost.time_s
 
     def _expert_part(self, tokens: Quantity) -> ExpertPart:

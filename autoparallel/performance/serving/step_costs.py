@@ -14,7 +14,7 @@ import numpy as np
 
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.operators.cost import Quantity
-from autoparallel.performance.serving.engine import EngineConstants
+from autoparallel.domain.engine import EngineConstants
 from autoparallel.performance.serving.step import StepTimes
 
 
@@ -119,6 +119,10 @@ class StepModel:
         decode_s = (plain + times.decode_attention(sequences, self.lengths.context)) * times.pace
         return np.maximum(decode_s + self.overhead_s(sequences), 1e-6)
 
+    def launched_s(self, tokens: Quantity) -> Quantity:
+        """Shortest time of a step with prompts, of ``tokens`` of an instance in all. [s]"""
+        return np.where(tokens > self.engine.captured_tokens * self.dp, self.eager_s, 0.0)
+
     def at(self, running: Quantity) -> StepCosts:
         """Step costs with ``running`` sequences in an instance."""
         times, lengths = self.times, self.lengths
@@ -129,13 +133,13 @@ class StepModel:
         tokens = np.clip(sequences * lengths.computed / lengths.decodes, lengths.piece, most)
         prompts = tokens / lengths.computed
         mixed = times.linear(sequences + tokens, sequences + prompts, prompts=True)
-        mixed_s = decode_s + (mixed - plain) * times.pace
-        mixed_s = mixed_s + prompts * self.prompt_attention_s
+        added_s = (mixed - plain) * times.pace + prompts * self.prompt_attention_s
         if self.extra_share:
-            mixed_s = mixed_s + self.extra_share * times.experts_s(tokens) * times.pace
-        mixed_s = np.maximum(mixed_s, self.eager_s)
+            added_s = added_s + self.extra_share * times.experts_s(tokens) * times.pace
+        eager_s = self.launched_s(sequences + tokens)
+        mixed_s = np.maximum(decode_s + self.engine.prompt_factor * added_s, eager_s)
         prompt_s = np.maximum(mixed_s - decode_s, 0.0) / prompts
-        own_s = np.maximum(decode_s * lengths.pieces + prompt_s, self.eager_s)
+        own_s = np.maximum(decode_s * lengths.pieces + prompt_s, eager_s)
         return StepCosts(decode_s, prompt_s, own_s)
 
     def prompts_alone_s(self, prompts: Quantity) -> Quantity:
@@ -145,8 +149,9 @@ class StepModel:
         step_s = times.linear(tokens, prompts, prompts=True) * times.pace
         if self.extra_share:
             step_s = step_s + self.extra_share * times.experts_s(tokens) * times.pace
-        step_s = np.maximum(step_s + self.overhead_s(prompts), self.eager_s)
-        return step_s * lengths.pieces + self.prompt_attention_s * prompts
+        factor = self.engine.prompt_factor
+        step_s = np.maximum(factor * step_s + self.overhead_s(prompts), self.launched_s(tokens))
+        return step_s * lengths.pieces + factor * self.prompt_attention_s * prompts
 
     def together_s(self, prompts: Quantity) -> Quantity:
         """Time per prompt where nothing decodes and ``prompts`` share a step. [s]"""
@@ -155,5 +160,5 @@ class StepModel:
         step_s = times.linear(tokens, prompts, prompts=True)
         if self.extra_share:
             step_s = step_s + self.extra_share * times.experts_s(tokens)
-        step_s = np.maximum(step_s * times.pace, self.eager_s)
-        return step_s * lengths.pieces / prompts + self.prompt_attention_s
+        step_s = np.maximum(step_s * times.pace * self.engine.prompt_factor, self.launched_s(tokens))
+        return step_s * lengths.pieces / prompts + self.prompt_attention_s * self.engine.prompt_factor
