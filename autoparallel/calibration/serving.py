@@ -79,7 +79,7 @@ def predict(rows: pd.DataFrame, hardware_of: HardwareOf | None = None, *, bare: 
     values = pd.DataFrame(np.nan, index=rows.index, columns=list(MEASURED))
     skipped = _unusable(rows)
     usable = rows[skipped == ""]
-    for _, part in usable.groupby(list(_KEYS), dropna=False, sort=False):
+    for part in groups(usable):
         try:
             engine = load_engine_constants(part.engine.iloc[0])
             group = group_of(part, hardware_of or _calibrated, without_costs(engine) if bare else engine)
@@ -138,7 +138,7 @@ def group_of(rows: pd.DataFrame, hardware_of: HardwareOf, engine: EngineConstant
         The model, or its format, is not in the catalog or not on this GPU.
     """
     first = rows.iloc[0]
-    constants = engine or load_engine_constants(first.engine)
+    constants = (engine or load_engine_constants(first.engine)).of_version(version_of(rows))
     gpu = gpu_names()[first.gpu]
     other = {"vllm": "trtllm", "trtllm": "vllm"}[constants.backend]
     borrowed = hardware_of(gpu, other).kernels
@@ -180,6 +180,11 @@ def _load(rows: pd.DataFrame, engine: EngineConstants) -> Load:
     )
 
 
+def version_of(rows: pd.DataFrame) -> str:
+    """Version of the engine that a group of rows ran; empty where they do not say."""
+    return _text(rows.engine_version.iloc[0])
+
+
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
@@ -204,5 +209,14 @@ def with_constants(engine: EngineConstants, values: dict[str, float]) -> EngineC
 
 def groups(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Rows that are predicted together."""
-    for _, part in rows.groupby(list(_KEYS), dropna=False, sort=False):
+    keys = [rows[name] for name in _KEYS]
+    for _, part in rows.groupby([*keys, _schedules_ahead(rows)], dropna=False, sort=False):
         yield part
+
+
+def _schedules_ahead(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Whether a row's version of its engine schedules steps ahead."""
+    pairs = rows[["engine", "engine_version"]].itertuples(index=False)
+    engines = {name: load_engine_constants(name) for name in set(rows.engine)}
+    ahead = [engines[name].of_version(_text(version)) is engines[name] for name, version in pairs]
+    return rows.engine.notna().where(ahead, False)

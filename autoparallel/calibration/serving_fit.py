@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.calibration.serving import MEASURED, Group, HardwareOf, group_of, groups, with_constants
+from autoparallel.calibration.serving import MEASURED, Group, HardwareOf, group_of, groups, version_of, with_constants
 from autoparallel.performance.serving import EngineConstants, serve
 
 if TYPE_CHECKING:
@@ -29,27 +29,47 @@ class Fitted(NamedTuple):
 
 # Expected values and spreads: what engines have in common. They decide only what the rows leave open.
 FITTED = (
-    Fitted("step_s", 0.0, 5e-3, 0.5e-3, 0.5e-3),
-    Fitted("layer_s", 0.0, 100e-6, 18e-6, 8e-6),
+    Fitted("step_s", 0.0, 5e-3, 0.3e-3, 0.3e-3),
+    Fitted("serial_step_s", 0.0, 5e-3, 2e-3, 0.5e-3),
+    Fitted("layer_s", 0.0, 100e-6, 8e-6, 4e-6),
     Fitted("sequence_s", 0.0, 100e-6, 20e-6, 15e-6),
     Fitted("eager_layer_s", 0.0, 1e-3, 400e-6, 300e-6),
     Fitted("eager_expert_factor", 1.0, 5.0, 2.0, 1.0),
     Fitted("expert_prefill_factor", 0.7, 4.0, 1.5, 0.5),
     Fitted("expert_launch_hidden", 0.0, 1.0, 0.5, 0.3),
     Fitted("interference", 0.8, 1.5, 1.05, 0.1),
-    Fitted("base_ttft_s", 0.0, 0.3, 0.02, 0.02),
+    Fitted("base_ttft_s", 0.0, 0.3, 0.01, 0.005),
+)
+# What one deployment alone may be off by: its clocks, its build, its neighbours.
+OWN = (
+    Fitted("kernel_factor", 0.5, 2.0, 1.0, 0.1),
+    Fitted("prompt_factor", 0.5, 2.0, 1.0, 0.2),
 )
 # How much a first token's error counts against that of the later ones: it holds more that nobody models.
 WEIGHTS = {"tpot_ms": 1.0, "ttft_ms": 0.3, "output_tokens_per_s_per_gpu": 0.6}
 # Relative errors above which a row counts as an outlier.
 SOFT = {"tpot_ms": 0.08, "ttft_ms": 0.2, "output_tokens_per_s_per_gpu": 0.1}
+# How many times too long a time is taken for that has no end.
+BEYOND = 10.0
 # Weight of what is expected of a constant, in rows.
 EXPECTED_WEIGHT = 2.0
+
+
+def expected(engine: EngineConstants) -> tuple[Fitted, ...]:
+    """What is fitted to many rows of an engine, drawn to what engines have in common."""
+    return tuple(each for each in FITTED if each.name != "serial_step_s" or engine.overlapped_from)
+
+
+def around(engine: EngineConstants) -> tuple[Fitted, ...]:
+    """What is fitted to a deployment's own rows, drawn to what its engine took elsewhere."""
+    known = (each._replace(expected=getattr(engine, each.name)) for each in expected(engine))
+    return (*known, *OWN)
 
 
 class _Part(NamedTuple):
     group: Group
     measured: pd.DataFrame
+    version: str
     weight: float
 
 
@@ -57,7 +77,7 @@ def fit_engine(
     rows: pd.DataFrame,
     engine: EngineConstants,
     hardware_of: HardwareOf,
-    fitted: Sequence[Fitted] = FITTED,
+    fitted: Sequence[Fitted],
 ) -> EngineConstants:
     """Fit the constants of one engine.
 
@@ -66,9 +86,12 @@ def fit_engine(
     rows : DataFrame
         Rows of this engine, as in measured/serving.
     engine : EngineConstants
-        Where the fit starts; what is not in ``fitted`` stays.
+        What is not in ``fitted`` stays as it is.
     hardware_of : callable
         GPU of the catalog and backend to hardware.
+    fitted : sequence of Fitted
+        Constants, where they may lie, and where they lie as far as the rows do not say otherwise:
+        :func:`expected` or :func:`around`.
 
     Notes
     -----
@@ -78,27 +101,30 @@ def fit_engine(
     from scipy.optimize import least_squares
 
     parts = [
-        _Part(group_of(part, hardware_of, engine), part, len(part) ** -0.25 * 3.0) for part in groups(rows)
+        _Part(group_of(part, hardware_of, engine), part, version_of(part), len(part) ** -0.25 * 3.0)
+        for part in groups(rows)
     ]
     scale = np.array([each.spread for each in fitted])
     start = np.array([each.expected for each in fitted]) / scale
     low = np.array([each.low for each in fitted]) / scale
     high = np.array([each.high for each in fitted]) / scale
 
+    def tried(point: Array) -> EngineConstants:
+        pairs = zip(fitted, np.clip(point, low, high) * scale, strict=True)
+        return with_constants(engine, {each.name: float(value) for each, value in pairs})
+
     def residuals(point: Array) -> Array:
-        values = {each.name: float(value) for each, value in zip(fitted, point * scale, strict=True)}
-        tried = with_constants(engine, values)
-        errors = [_errors(part, tried) for part in parts]
+        errors = [_errors(part, tried(point)) for part in parts]
         return np.concatenate([*errors, EXPECTED_WEIGHT * 0.1 * (point - start)])
 
-    found = least_squares(residuals, start, bounds=(low, high), diff_step=1e-3, max_nfev=40).x
-    values = {each.name: float(value) for each, value in zip(fitted, found * scale, strict=True)}
-    return with_constants(engine, values)
+    inside = np.clip(start, low + 1e-6, high - 1e-6)
+    found = least_squares(residuals, inside, bounds=(low, high), diff_step=1e-3, max_nfev=40)
+    return tried(found.x)
 
 
 def _errors(part: _Part, engine: EngineConstants) -> Array:
     """Softened errors of one group's rows, weighted."""
-    group = part.group._replace(engine=engine)
+    group = part.group._replace(engine=engine.of_version(part.version))
     estimates = serve(*group)
     predicted = {
         "tpot_ms": estimates.tpot_s * 1e3,
@@ -108,8 +134,9 @@ def _errors(part: _Part, engine: EngineConstants) -> Array:
     errors = []
     for name in MEASURED:
         measured = part.measured[name].to_numpy(dtype=np.float64)
-        known = np.isfinite(measured) & np.isfinite(predicted[name])
-        error = np.log(predicted[name][known] / measured[known])
+        # A load beyond saturation has no time: it counts as far off, and always as one row.
+        known = np.isfinite(measured) & (measured > 0)
+        error = np.log(np.minimum(predicted[name][known] / measured[known], BEYOND))
         errors.append(WEIGHTS[name] * part.weight * _softened(error, SOFT[name]))
     return np.concatenate(errors)
 

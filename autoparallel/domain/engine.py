@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ENGINES = ("vllm", "sglang", "trtllm")
 TOTAL, FREE_AFTER_WEIGHTS = "total", "free_after_weights"
@@ -31,6 +32,11 @@ class EngineConstants:
         Sequences of a data parallel rank in service, and tokens of one step.
     step_s : float
         Time of a step, whatever is in it: what the host does before it can launch. [s]
+    serial_step_s : float
+        What versions before ``overlapped_from`` add to that: they schedule a step after the one before it
+        has ended, and not while it runs. [s]
+    overlapped_from : str
+        First version that schedules ahead; empty: all do.
     layer_s : float
         Time of a step per layer that no kernel accounts for: launches, small kernels. [s]
     sequence_s : float
@@ -72,6 +78,8 @@ class EngineConstants:
     max_num_seqs: int
     max_num_batched_tokens: int
     step_s: float = 0.0
+    serial_step_s: float = 0.0
+    overlapped_from: str = ""
     layer_s: float = 0.0
     sequence_s: float = 0.0
     kernel_factor: float = 1.0
@@ -92,6 +100,21 @@ class EngineConstants:
     def reserves_longest(self) -> bool:
         """Whether a request is admitted only where its longest state fits."""
         return self.kv_reservation == LONGEST
+
+    def of_version(self, version: str) -> EngineConstants:
+        """The constants of a version, such as ``0.12.0``; empty: of one from before ``overlapped_from``.
+
+        Examples
+        --------
+
+        """
+        if not self.overlapped_from or _numbers(version) >= _numbers(self.overlapped_from):
+            return self
+        return replace(self, step_s=self.step_s + self.serial_step_s)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 @dataclass(frozen=True, kw_only=True)
