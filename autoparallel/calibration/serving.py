@@ -44,6 +44,7 @@ _KEYS = ("engine", "model", "gpu", "weights_dtype", "kv_cache_dtype", "load")
 _DEGREES = ("tp", "pp", "dp", "ep", "etp")
 
 HardwareOf = Callable[[str, str], Hardware]
+EngineOf = Callable[[str], EngineConstants]
 
 
 class Group(NamedTuple):
@@ -62,7 +63,13 @@ class Prediction(NamedTuple):
     skipped: pd.Series[str]
 
 
-def predict(rows: pd.DataFrame, hardware_of: HardwareOf | None = None, *, bare: bool = False) -> Prediction:
+def predict(
+    rows: pd.DataFrame,
+    hardware_of: HardwareOf | None = None,
+    *,
+    engines: EngineOf = load_engine_constants,
+    bare: bool = False,
+) -> Prediction:
     """Predict every row of a table of engines under load.
 
     Parameters
@@ -71,6 +78,8 @@ def predict(rows: pd.DataFrame, hardware_of: HardwareOf | None = None, *, bare: 
         Columns of the tables in measured/serving.
     hardware_of : callable, optional
         GPU of the catalog and backend to hardware; by default with the catalog's calibration.
+    engines : callable
+        Constants of an engine by its name; by default the catalog's.
     bare : bool
         As if engines cost nothing beside their kernels.
     """
@@ -81,7 +90,7 @@ def predict(rows: pd.DataFrame, hardware_of: HardwareOf | None = None, *, bare: 
     usable = rows[skipped == ""]
     for part in groups(usable):
         try:
-            engine = load_engine_constants(part.engine.iloc[0])
+            engine = engines(part.engine.iloc[0])
             group = group_of(part, hardware_of or _calibrated, without_costs(engine) if bare else engine)
         except KeyError as error:
             skipped[part.index] = f"not in the catalog, or not its format: {error.args[0]}"
@@ -216,7 +225,9 @@ def groups(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _schedules_ahead(rows: pd.DataFrame) -> pd.Series[bool]:
     """Whether a row's version of its engine schedules steps ahead."""
-    pairs = rows[["engine", "engine_version"]].itertuples(index=False)
+    import pandas as pd
+
     engines = {name: load_engine_constants(name) for name in set(rows.engine)}
+    pairs = zip(rows.engine, rows.engine_version, strict=True)
     ahead = [engines[name].of_version(_text(version)) is engines[name] for name, version in pairs]
-    return rows.engine.notna().where(ahead, False)
+    return pd.Series(ahead, index=rows.index, dtype=bool)

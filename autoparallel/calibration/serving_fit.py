@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.calibration.serving import MEASURED, Group, HardwareOf, group_of, groups, version_of, with_constants
+from autoparallel.calibration.serving import (
+    MEASURED,
+    Group,
+    HardwareOf,
+    group_of,
+    groups,
+    version_of,
+    with_constants,
+)
 from autoparallel.performance.serving import EngineConstants, serve
 
 if TYPE_CHECKING:
@@ -44,7 +52,10 @@ FITTED = (
 OWN = (
     Fitted("kernel_factor", 0.5, 2.0, 1.0, 0.1),
     Fitted("prompt_factor", 0.5, 2.0, 1.0, 0.2),
+    Fitted("lockstep", 0.0, 1.0, 0.5, 0.3),
 )
+OWN_SPREADS = {"base_ttft_s": 0.01}
+OWN_TTFT_WEIGHT = 0.6
 # How much a first token's error counts against that of the later ones: it holds more that nobody models.
 WEIGHTS = {"tpot_ms": 1.0, "ttft_ms": 0.3, "output_tokens_per_s_per_gpu": 0.6}
 # Relative errors above which a row counts as an outlier.
@@ -55,15 +66,28 @@ BEYOND = 10.0
 EXPECTED_WEIGHT = 2.0
 
 
-def expected(engine: EngineConstants) -> tuple[Fitted, ...]:
-    """What is fitted to many rows of an engine, drawn to what engines have in common."""
-    return tuple(each for each in FITTED if each.name != "serial_step_s" or engine.overlapped_from)
+class Belief(NamedTuple):
+    """What is fitted, and how much the error of a first token counts against that of the later ones."""
+
+    fitted: tuple[Fitted, ...]
+    ttft_weight: float
 
 
-def around(engine: EngineConstants) -> tuple[Fitted, ...]:
-    """What is fitted to a deployment's own rows, drawn to what its engine took elsewhere."""
-    known = (each._replace(expected=getattr(engine, each.name)) for each in expected(engine))
-    return (*known, *OWN)
+def expected(engine: EngineConstants) -> Belief:
+    """For many rows of an engine: drawn to what engines have in common."""
+    fitted = tuple(each for each in FITTED if each.name != "serial_step_s" or engine.overlapped_from)
+    return Belief(fitted, WEIGHTS["ttft_ms"])
+
+
+def around(engine: EngineConstants) -> Belief:
+    """For a deployment's own rows: drawn to what its engine took elsewhere.
+
+    Its first tokens count more than among many deployments, where they hold more that nobody models.
+    """
+    own = tuple(each for each in OWN if each.name != "lockstep" or engine.lockstep)
+    known = (each._replace(expected=getattr(engine, each.name)) for each in (*expected(engine).fitted, *own))
+    fitted = tuple(each._replace(spread=OWN_SPREADS.get(each.name, each.spread)) for each in known)
+    return Belief(fitted, OWN_TTFT_WEIGHT)
 
 
 class _Part(NamedTuple):
@@ -77,7 +101,7 @@ def fit_engine(
     rows: pd.DataFrame,
     engine: EngineConstants,
     hardware_of: HardwareOf,
-    fitted: Sequence[Fitted],
+    belief: Belief,
 ) -> EngineConstants:
     """Fit the constants of one engine.
 
@@ -89,7 +113,7 @@ def fit_engine(
         What is not in ``fitted`` stays as it is.
     hardware_of : callable
         GPU of the catalog and backend to hardware.
-    fitted : sequence of Fitted
+    belief : Belief
         Constants, where they may lie, and where they lie as far as the rows do not say otherwise:
         :func:`expected` or :func:`around`.
 
@@ -104,6 +128,7 @@ def fit_engine(
         _Part(group_of(part, hardware_of, engine), part, version_of(part), len(part) ** -0.25 * 3.0)
         for part in groups(rows)
     ]
+    fitted, weights = belief.fitted, {**WEIGHTS, "ttft_ms": belief.ttft_weight}
     scale = np.array([each.spread for each in fitted])
     start = np.array([each.expected for each in fitted]) / scale
     low = np.array([each.low for each in fitted]) / scale
@@ -114,7 +139,7 @@ def fit_engine(
         return with_constants(engine, {each.name: float(value) for each, value in pairs})
 
     def residuals(point: Array) -> Array:
-        errors = [_errors(part, tried(point)) for part in parts]
+        errors = [_errors(part, tried(point), weights) for part in parts]
         return np.concatenate([*errors, EXPECTED_WEIGHT * 0.1 * (point - start)])
 
     inside = np.clip(start, low + 1e-6, high - 1e-6)
@@ -122,7 +147,7 @@ def fit_engine(
     return tried(found.x)
 
 
-def _errors(part: _Part, engine: EngineConstants) -> Array:
+def _errors(part: _Part, engine: EngineConstants, weights: Mapping[str, float]) -> Array:
     """Softened errors of one group's rows, weighted."""
     group = part.group._replace(engine=engine.of_version(part.version))
     estimates = serve(*group)
@@ -137,7 +162,7 @@ def _errors(part: _Part, engine: EngineConstants) -> Array:
         # A load beyond saturation has no time: it counts as far off, and always as one row.
         known = np.isfinite(measured) & (measured > 0)
         error = np.log(np.minimum(predicted[name][known] / measured[known], BEYOND))
-        errors.append(WEIGHTS[name] * part.weight * _softened(error, SOFT[name]))
+        errors.append(weights[name] * part.weight * _softened(error, SOFT[name]))
     return np.concatenate(errors)
 
 

@@ -102,12 +102,7 @@ class EngineConstants:
         return self.kv_reservation == LONGEST
 
     def of_version(self, version: str) -> EngineConstants:
-        """The constants of a version, such as ``0.12.0``; empty: of one from before ``overlapped_from``.
-
-        Examples
-        --------
-
-        """
+        """The constants of a version, such as ``0.12.0``; empty: of one from before ``overlapped_from``."""
         if not self.overlapped_from or _numbers(version) >= _numbers(self.overlapped_from):
             return self
         return replace(self, step_s=self.step_s + self.serial_step_s)

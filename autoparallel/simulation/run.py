@@ -123,9 +123,7 @@ def simulate(
     if problem.workload.mode == STATIC:
         message = 'a static batch has no queue to simulate; use mode = "closed", "open" or "saturated"'
         raise ProblemError([Fault(message, key="workload.mode")])
-    return _Run(problem, layout, engine_of(problem, engine)).result(
-        requests, seed
-    )
+    return _Run(problem, layout, engine_of(problem, engine)).result(requests, seed)
 
 
 class _Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from autoparallel.calibration.choice import choose
 from autoparallel.calibration.serving import predict
-from autoparallel.calibration.serving_fit import FITTED, fit_engine
+from autoparallel.calibration.serving_fit import FITTED, Belief, fit_engine
 from autoparallel.calibration.serving_loads import predict_loads, typed
 from autoparallel.calibration.serving_models import Formats, measured_model
 from autoparallel.cli.application import application
@@ -130,14 +131,15 @@ def test_a_fit_finds_the_constants_that_made_the_rows() -> None:
             )
         )
     )
-    predicted = predict(made).values
+    truth = replace(vllm, layer_s=4e-5, sequence_s=6e-5, base_ttft_s=0.06)
+    predicted = predict(made, engines=lambda name: truth).values
     made["ttft_ms"], made["tpot_ms"] = predicted.ttft_ms, predicted.tpot_ms
-    few = [each for each in FITTED if each.name in ("layer_s", "sequence_s", "base_ttft_s")]
-    found = fit_engine(made, vllm, catalog_hardware, few)
+    few = tuple(each for each in FITTED if each.name in ("layer_s", "sequence_s", "base_ttft_s"))
+    found = fit_engine(made, vllm, catalog_hardware, Belief(few, 0.3))
     # What is expected of constants draws them a little.
-    assert found.layer_s == pytest.approx(vllm.layer_s, rel=0.1)
-    assert found.sequence_s == pytest.approx(vllm.sequence_s, rel=0.2)
-    assert found.base_ttft_s == pytest.approx(vllm.base_ttft_s, rel=0.2)
+    assert found.layer_s == pytest.approx(truth.layer_s, rel=0.1)
+    assert found.sequence_s == pytest.approx(truth.sequence_s, rel=0.2)
+    assert found.base_ttft_s == pytest.approx(truth.base_ttft_s, rel=0.2)
 
 
 def curve(tp: int, throughput: float) -> list[dict[str, Any]]:
@@ -172,3 +174,25 @@ def test_the_command_prints_errors_and_choice(tmp_path: Path) -> None:
     assert document["choice"]["groups"] == 1
     words = CliRunner().invoke(application, ["validate", str(file), "--choice"]).output
     assert "by prediction" in words
+
+
+def test_versions_that_schedule_ahead_hide_what_the_host_does() -> None:
+    vllm = load_engine_constants("vllm")
+    serial = vllm.step_s + vllm.serial_step_s
+    assert vllm.of_version("0.12.0").step_s == serial
+    assert vllm.of_version("").step_s == serial
+    assert vllm.of_version("0.14.1") is vllm
+    assert vllm.of_version("1.2") is vllm
+    rows = typed(frame({"engine_version": "0.12.0"}, {"engine_version": "0.18.0"}))
+    old, new = predict(rows).values.tpot_ms
+    assert old == pytest.approx(new + vllm.serial_step_s * 1e3, rel=0.05)
+
+
+def test_a_short_piece_of_a_prompt_rides_in_a_captured_step() -> None:
+    def first_token_ms(isl: str, captured: int) -> float:
+        constants = replace(load_engine_constants("vllm"), captured_tokens=captured, eager_layer_s=1e-3)
+        rows = typed(frame({"isl": isl, "concurrency": "1"}))
+        return float(predict(rows, engines=lambda name: constants).values.ttft_ms.iloc[0])
+
+    assert first_token_ms("200", 0) > first_token_ms("200", 512) + 20
+    assert first_token_ms("2000", 0) == first_token_ms("2000", 512)

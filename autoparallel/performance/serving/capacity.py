@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autoparallel.domain.engine import FREE_AFTER_WEIGHTS, EngineConstants
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.ffn_part import ExpertPart
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.memory import AttentionMemory, ExpertMemory
 from autoparallel.performance.operators.cost import Quantity
-from autoparallel.domain.engine import FREE_AFTER_WEIGHTS, EngineConstants
 from autoparallel.performance.stages import Stage, distinct_stages
 
 

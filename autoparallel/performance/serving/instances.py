@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.engine import EngineConstants
 from autoparallel.domain.requirements import Requirements
 from autoparallel.domain.workload import CONSTANT, Workload
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving.capacity import capacity
-from autoparallel.performance.serving.engine import EngineConstants
 from autoparallel.performance.serving.highest import Rows, highest_load
 from autoparallel.performance.serving.steady import CHUNK, OPEN, SATURATED, Load, ServingEstimates, serve
 from autoparallel.performance.serving.step import StepTimes
@@ -143,7 +143,7 @@ class Instances:
         fits = self.holds(longest)
         for layers, rows in by_stages(self.machine, self.table):
             part = self.table.rows(rows)
-            times = StepTimes(self.machine, part, layers, self.engine.expert_load_shape)
+            times = StepTimes(self.machine, part, layers, self.engine)
             model = StepModel(times, self.engine, part, self.lengths)
             space = capacity(self.machine, part, layers, self.engine, held).sequences
             most = np.minimum(np.floor(space), self.engine.max_num_seqs * part.dp)
@@ -162,7 +162,7 @@ def _highest_running(
     def keeps(chosen: Rows, running: Array) -> npt.NDArray[np.bool_]:
         part = instances.table.rows(rows[chosen])
         engine = instances.engine
-        times = StepTimes(instances.machine, part, layers, engine.expert_load_shape)
+        times = StepTimes(instances.machine, part, layers, engine)
         model = StepModel(times, engine, part, instances.lengths)
         return np.asarray(model.decode_s(running) <= required_s)
 

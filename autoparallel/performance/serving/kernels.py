@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from autoparallel.catalog import calibration_names, load_calibration
-from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.engine import EngineConstants
+from autoparallel.domain.hardware import Hardware
 from autoparallel.problem_file.calibration_choice import Tables as Constants
 from autoparallel.problem_file.calibration_choice import constants_in, default_constants
 

@@ -93,9 +93,7 @@ def prefill_steps(instances: Instances) -> PrefillSteps:
     fits = instances.holds(float(instances.workload.prompt_tokens.max))
     for layers, rows in by_stages(instances.machine, instances.table):
         part, pp = instances.table.rows(rows), len(layers)
-        model = StepModel(
-            StepTimes(instances.machine, part, layers, engine.expert_load_shape), engine, part, lengths
-        )
+        model = StepModel(StepTimes(instances.machine, part, layers, engine), engine, part, lengths)
         space = capacity(instances.machine, part, layers, engine, lengths.isl).sequences
         found.ranks[rows] = part.dp
         found.sequences[rows] = np.where(fits[rows], np.floor(space), 0.0)

@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.engine import EngineConstants
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.capacity import capacity
-from autoparallel.domain.engine import EngineConstants
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepCosts, StepModel
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autoparallel.domain.engine import EngineConstants
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.operators.cost import Quantity
-from autoparallel.domain.engine import EngineConstants
 from autoparallel.performance.serving.step import StepTimes
 
 

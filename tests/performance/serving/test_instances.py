@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoparallel.domain import Hardware, Layout, Lengths, Link, Model, Problem, Requirements, Workload
+from autoparallel.domain.engine import MEAN, TOTAL
 from autoparallel.domain.model import DENSE, FULL
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving import EngineConstants
-from autoparallel.performance.serving.engine import MEAN, TOTAL
 from autoparallel.performance.serving.highest import highest_load
 from autoparallel.performance.serving.instances import Instances
 from autoparallel.performance.serving.prefill_only import PrefillSteps, prefill_rates, prefill_steps

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from autoparallel.domain import Hardware, Layout, Lengths, Link, Model, Problem, Workload
+from autoparallel.domain.engine import FREE_AFTER_WEIGHTS, LONGEST, MEAN, TOTAL
 from autoparallel.domain.model import DENSE, FULL
 from autoparallel.errors import ProblemError
 from autoparallel.performance.degrees import PlanTable
@@ -22,7 +23,7 @@ from autoparallel.performance.serving import (
     serve,
 )
 from autoparallel.performance.serving.capacity import capacity
-from autoparallel.performance.serving.engine import FREE_AFTER_WEIGHTS, LONGEST, MEAN, TOTAL, engine_names
+from autoparallel.performance.serving.engine import engine_names
 from autoparallel.performance.serving.experts import rank_imbalance, touched_share
 
 # 50 TFLOP/s, 800 GB/s.
