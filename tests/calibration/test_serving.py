@@ -134,15 +134,17 @@ def test_a_fit_finds_the_constants_that_made_the_rows() -> None:
     truth = replace(vllm, layer_s=16e-6, sequence_s=50e-6, base_ttft_s=0.02)
     predicted = predict(made, engines=lambda name: truth).values
     made["ttft_ms"], made["tpot_ms"] = predicted.ttft_ms, predicted.tpot_ms
-    few = tuple(each for each in FITTED if each.name in ("layer_s", "sequence_s", "base_ttft_s"))
-    found = fit_engine(made, vllm, catalog_hardware, Belief(few, 0.3))
-    again = predict(made, engines=lambda name: found).values
-    assert again.tpot_ms.to_numpy() == pytest.approx(predicted.tpot_ms.to_numpy(), rel=0.03)
-    assert again.ttft_ms.to_numpy() == pytest.approx(predicted.ttft_ms.to_numpy(), rel=0.05)
+    names = ("layer_s", "sequence_s", "base_ttft_s")
+    few = tuple(each for each in FITTED if each.name in names)
+    open_minded = tuple(each._replace(spread=10 * each.spread) for each in few)
+    found = fit_engine(made, vllm, catalog_hardware, Belief(open_minded, 0.3))
+    for name in names:
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=0.1)
+    drawn = fit_engine(made, vllm, catalog_hardware, Belief(few, 0.3))
     for each in few:
-        # What is expected of constants draws them a little.
-        true = getattr(truth, each.name)
-        assert abs(getattr(found, each.name) - true) < 0.5 * abs(each.expected - true)
+        # What is expected of constants draws them, and never past it.
+        value, true = getattr(drawn, each.name), getattr(truth, each.name)
+        assert min(each.expected, true) <= value <= max(each.expected, true) * 1.05
 
 
 def curve(tp: int, throughput: float) -> list[dict[str, Any]]:
