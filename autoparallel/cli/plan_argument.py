@@ -46,10 +46,10 @@ def named_plan(name: str, problem: Problem | None) -> NamedPlan:
     from autoparallel.results_folder import PLAN_FILE, read_plan
 
     called = path.stem if path.name != PLAN_FILE else path.resolve().parent.name or path.stem
-    return NamedPlan(called, read_plan(path), problem=_problem_of(path))
+    return NamedPlan(called, read_plan(path), problem=problem_of(path))
 
 
-def _problem_of(path: Path) -> Problem | None:
+def problem_of(path: Path) -> Problem | None:
     """The problem of a result, where it is there and whole: a plan compares without it."""
     from autoparallel.errors import ProblemError
     from autoparallel.results_folder import read_problem

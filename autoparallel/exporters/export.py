@@ -15,6 +15,7 @@ from autoparallel.exporters.command import Command, script
 from autoparallel.exporters.deployment import Deployment
 from autoparallel.exporters.kubernetes import manifest
 from autoparallel.exporters.nearest import changes, nearest_plan
+from autoparallel.performance.notes import calibration_notes
 from autoparallel.solver.rules.engine import EngineFault, engine_faults
 
 
@@ -77,7 +78,7 @@ def export(problem: Problem, plan: Plan, exporter: Exporter) -> Export:
         files=files,
         commands=commands,
         benchmark=benchmark,
-        notes=exporter.notes(deployment),
+        notes=(*exporter.notes(deployment), *calibration_notes(problem)),
     )
 
 

@@ -9,6 +9,15 @@ from autoparallel.performance.architecture import derived_parameters
 SAME_COUNT = 0.005
 
 
+# How warnings begin that say whose measurements the times rest on.
+_BORROWED = ("not calibrated", "not measured")
+
+
+def calibration_notes(problem: Problem) -> tuple[str, ...]:
+    """What of the GPU's kernels was not measured on it: belongs to every time that is printed."""
+    return tuple(warning for warning in problem.warnings if warning.startswith(_BORROWED))
+
+
 def notes(problem: Problem) -> tuple[str, ...]:
     """Warnings of the problem file, and a declared parameter count that the architecture does not have."""
     declared, derived = problem.model.declared_parameters, derived_parameters(problem.model)

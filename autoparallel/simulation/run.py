@@ -14,6 +14,7 @@ from autoparallel.domain.workload import CLOSED, CONSTANT, OPEN, STATIC
 from autoparallel.errors import Fault, LayoutError, ProblemError
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
+from autoparallel.performance.notes import calibration_notes
 from autoparallel.performance.serving import (
     EngineConstants,
     Load,
@@ -216,7 +217,7 @@ class _Run:
             output_tokens_per_s_per_gpu=per_gpu,
             goodput_fraction=self._goodput(ttft_s, tpot_s, served),
             analysis=analysis,
-            warnings=tuple(self._warnings(outcome, analysis)),
+            warnings=(*self._warnings(outcome, analysis), *calibration_notes(self.problem)),
         )
 
     def _goodput(self, ttft_s: Array, tpot_s: Array, served: npt.NDArray[np.bool_]) -> float:

@@ -64,8 +64,23 @@ def _show(name: str, as_json: bool) -> None:
 
     sources = entry.pop("sources", {})
     rows = [(key, value, str(sources.get(key.split(".")[0], ""))) for key, value in _flat(entry)]
+    if kind == "gpu":
+        rows.append(_kernels(entry))
     columns = ("", "value", "source") if sources else ("", "value")
     answer_console().print(table(name, columns, [row[: len(columns)] for row in rows], words=("source",)))
+
+
+def _kernels(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Whose kernels were measured on a GPU."""
+    from autoparallel.catalog import calibration_names
+
+    system, names = entry.get("system"), calibration_names()
+    measured = [one for one in ("trtllm", "vllm") if f"{system}.{one}" in names]
+    if measured:
+        return "kernels", ", ".join(measured), "measured on this GPU"
+    if entry.get("backend") == "none":
+        return "kernels", "a roofline", "both efficiencies are stated"
+    return "kernels", "not calibrated", f"taken from {entry.get('kin', 'the GPUs that were measured')}"
 
 
 def _known(name: str) -> tuple[str, Callable[[str], dict[str, Any]]]:

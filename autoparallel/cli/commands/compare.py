@@ -39,6 +39,7 @@ def command(a: str, b: str, problem_path: Path | None, overrides: tuple[str, ...
     from autoparallel.audit import compare
     from autoparallel.cli.plan_argument import named_plan, other_questions
     from autoparallel.cli.terminal import say
+    from autoparallel.performance.notes import calibration_notes
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
 
@@ -48,7 +49,8 @@ def command(a: str, b: str, problem_path: Path | None, overrides: tuple[str, ...
     one, two = named_plan(a, problem), named_plan(b, problem)
     names = (one.name, two.name) if one.name != two.name else (f"{one.name} (A)", f"{two.name} (B)")
     found = compare(one.plan, two.plan, names=names)
-    notes = (*one.notes, *two.notes, *other_questions(one, two))
+    borrowed = [note for side in (one, two) if side.problem for note in calibration_notes(side.problem)]
+    notes = (*one.notes, *two.notes, *other_questions(one, two), *dict.fromkeys(borrowed))
     if as_json:
         click.echo(json_text({**found.to_dict(), "notes": list(notes)}), nl=False)
     else:

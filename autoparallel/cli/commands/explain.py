@@ -34,8 +34,9 @@ def command(
     problem_path: Path, plot: Path | None, overrides: tuple[str, ...], quiet: bool, as_json: bool
 ) -> None:
     """Explain PROBLEM: rules in conflict and the smallest changes, or slack and what more would buy."""
-    from autoparallel.cli.terminal import progress_bar
+    from autoparallel.cli.terminal import progress_bar, say
     from autoparallel.explanation import explain
+    from autoparallel.performance.notes import notes
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
 
@@ -47,11 +48,15 @@ def command(
 
         write_tornado(explanation, problem, plot)
     if as_json:
-        click.echo(json_text({"problem": problem.name, **explanation.to_dict()}), nl=False)
+        document = {"problem": problem.name, "warnings": list(notes(problem)), **explanation.to_dict()}
+        click.echo(json_text(document), nl=False)
     elif explanation.feasible:
         _answer_feasible(problem, explanation)
     else:
         _answer_infeasible(problem, explanation)
+    if not as_json and not quiet:
+        for warning in notes(problem):
+            say(f"Warning: {warning}")
     if not explanation.feasible:
         click.get_current_context().exit(3)
 

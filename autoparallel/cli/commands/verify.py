@@ -25,19 +25,26 @@ def command(folder: Path, as_json: bool) -> None:
     Every rule in its plain form, every number from the performance core, dominance, and all layouts
     where they are few enough. Exit code 1 where a check fails.
     """
+    from autoparallel.cli.plan_argument import problem_of
     from autoparallel.cli.tables import table
-    from autoparallel.cli.terminal import answer_console
+    from autoparallel.cli.terminal import answer_console, say
+    from autoparallel.performance.notes import calibration_notes
     from autoparallel.results_folder import json_text
     from autoparallel.verification import SCHEMA, verify
 
     checks = verify(folder)
     failed = any(check.holds is False for check in checks)
+    problem = problem_of(folder)
+    warnings = list(calibration_notes(problem)) if problem else []
     if as_json:
-        document = {"schema": SCHEMA, "holds": not failed, "checks": [asdict(check) for check in checks]}
+        found = [asdict(check) for check in checks]
+        document = {"schema": SCHEMA, "holds": not failed, "checks": found, "warnings": warnings}
         click.echo(json_text(document), nl=False)
     else:
         rows = [(check.name, VERDICTS[check.holds], check.says) for check in checks]
         columns = ("check", "verdict", "what was looked at")
         answer_console().print(table(f"Re-check of {folder}", columns, rows, words=columns[1:]))
+        for warning in warnings:
+            say(f"Warning: {warning}")
     if failed:
         click.get_current_context().exit(1)
