@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from autoparallel.audit.auditor import Audit
 from autoparallel.audit.case import Reading
-from autoparallel.audit.checks import ORIGIN
-from autoparallel.audit.verdicts import HOLDS, Judgement, Verdict
+from autoparallel.audit.verdicts import HOLDS
 from autoparallel.audit.written import BASELINE
 from autoparallel.cli.tables import table
+from autoparallel.documents.audited import (
+    BASELINE_READINGS,
+    IMPOSSIBLE,
+    findings,
+    layout_verdict,
+    lettered,
+    summary_line,
+)
 from autoparallel.report.wording import brief, count, printable
-
-_SIGNS = {True: "agrees", False: "differs", None: "computed"}
 
 
 def audit_answer(audit: Audit, *, every_formula: bool = False) -> Iterator[Any]:
@@ -30,43 +34,29 @@ def audit_answer(audit: Audit, *, every_formula: bool = False) -> Iterator[Any]:
     yield table(
         "Claims", ("", "claim", "stated", "computed", "verdict"), _rows(audit), words=("claim", "verdict")
     )
-    findings = list(_findings(audit, every_formula))
-    if findings:
+    told = [one for one in audit.verdicts if every_formula or (one.verdict != HOLDS and one.judgements)]
+    if told:
         yield text("Findings", "bold")
-    for title, lines in findings:
-        yield text("\n".join((title, *(f"    {line}" for line in lines))))
+    for title, said, lines in findings(audit, told):
+        quoted = [f'"{"; ".join(said)}"'] if said else []
+        yield text("\n".join((title, *(f"    {line}" for line in (*quoted, *lines)))))
     yield text(summary_line(audit), "bold")
-
-
-def summary_line(audit: Audit) -> str:
-    """How the claims fared, in one line."""
-    plural = {"holds": "hold", "fails": "fail", "contradicts": "contradict others"}
-    parts = ", ".join(
-        f"{amount} {verdict if amount == 1 else plural.get(verdict, verdict)}"
-        for verdict, amount in audit.summary.items()
-    )
-    return f"{count(len(audit.verdicts), 'claim')}: {parts or 'none stated'}."
 
 
 def _layout_lines(audit: Audit) -> Iterator[str]:
     if audit.violations:
-        yield "The layout cannot be launched as it is written:"
+        yield IMPOSSIBLE
         yield from (f"  {violation}" for violation in audit.violations)
-        yield (
-            "The claims are judged on the nearest layouts that can:"
-            if audit.readings
-            else ("No layout near it can: what depends on the layout cannot be decided.")
-        )
-    elif audit.readings:
-        yield "The claims are judged on the layout:"
+    if audit.violations or audit.readings:
+        yield layout_verdict(audit)
     yield from _reading_lines(audit.readings, "")
     if audit.baseline_readings:
-        yield "The baseline, of which the first is compared with:"
+        yield BASELINE_READINGS
         yield from _reading_lines(audit.baseline_readings, "baseline ")
 
 
 def _reading_lines(readings: Iterable[Reading], prefix: str) -> Iterator[str]:
-    for letter, one in zip(string.ascii_uppercase, readings, strict=False):
+    for letter, one in lettered(readings):
         yield (
             f"  {prefix}{letter}: {one.name}: {brief(one.layout)}, {count(one.layout.gpus, 'GPU')}, "
             f"batch {one.batch}, microbatch {one.microbatch}, {one.sequences:,} sequences at once"
@@ -84,34 +74,3 @@ def _rows(audit: Audit) -> Iterator[tuple[str, ...]]:
             verdict.computed_text,
             verdict.label,
         )
-
-
-def _findings(audit: Audit, every_formula: bool) -> Iterator[tuple[str, list[str]]]:
-    """Title and lines of everything that does not simply hold; equal claims are told once."""
-    grouped: dict[tuple[object, ...], list[Verdict]] = {}
-    for verdict in audit.verdicts:
-        claim = verdict.claim
-        if every_formula or (verdict.verdict != HOLDS and verdict.judgements):
-            grouped.setdefault((claim.quantity, claim.of, claim.stated_text), []).append(verdict)
-    letters = {
-        of: {one.name: letter for one, letter in zip(readings, string.ascii_uppercase, strict=False)}
-        for of, readings in (("plan", audit.readings), (BASELINE, audit.baseline_readings))
-    }
-    for verdicts in grouped.values():
-        first = verdicts[0]
-        numbers = ", ".join(str(verdict.claim.number) for verdict in verdicts)
-        because = f": {first.because}" if first.because else ""
-        said = "; ".join(dict.fromkeys(verdict.claim.says for verdict in verdicts if verdict.claim.says))
-        title = f"{numbers}. {first.claim.quantity} {first.claim.stated_text}  {first.label}{because}"
-        lines = [f'"{said}"'] if said else []
-        lines += [_line(one, first.claim.unit, letters[first.claim.of]) for one in first.judgements]
-        yield title, lines
-
-
-def _line(one: Judgement, unit: str, letters: Mapping[str, str]) -> str:
-    """One computed number: how it stands to the claim, under which readings, and its formula."""
-    sign = "comes from" if one.role == ORIGIN and one.holds else _SIGNS[one.holds]
-    under = "".join(letters.get(name, "") for name in one.readings)
-    under = f"[{under}] " if len(letters) > 1 and len(under) < len(letters) else ""
-    words = f"{one.words}: " if one.words else ""
-    return f"{sign}: {under}{words}{one.text(unit)}  ({one.formula})"

@@ -10,7 +10,7 @@ from autoparallel.report.wording import printable
 
 
 def html(document: Document) -> str:
-    """The document as an HTML page; every text is escaped and no script but its own two may run."""
+    """The document as an HTML page; every text is escaped and no script but its own may run."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(
@@ -23,7 +23,8 @@ def html(document: Document) -> str:
         for block in section.blocks
         if isinstance(block, Figure)
     ]
-    scripts = [plotly_script(), _template_text("document.js")]
+    # Without figures there is nothing to draw, and the page is a hundredth of the size.
+    scripts = [plotly_script(), _template_text("document.js")] if drawings else []
     return pages.get_template("document.html").render(
         document=document,
         style=report_style() + _template_text("document.css"),

@@ -141,3 +141,19 @@ def test_quantities_are_listed(run: Run) -> None:
 def test_quiet_answers_by_exit_code(run: Run, problem: str, plan: Callable[[str], str]) -> None:
     done = run("check", problem, plan(RIGHT), "--quiet")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_audit_as_a_document(run: Run, problem: str, plan: Callable[[str], str], tmp_path: Path) -> None:
+    audited = (problem, plan(RIGHT))
+    for name, part in (("audit.md", "| 1 | two GPUs | gpus |"), ("audit.html", '<th scope="row">1</th>')):
+        done = run("check", *audited, "--out", name, "--json")
+        assert json.loads(done.stdout)["schema"] == "autoparallel.audit/1"
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert part in text
+        # The formula is there, also of what holds.
+        assert "replicas 1 = 2" in text
+        assert len(text) < 100_000
+        assert "--force" in run("check", *audited, "--out", name).stderr
+        assert run("check", *audited, "--out", name, "--force", "-q").stderr == ""
+    wrong = run("check", *audited, "--out", "audit.pdf")
+    assert (wrong.exit_code, ".md or .html" in wrong.stderr) == (2, True)
