@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import StrictUndefined, Template
 
 from autoparallel.calibration.accuracy import Accuracy, accuracy
 from autoparallel.calibration.defaults import median_constants
 from autoparallel.calibration.operators import OPERATORS
+from autoparallel.calibration.published import predict_published
 from autoparallel.calibration.recipe import Entry
 from autoparallel.calibration.serving_rows import predict_serving
 from autoparallel.calibration.systems import hardware_of
 from autoparallel.calibration.tables import Table, read_csv, read_table
 from autoparallel.catalog import calibration_names, load_calibration
-from autoparallel.performance.expert_exchange import ExchangeConstants, Routing, exchange
-from autoparallel.performance.kernels import Kernels
-from autoparallel.performance.links import Fabric, Group
 from autoparallel.problem_file.calibration_choice import constants_in
 
 OUT = Path(__file__).resolve().parent / "accuracy.md"
@@ -82,7 +79,8 @@ ALL_COLUMNS = (
 )
 TRANSFER_COLUMNS = ("operator", "format", "kernels", "GPU", "own", "H100's", "others'", "roofline")
 STATIC_COLUMNS = ("", "rows", "mean", "median", "90th percentile", "bias", "roofline, mean")
-PUBLISHED_COLUMNS = ("", "EP 8", "EP 16", "EP 32", "EP 64", "EP 128", "EP 256")
+PUBLISHED_COLUMNS = ("", "rows", "mean", "median", "90th percentile", "bias")
+LOW_LATENCY_COLUMNS = ("", "EP 8", "EP 16", "EP 32", "EP 64", "EP 128", "EP 256")
 
 
 def main() -> None:
@@ -91,6 +89,7 @@ def main() -> None:
     parser.add_argument("measured", type=Path)
     measured = parser.parse_args().measured
     tables = [read_table(path) for path in sorted((measured / "ops").glob("*.csv.gz"))]
+    printed, _ = predict_published(read_csv(measured / "ops" / "published_communication.csv"))
     template = Template(
         TEMPLATE.read_text(encoding="utf-8"), undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -101,7 +100,8 @@ def main() -> None:
         all=markdown(ALL_COLUMNS, all_rows()),
         transfer=markdown(TRANSFER_COLUMNS, transfer_rows(tables)),
         static=markdown(STATIC_COLUMNS, static_rows(measured / "serving" / "static.csv")),
-        published=markdown(PUBLISHED_COLUMNS, published_rows()),
+        published=markdown(PUBLISHED_COLUMNS, published_rows(printed)),
+        low_latency=markdown(LOW_LATENCY_COLUMNS, low_latency_rows(printed)),
     )
     OUT.write_text(text, encoding="utf-8")
 
@@ -226,25 +226,19 @@ def _accuracy(some: Any, column: str) -> Accuracy:
     return accuracy(some[column].to_numpy(float), some["measured"].to_numpy(float))
 
 
-def published_rows() -> Rows:
-    """DeepSeek's printed latencies, 128 tokens a rank, against H100's constants. [us]"""
-    printed = {"dispatch": (77, 118, 155, 173, 192, 194), "combine": (114, 195, 273, 314, 369, 360)}
-    hardware = hardware_of("h100_sxm", "trtllm")
-    fabric = Fabric.of(hardware.scale_up, hardware.scale_out, 8)
-    for direction, token_bytes in (("dispatch", 7168 * (1 + 4 / 128)), ("combine", 7168 * 2.0)):
-        constants = Kernels(hardware).exchange(direction, low_latency=True)
-        ranks = np.array([8.0, 16.0, 32.0, 64.0, 128.0, 256.0])
-        group = Group(np.full(6, 8.0), ranks / 8.0)
-        predicted = _exchange_us(constants, group, token_bytes, fabric)
-        yield f"{direction}, printed", *printed[direction]
-        yield f"{direction}, predicted", *(f"{value:.0f}" for value in predicted)
+def published_rows(values: Any) -> Rows:
+    """Errors by source and operation of printed figures."""
+    for group, some in values.groupby("group", sort=True):
+        found = _accuracy(some, "predicted")
+        yield group, found.n, *(f"{value:.1f}" for value in found[:4])
 
 
-def _exchange_us(constants: ExchangeConstants, group: Group, token_bytes: float, fabric: Fabric) -> Any:
-    routing = Routing.of(group, 256.0, 8)
-    used = replace(constants, sms=132.0)
-    cost = exchange(128.0, token_bytes, group=group, routing=routing, fabric=fabric, constants=used)
-    return np.asarray(cost.time_s) * 1e6
+def low_latency_rows(values: Any) -> Rows:
+    """DeepEP's printed latencies of 128 tokens a rank beside the predicted ones. [us]"""
+    for direction in ("dispatch", "combine"):
+        some = values[values["group"].str.startswith(f"moe_{direction} (DeepEP V1 low-latency")]
+        for column, word in (("measured", "printed"), ("predicted", "predicted")):
+            yield f"{direction}, {word}", *(f"{value:.0f}" for value in some[column])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LATENCY = "latency_us"
 SERVING = "serving"
+# Printed figures of communication, each of its source's own kind.
+PRINTED = "printed"
+PRINTED_COLUMNS = frozenset({"source", "op", "gpu", "n_gpus", "dtype", "shape_or_bytes"})
 # Other spellings of a column.
 SPELLINGS = {"mla_dtype": "dtype", "kv_cache_dtype": "kv_dtype", "kv_cache": "kv_dtype"}
 FORMAT_SPELLINGS = {"bf16": "bfloat16", "fp16": "bfloat16", "float16": "bfloat16", "e4m3": "fp8"}
@@ -115,6 +118,8 @@ def kind_of(columns: Iterable[str], path: Path) -> str:
     found = {SPELLINGS.get(name, name) for name in columns}
     if {"model", "gpu", "isl", "osl"} <= found:
         return SERVING
+    if found >= PRINTED_COLUMNS:
+        return PRINTED
     for kind in KINDS:
         if kind.required <= found and not found & set(kind.absent):
             return kind.name
@@ -133,8 +138,9 @@ def read_table(path: Path) -> Table:
     """
     frame = read_csv(path)
     name = kind_of(frame.columns, path)
-    if name == SERVING:
-        raise _refused("is a table of whole engines, not of operators", path)
+    if name in (SERVING, PRINTED):
+        what = "whole engines" if name == SERVING else "printed figures"
+        raise _refused(f"is a table of {what}, not of operators", path)
     return checked(frame, name, path)
 
 

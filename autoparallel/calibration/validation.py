@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoparallel.calibration.accuracy import Accuracy, accuracy
-from autoparallel.calibration.tables import SERVING, checked, kind_of, read_csv
+from autoparallel.calibration.tables import PRINTED, SERVING, checked, kind_of, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,8 @@ def validate(path: Path, *, calibration: Path | None = None) -> Validation:
     Parameters
     ----------
     path : Path
-        Operators (one of the tables that ``calibrate`` reads) or whole engines, told apart by their
-        columns.
+        Operators (one of the tables that ``calibrate`` reads), whole engines, or printed figures of
+        communication, told apart by their columns.
     calibration : Path, optional
         Constants to take for every row; by default the catalog's for its GPU and backend.
 
@@ -66,12 +66,15 @@ def validate(path: Path, *, calibration: Path | None = None) -> Validation:
         The file cannot be read or has the columns of no known table.
     """
     from autoparallel.calibration.operator_rows import predict_operators
+    from autoparallel.calibration.published import predict_published
     from autoparallel.calibration.serving_rows import predict_serving
 
     frame = read_csv(path)
     name = kind_of(frame.columns, path)
     if name == SERVING:
         values, skipped = predict_serving(frame, calibration)
+    elif name == PRINTED:
+        values, skipped = predict_published(frame)
     else:
         table = checked(frame, name, path)
         values, reasons = predict_operators(table.kind, table.rows, calibration)

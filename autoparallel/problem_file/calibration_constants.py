@@ -106,7 +106,8 @@ def constant_faults(document: Document, tables: Mapping[str, Any]) -> Iterator[F
     """Everything in a calibration's tables, by operator and format, that no kernel can have."""
     for operator, formats in tables.items():
         if operator not in OPERATORS:
-            yield document.fault((operator,), f"is no operator; {did_you_mean(operator, OPERATORS)}")
+            hint = did_you_mean(operator, (*OPERATORS, "errors", "provenance"))
+            yield document.fault((operator,), f"is no operator; {hint}")
             continue
         names, known = _of(CONSTANTS, operator), formats_of(operator)
         for dtype, constants in formats.items():
