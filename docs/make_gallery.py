@@ -1,4 +1,7 @@
-"""Writes gallery-moe10b.md: its template with the numbers of the audit put in, so that none is typed.
+"""Writes the gallery: a page, the whole audits that it tells of, and its figures; no number is typed.
+
+gallery-moe10b.md is its template with the numbers of the audit put in; the audits are what
+``autoparallel check --out`` writes; figures that show something else than before are drawn anew.
 
 Run it in the project's folder after a change of the performance model: ``python docs/make_gallery.py``.
 """
@@ -6,8 +9,9 @@ Run it in the project's folder after a change of the performance model: ``python
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from gallery_figures import draw, drawings
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from autoparallel.audit.auditor import Audit, audit
@@ -17,13 +21,20 @@ from autoparallel.audit.comparison import compare
 from autoparallel.audit.plan_file import read_written_plan
 from autoparallel.audit.verdicts import Judgement, Verdict
 from autoparallel.audit.written import PLAN
+from autoparallel.documents.audited import audit_document
+from autoparallel.documents.markdown import markdown
 from autoparallel.domain.plan import Plan
-from autoparallel.planner import best_plan
+from autoparallel.domain.result import SearchResult
+from autoparallel.planner import search
 from autoparallel.problem_file import load_problem
 from autoparallel.report.wording import brief, gigabytes, number, seconds
 
 DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent / "problems"
 PAGE = DOCS / "gallery-moe10b.md"
+MODIFIED = "moe10b-modified"
+# Written plans and the documents of their audits.
+AUDITS = {MODIFIED: "gallery-moe10b-audit.md", "moe10b-original": "gallery-moe10b-original-audit.md"}
 FAILING = (
     ("parameters", PLAN), ("gpu_idle_share", "baseline"), ("expert_utilisation_gain", PLAN),
     ("parameters_per_gpu", PLAN), ("expert_parameters_per_gpu", PLAN), ("pp_memory_reduction", PLAN),
@@ -106,14 +117,37 @@ def _row(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def page() -> str:
+class Material(NamedTuple):
+    """What the gallery is made of: the audit, the plan in its first reading, and the search beside it."""
+
+    found: Audit
+    plan: Plan
+    result: SearchResult
+
+
+def material() -> Material:
+    """Audit the plan and search its problem."""
+    problem = load_problem(ROOT / "moe10b.toml")
+    found = audited(MODIFIED)
+    plan = Case(problem=problem, written=found.written, reading=found.readings[0]).plan
+    return Material(found, plan, search(problem))
+
+
+def audited(name: str) -> Audit:
+    """The audit of a written plan for the problem."""
+    problem = load_problem(ROOT / "moe10b.toml")
+    return audit(problem, read_written_plan(ROOT / "plans" / f"{name}.toml", problem))
+
+
+def audit_page(name: str) -> str:
+    """The document of an audit."""
+    return markdown(audit_document(audited(name)))
+
+
+def page(material: Material) -> str:
     """The text of the page."""
-    root = DOCS.parent / "problems"
-    problem = load_problem(root / "moe10b.toml")
-    written = read_written_plan(root / "plans" / "moe10b-modified.toml", problem)
-    found = audit(problem, written)
-    plan = Case(problem=problem, written=written, reading=found.readings[0]).plan
-    best = best_plan(problem)
+    found, plan, best = material.found, material.plan, material.result.best
+    figures = drawings(found.problem, plan, material.result)
     rows = list(zip(_LABELS, _row(plan), _row(best), strict=True))
     story = Story(found)
     names = (
@@ -141,9 +175,14 @@ def page() -> str:
         ambiguous=AMBIGUOUS,
         rows=rows,
         comparison=comparison,
+        picture=lambda name: f"![{figures[name].alt}](gallery/{name}.svg)\n\n*{figures[name].summary}*",
         **asked,
     )
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    everything = material()
+    PAGE.write_text(page(everything), encoding="utf-8")
+    for plan_name, document in AUDITS.items():
+        (DOCS / document).write_text(audit_page(plan_name), encoding="utf-8")
+    draw(drawings(everything.found.problem, everything.plan, everything.result))

@@ -57,7 +57,7 @@ class TestPareto:
 class TestMemory:
     def test_rows_add_up_to_the_total(self, result: SearchResult) -> None:
         info = memory._get_info(result)
-        assert info.bars == ("Best", "Runner-up")
+        assert info.bars == ("This plan", "Runner-up")
         assert [segment.gb[0] for segment in info.segments] == [1, 10, 15, 3, 1, 2]
         assert info.totals_gb[0] == pytest.approx(32)
         assert memory._summary(info) == (

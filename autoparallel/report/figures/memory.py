@@ -70,7 +70,7 @@ def draw(result: SearchResult) -> Drawing:
 
 
 def _get_info(result: SearchResult) -> MemoryInfo:
-    plans = [("Best", result.best)]
+    plans = [("This plan", result.best)]
     if result.runner_up is not None:
         plans.append(("Runner-up", result.runner_up))
     segments = tuple(
