@@ -13,9 +13,9 @@ from autoparallel.performance.gpu_time import dearest
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
 from autoparallel.solver.answers import Point, objectives_of
-from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import LIMITS, fulfilled
+from autoparallel.solver.sweep import PairSolver
 
 # Points that a report shows around the front.
 SHOWN = 1500
@@ -25,16 +25,18 @@ WORDS = {"gpus": "GPUs", "throughput": "tokens/ms/GPU", "ttft_s": "s to the firs
 def equal_layouts(machine: Machine, point: Point, around: Landscape) -> int:
     """How many layouts of the point's batch and microbatch reach the same objectives."""
     if not around.complete:
-        around = landscape(machine, [(point.batch, point.microbatch)])
+        around = landscape(machine, [point.pair])
     costs = np.stack([around.values.gpus, -around.values.total_tokens_per_ms_per_gpu, around.values.ttft_s])
     own = np.array(point.objectives.costs())[:, None]
     same = (np.abs(costs - own) <= RESOLUTION * np.abs(own)).all(axis=0)
-    same &= (around.table.batch == point.batch) & (around.table.microbatch == point.microbatch)
+    same &= (around.table.batch == point.pair.batch) & (around.table.microbatch == point.pair.microbatch)
+    if around.table.chunk is not None:
+        same &= around.table.chunk == point.pair.chunk
     return int((same & around.feasible).sum())
 
 
 def runner_up(
-    solver: FrontSolver, points: Sequence[Point], plans: Sequence[Plan], around: Landscape
+    solver: PairSolver, points: Sequence[Point], plans: Sequence[Plan], around: Landscape
 ) -> tuple[Plan | None, str]:
     """The preferred plan among those with other objectives than the best, and why it lost."""
     prefer, best = solver.problem.prefer, points[0].objectives
@@ -45,9 +47,9 @@ def runner_up(
         objectives = objectives_of(around.values, row)
         if key is None or preference_key(objectives, prefer) < key:
             layout = around.table.layout(row)
-            batch, microbatch = int(around.table.batch[row]), int(around.table.microbatch[row])
-            meets = fulfilled(solver.facts(layout, batch, microbatch))
-            second = build_plan(solver.machine, layout, batch=batch, microbatch=microbatch, meets=meets)
+            pair = around.table.pair(row)
+            meets = fulfilled(solver.facts(layout, *pair))
+            second = build_plan(solver.machine, layout, **pair._asdict(), meets=meets)
     if second is None:
         return None, "no other plan meets the requirements"
     return second, _why(plans[0], second, prefer)
@@ -107,9 +109,9 @@ def plan_objectives(plan: Plan) -> Objectives:
     return Objectives(float(plan.gpus), plan.metrics.total_tokens_per_ms_per_gpu, plan.metrics.ttft_s)
 
 
-def bindings(solver: FrontSolver, point: Point) -> tuple[Binding, ...]:
+def bindings(solver: PairSolver, point: Point) -> tuple[Binding, ...]:
     """The slack of every limit at a plan, tightest first."""
-    facts = solver.facts(point.layout, point.batch, point.microbatch)
+    facts = solver.facts(point.layout, *point.pair)
     rows = []
     for rule in LIMITS:
         limit = rule.limit(solver.problem)
@@ -119,7 +121,12 @@ def bindings(solver: FrontSolver, point: Point) -> tuple[Binding, ...]:
         slack = 1 - limit / value if rule.at_least else 1 - value / limit
         rows.append(
             Binding(
-                rule=rule.name, sentence=rule.sentence, limit=limit, value=value, unit=rule.unit, slack=slack
+                rule=rule.name,
+                sentence=rule.says(solver.problem),
+                limit=limit,
+                value=value,
+                unit=rule.unit,
+                slack=slack,
             )
         )
     return tuple(sorted(rows, key=lambda row: row.slack))
@@ -135,8 +142,7 @@ def sample(around: Landscape, *, seed: int) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(
             layout=around.table.layout(row).to_dict(),
-            batch=int(around.table.batch[row]),
-            microbatch=int(around.table.microbatch[row]),
+            **around.table.pair(row)._asdict(),
             gpus=int(values.gpus[row]),
             ttft_s=float(values.ttft_s[row]),
             total_tokens_per_ms_per_gpu=float(values.total_tokens_per_ms_per_gpu[row]),

@@ -23,9 +23,9 @@ from autoparallel.performance.machine import Machine
 from autoparallel.planner import Progress, search
 from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.conflicts import conflicting_structure
-from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import LIMITS, LimitRule
+from autoparallel.solver.sweep import pair_solver
 from autoparallel.tuning.space import PairSpace
 
 SCHEMA = "autoparallel.explain/1"
@@ -64,6 +64,7 @@ class Relaxation:
     layout: Layout
     batch: int
     microbatch: int
+    chunk: int | None
     verified: bool
     tight: bool
 
@@ -195,14 +196,13 @@ def _relaxation(problem: Problem, plans: Landscape, given_up: Sequence[int], row
         changes.append(Change(rule=rule.name, limit=limit, value=value, enough=enough, unit=rule.unit))
     rules = [plans.rules[index] for index in given_up]
     relaxed = _with(problem, rules, [change.value for change in changes], ROOM)
-    pair = int(plans.table.batch[row]), int(plans.table.microbatch[row])
-    verified = bool(FrontSolver(Machine(relaxed)).solve(*pair).points)
+    pair = plans.table.pair(row)
+    verified = bool(pair_solver(Machine(relaxed)).solve(*pair).points)
     tighter = _with(problem, rules, [change.value for change in changes], -STEP_BEFORE)
     return Relaxation(
         changes=tuple(changes),
         layout=plans.table.layout(row),
-        batch=pair[0],
-        microbatch=pair[1],
+        **pair._asdict(),
         verified=verified,
         tight=len(given_up) == 1 and not _fits(tighter),
     )
@@ -240,7 +240,7 @@ def _fits(problem: Problem) -> bool:
     """Whether the solver finds any plan, over all batches and microbatches."""
     if problem.requirements.max_gpus is not None and problem.requirements.max_gpus < 1:
         return False
-    solver = FrontSolver(Machine(problem))
+    solver = pair_solver(Machine(problem))
     return any(solver.solve(*pair, first_only=True).points for pair in PairSpace(problem).pairs)
 
 

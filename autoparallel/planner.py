@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from autoparallel.answer import bindings, equal_layouts, runner_up, sample
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import Proof, SearchResult
@@ -19,12 +20,13 @@ from autoparallel.performance.limits import physical_limits
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.notes import notes
 from autoparallel.performance.plan import build_plan
+from autoparallel.performance.serving.engine import own_pair
 from autoparallel.solver.answers import PairFront, Point
 from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
-from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.rules import fulfilled, violations
-from autoparallel.tuning.space import Pair, PairSpace
+from autoparallel.solver.sweep import PairSolver, pair_solver
+from autoparallel.tuning.space import PairSpace
 from autoparallel.tuning.study import Study
 
 Progress = Callable[[int, int, str], None]
@@ -48,38 +50,58 @@ def best_plan(problem: Problem) -> Plan:
     return search(problem).best
 
 
-def evaluate(problem: Problem, layout: Layout, *, batch: int, microbatch: int) -> Plan:
+def evaluate(
+    problem: Problem,
+    layout: Layout,
+    *,
+    batch: int | None = None,
+    microbatch: int | None = None,
+    chunk: int | None = None,
+) -> Plan:
     """Estimate a plan, also one that misses a requirement.
 
     Parameters
     ----------
     batch, microbatch : int
-        Sequences in service in one instance, and in one of its pipeline slots.
+        Sequences in service in one instance, in continuous batching at most and by default the engine's;
+        and in one of its pipeline slots, by default the batch, as always in continuous batching.
+    chunk : int, optional
+        Tokens of a step of a data parallel rank, in continuous batching; by default the engine's.
 
     Raises
     ------
     LayoutError
-        The layout, batch or microbatch is impossible; ``violations`` lists every rule it breaks.
+        The layout, batch, microbatch or chunk is impossible; ``violations`` lists every rule it breaks.
     """
     machine = Machine(problem)
-    return _evaluated(FrontSolver(machine), layout, batch, microbatch)
+    if machine.engine is not None:
+        most = problem.workload.concurrency
+        if batch is None and most is not None:
+            batch = max(min(machine.engine.max_num_seqs, most // layout.dp), 1) * layout.dp
+        pair = own_pair(machine.engine, layout, batch, chunk)
+        if microbatch not in (None, pair.batch):
+            raise LayoutError(["microbatch: continuous batching has none; the engine fills pipeline slots"])
+    elif batch is None or chunk is not None:
+        raise LayoutError(["a static batch has a batch and a microbatch, and no chunk"])
+    else:
+        pair = Pair(batch, batch if microbatch is None else microbatch)
+    return _evaluated(pair_solver(machine), layout, pair)
 
 
-def _evaluated(solver: FrontSolver, layout: Layout, batch: int, microbatch: int) -> Plan:
+def _evaluated(solver: PairSolver, layout: Layout, pair: Pair) -> Plan:
     sizes = {
         **{k: v for k, v in layout.to_dict().items() if k not in ("sp_kind", "layers")},
-        "batch": batch,
-        "microbatch": microbatch,
+        **{k: v for k, v in pair._asdict().items() if v is not None},
     }
     wrong = [f"{name} must be at least 1, not {value}" for name, value in sizes.items() if value < 1]
     if layout.sp_kind not in (None, *SP_KINDS):
         wrong.append(f"sp_kind must be one of {', '.join(SP_KINDS)}, not {layout.sp_kind!r}")
     if wrong:
         raise LayoutError(wrong)
-    facts = solver.facts(layout, batch, microbatch)
+    facts = solver.facts(layout, *pair)
     if broken := violations(facts):
         raise LayoutError(broken)
-    return build_plan(solver.machine, layout, batch=batch, microbatch=microbatch, meets=fulfilled(facts))
+    return build_plan(solver.machine, layout, **pair._asdict(), meets=fulfilled(facts))
 
 
 def search(
@@ -122,7 +144,7 @@ class _Search:
         self.problem, self.seed = problem, seed
         self.started = time.perf_counter()
         self.machine = Machine(problem)
-        self.solver = FrontSolver(self.machine, seed=seed)
+        self.solver = pair_solver(self.machine, seed=seed)
         self.space = PairSpace(problem)
         self.trials = trials
         self.fronts: dict[Pair, PairFront] = {}
@@ -144,7 +166,7 @@ class _Search:
         points = self._front()
         if not points:
             raise self._infeasible()
-        plans = tuple(_evaluated(self.solver, p.layout, p.batch, p.microbatch) for p in points)
+        plans = tuple(_evaluated(self.solver, p.layout, p.pair) for p in points)
         around = landscape(self.machine, self._pairs_around(points[0]), seed=self.seed)
         second, reason = runner_up(self.solver, points, plans, around)
         return SearchResult(
@@ -174,7 +196,7 @@ class _Search:
         found: list[Objectives] = []
         for pair in study.pairs():
             if progress:
-                progress(len(self.fronts), study.size, f"batch {pair.batch}, microbatch {pair.microbatch}")
+                progress(len(self.fronts), study.size, str(pair))
             front = self.solver.solve(*pair, incumbents=found)
             self.fronts[pair] = front
             found += [point.objectives for point in front.points]
@@ -198,8 +220,7 @@ class _Search:
 
     def _pairs_around(self, best: Point) -> list[Pair]:
         """The visited pairs, the best plan's first."""
-        first = Pair(best.batch, best.microbatch)
-        return [first, *(pair for pair in self.fronts if pair != first)]
+        return [best.pair, *(pair for pair in self.fronts if pair != best.pair)]
 
     def _proof(self, study: Study, front: int) -> Proof:
         fronts = self.fronts.values()
@@ -210,9 +231,7 @@ class _Search:
         spanned = sum(pair.layouts_spanned for pair in fronts)
         return Proof(
             complete=complete,
-            statement=_statement(
-                complete, exact, spanned, len(self.fronts), len(self.space.pairs), bounded, front
-            ),
+            statement=self._statement(complete=complete, exact=exact, front=front),
             layouts_spanned=spanned,
             pairs=len(self.space.pairs),
             pairs_visited=len(self.fronts),
@@ -223,6 +242,24 @@ class _Search:
             solves=solves,
             wall_s=time.perf_counter() - self.started,
         )
+
+    def _statement(self, *, complete: bool, exact: bool, front: int) -> str:
+        """The proof in words."""
+        served = self.machine.engine is not None
+        fronts = self.fronts.values()
+        spanned, bounded = sum(p.layouts_spanned for p in fronts), sum(p.bounded for p in fronts)
+        second, one = ("chunk", "plans") if served else ("microbatch", "layouts")
+        pairs = f"{len(self.fronts)} of {len(self.space.pairs)} pairs of batch and {second}"
+        what = f"{spanned:,} {one} over {pairs}"
+        how = f"{bounded} pairs ruled out by bounds, the others solved to optimality"
+        missing = "not every solve ended with a proof"
+        if served:
+            how, missing = "every one was rated", "they are too many to rate every one"
+        if complete:
+            return f"The front of {front} plans is complete: {what}; {how}."
+        if exact:
+            return f"The front of {front} plans is exact for the pairs that were visited: {what}; {how}."
+        return f"The front of {front} plans is the best found: {what}; {missing}."
 
     def _infeasible(self) -> InfeasibleError:
         """Why nothing was found; deployments larger than the requirements allow are looked at as well."""
@@ -245,19 +282,6 @@ class _Search:
         if missed := pairs - len(visited):
             message += f" ({missed} of {pairs} pairs of batch and microbatch were not visited)"
         return InfeasibleError(message, conflicts)
-
-
-def _statement(
-    complete: bool, exact: bool, spanned: int, visited: int, pairs: int, bounded: int, front: int
-) -> str:
-    """The proof in words."""
-    what = f"{spanned:,} layouts over {visited} of {pairs} pairs of batch and microbatch"
-    how = f"{bounded} pairs ruled out by bounds, the others solved to optimality"
-    if complete:
-        return f"The front of {front} plans is complete: {what}; {how}."
-    if exact:
-        return f"The front of {front} plans is exact for the pairs that were visited: {what}; {how}."
-    return f"The front of {front} plans is the best found: {what}; not every solve ended with a proof."
 
 
 def versions() -> dict[str, str]:

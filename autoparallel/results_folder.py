@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autoparallel.domain.layout import Layout
-from autoparallel.domain.plan import SCHEMA, Memory, Metrics, Operation, Plan
+from autoparallel.domain.plan import SCHEMA, Memory, Metrics, Operation, Plan, ServingMetrics
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
 from autoparallel.domain.search_space import SP_KINDS
@@ -225,4 +225,13 @@ def _plan(data: dict[str, Any]) -> Plan:
         operations=tuple(Operation(**operation) for operation in data["operations"]),
         prefill_stage_s=tuple(data["prefill_stage_s"]),
         decode_stage_s=tuple(data["decode_stage_s"]),
+        serving=_serving(data),
     )
+
+
+def _serving(data: dict[str, Any]) -> ServingMetrics | None:
+    """What a plan of continuous batching holds; a time without end is written as null."""
+    if "serving" not in data:
+        return None
+    row = {one.name: data["serving"][one.name] for one in fields(ServingMetrics)}
+    return ServingMetrics(**{name: math.inf if value is None else value for name, value in row.items()})

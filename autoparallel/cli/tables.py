@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoparallel.domain.plan import Memory, Plan
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.requirements import PERCENTILES
 from autoparallel.domain.result import Limit, SearchResult
 from autoparallel.report.requirement_rows import requirement_rows
 from autoparallel.report.wording import brief, gigabytes, given, number, percent, printable, quantity, seconds
@@ -48,7 +49,31 @@ def plan_line(plan: Plan) -> str:
     Examples: "2 GPUs: dp=2 ep=2, batch 128, microbatch 64"
     """
     gpus = "1 GPU" if plan.gpus == 1 else f"{plan.gpus:,} GPUs"
-    return f"{gpus}: {brief(plan.layout)}, batch {plan.batch}, microbatch {plan.microbatch}"
+    return f"{gpus}: {brief(plan.layout)}, {sizes(plan)}"
+
+
+def sizes(plan: Plan) -> str:
+    """Batch and what goes with it; in continuous batching in the engine's words too."""
+    serving = plan.serving
+    if serving is None:
+        return str(plan.pair)
+    ranks = plan.layout.dp
+    split = f" = max_num_seqs {serving.max_num_seqs:,} x dp {ranks}" if ranks > 1 else ""
+    return f"batch {plan.batch:,}{split}, chunk {serving.max_num_batched_tokens:,}"
+
+
+def serving_table(plan: Plan) -> Table:
+    """Means and percentiles of the requests' times."""
+    serving, metrics = plan.serving, plan.metrics
+    rows = []
+    for label, name, mean in (
+        ("To the first token", "ttft", metrics.ttft_s),
+        ("Per token after it", "tpot", metrics.tpot_s),
+        ("To the last token", "e2e", serving.e2e_s if serving else None),
+    ):
+        marks = (getattr(serving, f"{name}_{mark}_s") for mark in PERCENTILES)
+        rows.append((label, seconds(mean), *(seconds(value) for value in marks)))
+    return table("Requests", ("", "mean", *PERCENTILES), rows)
 
 
 def requirements_table(problem: Problem, plan: Plan) -> Table:
@@ -76,7 +101,7 @@ def front_table(result: SearchResult) -> Table:
     """The plans that no other dominates, best first."""
     rows = [
         (
-            brief(plan.layout), str(plan.gpus), str(plan.batch), str(plan.microbatch),
+            brief(plan.layout), str(plan.gpus), str(plan.batch), str(plan.pair.chunk or plan.microbatch),
             seconds(plan.metrics.ttft_s), number(plan.metrics.total_tokens_per_ms_per_gpu),
             gigabytes(plan.memory.total_bytes),
         )
@@ -87,7 +112,8 @@ def front_table(result: SearchResult) -> Table:
         if len(result.front) > MOST_ROWS
         else "best first"
     )
-    columns = ("layout", "GPUs", "batch", "micro", "TTFT", "tokens/ms/GPU", "memory")
+    second = "micro" if result.best.serving is None else "chunk"
+    columns = ("layout", "GPUs", "batch", second, "TTFT", "tokens/ms/GPU", "memory")
     return table(f"Front, {shown}", columns, rows)
 
 

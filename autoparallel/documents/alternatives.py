@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.layout import RING, Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.search_space import SP_KINDS
@@ -72,7 +73,7 @@ def _unpinned(problem: Problem) -> Problem:
 def _around(free: Problem, plan: Plan) -> Landscape:
     """Every layout of as many instances, with every batch and microbatch of the search."""
     pinned = replace(free, search=replace(free.search, replicas=plan.layout.replicas))
-    pairs = dict.fromkeys([(plan.batch, plan.microbatch), *PairSpace(free).pairs])
+    pairs = dict.fromkeys([plan.pair, *PairSpace(free).pairs])
     return landscape(Machine(pinned), list(pairs), max_gpus=REACH * plan.gpus)
 
 
@@ -85,7 +86,7 @@ def _best(free: Problem, around: Landscape, rows: Rows) -> Plan | None:
     if row is None:
         return None
     table = around.table
-    return _evaluated(free, table.layout(row), int(table.batch[row]), int(table.microbatch[row]))
+    return _evaluated(free, table.layout(row), table.pair(row))
 
 
 def _next_rows(around: Landscape, plan: Plan, degree: str, direction: str) -> Rows:
@@ -123,10 +124,12 @@ def _other_replicas(problem: Problem, plan: Plan) -> Iterator[Neighbour]:
         if replicas < 1:
             continue
         layout, share = replace(plan.layout, replicas=replicas), -(-concurrency // replicas)
-        slots = {plan.batch // plan.microbatch, *(1 << bits for bits in range(share.bit_length()))}
+        slots = {plan.batch // plan.microbatch}
+        if plan.serving is None:
+            slots |= {1 << bits for bits in range(share.bit_length())}
         sizes = {(layout.dp * math.ceil(share / (number * layout.dp)), number) for number in slots}
         plans = [
-            _evaluated(problem, layout, min(size * number, concurrency), size)
+            _evaluated(problem, layout, Pair(min(size * number, concurrency), size, plan.pair.chunk))
             for size, number in sorted(sizes)
         ]
         if found := [other for other in plans if other is not None]:
@@ -143,18 +146,20 @@ def _standing(plan: Plan, problem: Problem) -> tuple[float, ...]:
 
 
 def _other_microbatches(problem: Problem, plan: Plan) -> Iterator[Neighbour]:
+    if plan.serving is not None:
+        return
     sizes = [size for size in divisors(plan.batch) if size % plan.layout.dp == 0]
     place = sizes.index(plan.microbatch)
     for direction, index in ((DOWN, place - 1), (UP, place + 1)):
         if 0 <= index < len(sizes):
-            other = _evaluated(problem, plan.layout, plan.batch, sizes[index])
+            other = _evaluated(problem, plan.layout, Pair(plan.batch, sizes[index]))
             if other is not None:
                 yield Neighbour(degree="microbatch", direction=direction, value=sizes[index], plan=other)
 
 
-def _evaluated(problem: Problem, layout: Layout, batch: int, microbatch: int) -> Plan | None:
+def _evaluated(problem: Problem, layout: Layout, pair: Pair) -> Plan | None:
     try:
-        return evaluate(problem, layout, batch=batch, microbatch=microbatch)
+        return evaluate(problem, layout, **pair._asdict())
     except LayoutError:
         return None
 
@@ -171,4 +176,4 @@ def best_with_gpus(problem: Problem, gpus: int) -> Plan | None:
     deployment = values.gpus * values.total_tokens_per_ms_per_gpu
     row = int(np.lexsort((values.ttft_s, -deployment, missed))[0])
     table = around.table
-    return _evaluated(problem, table.layout(row), int(table.batch[row]), int(table.microbatch[row]))
+    return _evaluated(problem, table.layout(row), table.pair(row))

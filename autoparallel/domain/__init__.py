@@ -4,7 +4,8 @@ from autoparallel.domain.engine import EngineOptions
 from autoparallel.domain.hardware import Hardware, Link
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.model import Model
-from autoparallel.domain.plan import Memory, Metrics, Operation, Plan
+from autoparallel.domain.pair import Pair
+from autoparallel.domain.plan import Memory, Metrics, Operation, Plan, ServingMetrics
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.requirements import Requirements
 from autoparallel.domain.search_space import SearchSpace
@@ -20,9 +21,11 @@ __all__ = [
     "Metrics",
     "Model",
     "Operation",
+    "Pair",
     "Plan",
     "Problem",
     "Requirements",
     "SearchSpace",
+    "ServingMetrics",
     "Workload",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 
 SCHEMA = "autoparallel.plan/1"
 
@@ -15,7 +17,9 @@ SCHEMA = "autoparallel.plan/1"
 class Memory:
     """Bytes on the fullest GPU. [bytes]
 
-    ``weights_bytes`` leaves out the routed experts, which are ``expert_weights_bytes``.
+    ``weights_bytes`` leaves out the routed experts, which are ``expert_weights_bytes``. In continuous
+    batching ``kv_cache_bytes`` is that of the sequences in service, at least of one longest request;
+    ``reserved_bytes`` the engine's runtime, its activations among it, and the share that it leaves free.
     """
 
     weights_bytes: float
@@ -34,6 +38,11 @@ class Memory:
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
     """What a plan does. Times in s, throughputs in tokens/ms/GPU, shares between 0 and 1.
+
+    Of continuous batching these are the means of the steady state (:class:`ServingMetrics` has the rest):
+    ``ttft_s`` of all requests, their wait included; ``run_s`` the time in service and ``prefill_s`` the part
+    before the first token; throughputs, MFU and bandwidth over all of the time, in which prompts and tokens
+    are computed side by side, so that ``total`` is ``prefill`` plus ``decode``.
 
     Attributes
     ----------
@@ -71,6 +80,60 @@ class Metrics:
     expert_ranks_per_token: float
     expert_busy_share: float
     pipeline_bubble_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingMetrics:
+    """What continuous batching does with a plan, beside the means in :class:`Metrics`.
+
+    Attributes
+    ----------
+    engine : str
+        Whose scheduler, memory and own costs are counted.
+    max_num_seqs, max_num_batched_tokens : int
+        Sequences in service and tokens of a step, of a data parallel rank, as the engine's flags take them.
+    capacity, running : float
+        Sequences that an instance can hold, by memory and ``max_num_seqs``, and those in service. [1]
+    queue_s : float
+        Mean wait for a place in service. [s]
+    ttft_p50_s, ..., e2e_p99_s : float
+        What that share of the requests does not exceed. [s]
+    e2e_s : float
+        Mean time to the last token. [s]
+    goodput_fraction, goodput_requests_per_s : float
+        Requests that meet every required time: of all, and per second of the deployment. [1], [1/s]
+    stable_requests_per_s : float
+        The highest rate that the deployment could serve; beyond it the queue grows without end and
+        times are infinite. [1/s]
+    too_long_fraction : float
+        Requests longer than the KV space, which the engine rejects, of all. [1]
+    """
+
+    engine: str
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    capacity: float
+    running: float
+    queue_s: float
+    ttft_p50_s: float
+    ttft_p90_s: float
+    ttft_p99_s: float
+    tpot_p50_s: float
+    tpot_p90_s: float
+    tpot_p99_s: float
+    e2e_s: float
+    e2e_p50_s: float
+    e2e_p90_s: float
+    e2e_p99_s: float
+    goodput_fraction: float
+    goodput_requests_per_s: float
+    stable_requests_per_s: float
+    too_long_fraction: float
+
+    @property
+    def stable(self) -> bool:
+        """Whether the load can be served."""
+        return math.isfinite(self.queue_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +176,8 @@ class Plan:
         The breakdown of prefill and decode.
     prefill_stage_s, decode_stage_s : tuple of float
         Time of one microbatch in each pipeline stage, at mean lengths.
+    serving : ServingMetrics or None
+        Percentiles, queue and limits of continuous batching; ``None`` for a static batch.
     """
 
     layout: Layout
@@ -124,6 +189,13 @@ class Plan:
     operations: tuple[Operation, ...]
     prefill_stage_s: tuple[float, ...]
     decode_stage_s: tuple[float, ...]
+    serving: ServingMetrics | None = None
+
+    @property
+    def pair(self) -> Pair:
+        """Batch, microbatch and chunk."""
+        chunk = self.serving.max_num_batched_tokens if self.serving else None
+        return Pair(self.batch, self.microbatch, chunk)
 
     @property
     def gpus(self) -> int:
@@ -163,6 +235,7 @@ class Plan:
             "feasible": self.feasible,
             "meets": dict(self.meets),
             "metrics": asdict(self.metrics),
+            **({"serving": {**asdict(self.serving), "stable": self.serving.stable}} if self.serving else {}),
             "memory": {**asdict(self.memory), "total_bytes": self.memory.total_bytes},
             "communication": self.communication(),
             "operations": [asdict(operation) for operation in self.operations],

@@ -11,7 +11,7 @@ from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.model import Model
 from autoparallel.domain.requirements import Requirements
 from autoparallel.domain.search_space import SearchSpace
-from autoparallel.domain.workload import Workload
+from autoparallel.domain.workload import OPEN, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Problem:
         """The order in which plans are compared."""
         if self.search.prefer:
             return self.search.prefer
-        if self.workload.concurrency is None:
+        if self.workload.concurrency is None and self.workload.mode != OPEN:
             return ("throughput", "ttft_s", "gpus")
         return ("gpus", "throughput", "ttft_s")
 

@@ -123,6 +123,7 @@ class Candidate:
     total_tokens_per_ms_per_gpu: float
     memory_gb: float
     fails: tuple[str, ...]
+    chunk: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,7 @@ class SearchResult:
                     "microbatch": plan.microbatch,
                     "gpus": plan.gpus,
                     **asdict(plan.metrics),
+                    **(asdict(plan.serving) if plan.serving else {}),
                     "memory_gb": plan.memory.total_bytes / 1e9,
                     "equal_layouts": count,
                 }

@@ -18,7 +18,9 @@ class SearchSpace:
     tp, sp, dp, pp, ep, etp : tuple of int or None
         Candidates of a degree; one value pins it.
     batch, microbatch : tuple of int or None
-        Candidates of the sequences in service in one instance and in one pipeline slot.
+        Candidates of the sequences in service in one instance and, of static batches, in one pipeline slot.
+    chunk : tuple of int or None
+        Candidates of the tokens of a step of a data parallel rank, in continuous batching.
     replicas : int or None
         Instances; ``None`` takes as many as the concurrency needs.
     max_gpus : int
@@ -47,3 +49,4 @@ class SearchSpace:
     seed: int = 0
     prefer: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
+    chunk: tuple[int, ...] | None = None

@@ -132,3 +132,10 @@ class Workload:
     arrivals: str = POISSON
     trace: Trace | None = None
     cached_share: float = 0.0
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """Arrivals of an open load, a trace's own where nothing else is said. [1/s]"""
+        if self.mode != OPEN:
+            return None
+        return self.request_rate_per_s or (self.trace.rate_per_s if self.trace else None)

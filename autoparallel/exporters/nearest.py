@@ -9,6 +9,7 @@ import numpy as np
 
 from autoparallel import planner
 from autoparallel.domain.layout import Layout, spelled
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.pareto import preference_key
@@ -28,27 +29,27 @@ def nearest_plan(problem: Problem, plan: Plan, engine: str) -> Plan | None:
     """
     meant = replace(problem, engine=engine)
     machine = Machine(meant)
-    own = (plan.batch, plan.microbatch)
-    for pairs in ([own], [(pair.batch, pair.microbatch) for pair in PairSpace(meant).pairs]):
+    for pairs in ((plan.pair,), PairSpace(meant).pairs):
         found = _nearest(landscape(machine, pairs), plan, meant) if pairs else None
         if found is not None:
-            layout, batch, microbatch = found
-            return planner.evaluate(meant, layout, batch=batch, microbatch=microbatch)
+            layout, pair = found
+            return planner.evaluate(meant, layout, **pair._asdict())
     return None
 
 
-def _nearest(around: Landscape, plan: Plan, problem: Problem) -> tuple[Layout, int, int] | None:
+def _nearest(around: Landscape, plan: Plan, problem: Problem) -> tuple[Layout, Pair] | None:
     table, rows = around.table, np.flatnonzero(around.feasible)
     if not len(rows):
         return None
-    there = np.stack([getattr(table, name)[rows] for name in (*DEGREES, "batch", "microbatch")], axis=1)
-    here = [*(getattr(plan.layout, name) for name in DEGREES), plan.batch, plan.microbatch]
+    sizes = {name: size for name, size in plan.pair._asdict().items() if size is not None}
+    there = np.stack([getattr(table, name)[rows] for name in (*DEGREES, *sizes)], axis=1)
+    here = [*(getattr(plan.layout, name) for name in DEGREES), *sizes.values()]
     # Another number of GPUs outweighs every degree.
     other_gpus = np.asarray(around.values.gpus[rows] != plan.gpus)
     distance = (there != here).sum(axis=1) + other_gpus * (len(here) + 1)
     close = rows[distance == distance.min()]
     row = min(close, key=lambda row: preference_key(objectives_of(around.values, int(row)), problem.prefer))
-    return table.layout(int(row)), int(table.batch[row]), int(table.microbatch[row])
+    return table.layout(int(row)), table.pair(int(row))
 
 
 def changes(plan: Plan, other: Plan) -> tuple[str, ...]:
@@ -59,4 +60,4 @@ def changes(plan: Plan, other: Plan) -> tuple[str, ...]:
 
 def _sizes(plan: Plan) -> dict[str, Any]:
     layers = spelled(plan.layout.layers) if plan.layout.layers else "even"
-    return {**plan.layout.to_dict(), "layers": layers, "batch": plan.batch, "microbatch": plan.microbatch}
+    return {**plan.layout.to_dict(), "layers": layers, **plan.pair._asdict()}

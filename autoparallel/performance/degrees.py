@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.layout import RING, TENSOR, ULYSSES, Layout, even_layers
+from autoparallel.domain.pair import Pair
 from autoparallel.performance.operators.cost import Quantity
 
 
@@ -51,7 +52,7 @@ class PlanTable(NamedTuple):
     """Plans by column: what :func:`~autoparallel.performance.estimate.estimate` takes. All float64 or bool.
 
     ``sp_kind`` 0 is none, 1 tensor, 2 ring, 3 Ulysses. ``layers`` are objects, those of a layout's stages or
-    ``None`` where they are as even as can be.
+    ``None`` where they are as even as can be. ``chunk`` is ``None`` for static batches.
     """
 
     tp: npt.NDArray[np.float64]
@@ -65,10 +66,35 @@ class PlanTable(NamedTuple):
     batch: npt.NDArray[np.float64]
     microbatch: npt.NDArray[np.float64]
     layers: npt.NDArray[np.object_]
+    chunk: npt.NDArray[np.float64] | None = None
 
     def rows(self, index: slice | npt.NDArray[np.int64]) -> PlanTable:
         """Some of the plans."""
-        return PlanTable(**{name: column[index] for name, column in self._asdict().items()})
+        return self._mapped(lambda column: column[index])
+
+    def _mapped(self, change: Callable[[Any], Any]) -> PlanTable:
+        changed: dict[str, Any] = {
+            name: None if column is None else change(column) for name, column in self._asdict().items()
+        }
+        return PlanTable(**changed)
+
+    @property
+    def gpus_per_instance(self) -> npt.NDArray[np.float64]:
+        """GPUs of one instance."""
+        attention, _ = self.split()
+        return np.asarray(attention.gpus_per_stage * self.pp)
+
+    @classmethod
+    def joined(cls, tables: Sequence[PlanTable]) -> PlanTable:
+        """The plans of several tables, one after the other."""
+        columns: Iterator[tuple[Any, ...]] = zip(*tables, strict=True)
+        joined: list[Any] = [None if parts[0] is None else np.concatenate(parts) for parts in columns]
+        return cls(*joined)
+
+    def pair(self, row: int) -> Pair:
+        """Batch, microbatch and chunk of one plan."""
+        chunk = None if self.chunk is None else int(self.chunk[row])
+        return Pair(int(self.batch[row]), int(self.microbatch[row]), chunk)
 
     def layout(self, row: int) -> Layout:
         """The layout of one plan."""
@@ -88,8 +114,14 @@ class PlanTable(NamedTuple):
             yield layers, np.array(rows, dtype=np.int64)
 
     @classmethod
-    def of(cls, layouts: Sequence[Layout], batch: Sequence[int], microbatch: Sequence[int]) -> PlanTable:
-        """From layouts with their batches and microbatches."""
+    def of(
+        cls,
+        layouts: Sequence[Layout],
+        batch: Sequence[int],
+        microbatch: Sequence[int],
+        chunk: Sequence[int] = (),
+    ) -> PlanTable:
+        """From layouts with their batches and microbatches, and chunks where they are served."""
         columns = {
             name: np.array([getattr(layout, name) for layout in layouts], dtype=np.float64)
             for name in _DEGREES
@@ -103,6 +135,7 @@ class PlanTable(NamedTuple):
             batch=np.array(batch, dtype=np.float64),
             microbatch=np.array(microbatch, dtype=np.float64),
             layers=layers,
+            chunk=np.array(chunk, dtype=np.float64) if chunk else None,
             **columns,
         )
 

@@ -28,8 +28,33 @@ CHUNK = 8192
 Array = npt.NDArray[np.float64]
 
 
+class ServingColumns(NamedTuple):
+    """What continuous batching adds, one array a quantity, named as in ``ServingMetrics``."""
+
+    capacity: Array
+    running: Array
+    queue_s: Array
+    ttft_p50_s: Array
+    ttft_p90_s: Array
+    ttft_p99_s: Array
+    tpot_p50_s: Array
+    tpot_p90_s: Array
+    tpot_p99_s: Array
+    e2e_s: Array
+    e2e_p50_s: Array
+    e2e_p90_s: Array
+    e2e_p99_s: Array
+    goodput_fraction: Array
+    goodput_requests_per_s: Array
+    stable_requests_per_s: Array
+    too_long_fraction: Array
+
+
 class Estimates(NamedTuple):
-    """One array a quantity; the names and units are those of ``Metrics`` and ``Memory``."""
+    """One array a quantity; the names and units are those of ``Metrics`` and ``Memory``.
+
+    ``serving`` has what continuous batching adds, ``None`` for static batches.
+    """
 
     ttft_s: Array
     tpot_s: Array
@@ -53,6 +78,7 @@ class Estimates(NamedTuple):
     buffer_bytes: Array
     reserved_bytes: Array
     gpus: Array
+    serving: ServingColumns | None = None
 
     @property
     def memory_bytes(self) -> Array:
@@ -60,11 +86,25 @@ class Estimates(NamedTuple):
         rows = (getattr(self, name) for name in MemoryRows._fields)
         return np.asarray(sum(rows))
 
+    def rows(self, index: slice | npt.NDArray[np.int64]) -> Estimates:
+        """Some of the plans."""
+        serving = None if self.serving is None else ServingColumns(*(row[index] for row in self.serving))
+        return Estimates(**{name: getattr(self, name)[index] for name in COLUMNS}, serving=serving)
+
+
+# What static and continuous batching are both rated by.
+COLUMNS = Estimates._fields[:-1]
+
 
 def estimates_of(plan: Plan) -> Estimates:
     """The numbers that a plan holds, as a table of one plan."""
     held = {**asdict(plan.metrics), **asdict(plan.memory), "gpus": plan.gpus}
-    return Estimates(**{name: np.array([held[name]], dtype=np.float64) for name in Estimates._fields})
+    serving = None
+    if plan.serving is not None:
+        row = asdict(plan.serving)
+        serving = ServingColumns(*(np.array([row[name]], dtype=float) for name in ServingColumns._fields))
+    columns = {name: np.array([held[name]], dtype=np.float64) for name in COLUMNS}
+    return Estimates(**columns, serving=serving)
 
 
 def estimate(machine: Machine, table: PlanTable) -> Estimates:
@@ -83,7 +123,7 @@ def estimate(machine: Machine, table: PlanTable) -> Estimates:
         Arrays of the table's length, in its order.
     """
     size = len(table.tp)
-    columns = np.empty((len(Estimates._fields), size))
+    columns = np.empty((len(COLUMNS), size))
     contextual = (table.sp_kind >= SP_KIND_NAMES.index(RING)) & (table.sp > 1)
     for layers, alike in table.by_stages(machine.model.num_hidden_layers):
         # Apart, so that most chunks need not work out context parallelism.

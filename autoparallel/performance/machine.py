@@ -6,7 +6,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from autoparallel.domain.dtypes import DTYPES
+from autoparallel.domain.engine import EngineConstants
+from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.workload import STATIC
 from autoparallel.performance.architecture import expert_scale
 from autoparallel.performance.kernels import Kernels
 from autoparallel.performance.links import Fabric
@@ -27,12 +30,17 @@ class Phase(NamedTuple):
 
 
 class Machine:
-    """What the operators need of a problem: peaks, constants, bytes per value, links, phases."""
+    """What the operators need of a problem: peaks, constants, bytes per value, links, phases.
+
+    ``engine`` holds the constants of the engine that batches continuously, and kernels are then its own;
+    ``None`` for static batches.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.model, self.hardware, self.workload = problem.model, problem.hardware, problem.workload
-        hardware, model = problem.hardware, problem.model
+        self.model, self.workload = problem.model, problem.workload
+        self.engine, self.hardware = _driven(problem)
+        hardware, model = self.hardware, problem.model
         kernels = self._kernels = Kernels(hardware)
         formats = model.activation_dtype, model.kv_cache_dtype
         routed_dtype = model.expert_weights_dtype if model.is_moe else model.weights_dtype
@@ -145,3 +153,15 @@ class Machine:
     def longest_sequence(self) -> float:
         """Longest ISL + OSL. [tokens]"""
         return float(self.workload.prompt_tokens.max + self.workload.output_tokens.max)
+
+
+def _driven(problem: Problem) -> tuple[EngineConstants | None, Hardware]:
+    """The engine of a workload that is batched continuously, and the GPU as it drives it."""
+    if problem.workload.mode == STATIC:
+        return None, problem.hardware
+    # Imported here: the package of the steady state is built upon machines.
+    from autoparallel.performance.serving.engine import engine_of
+    from autoparallel.performance.serving.kernels import engine_hardware
+
+    engine = engine_of(problem)
+    return engine, engine_hardware(problem.hardware, engine)

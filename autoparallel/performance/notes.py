@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.architecture import derived_parameters
 
@@ -30,3 +31,21 @@ def notes(problem: Problem) -> tuple[str, ...]:
         f"billion, {factor:.3g} times apart: the {used} count is used (parameter_basis)"
     )
     return (*problem.warnings, note)
+
+
+def serving_notes(problem: Problem, plan: Plan) -> tuple[str, ...]:
+    """What keeps a plan of continuous batching from a steady state, and whom it turns away."""
+    serving, found = plan.serving, []
+    if serving is None:
+        return ()
+    rate = problem.workload.rate_per_s
+    if rate is not None and not serving.stable:
+        found.append(
+            f"the rate of {rate:.4g} requests/s is beyond saturation, the queue grows without end: "
+            f"{serving.stable_requests_per_s:.4g} requests/s would be stable"
+        )
+    if serving.too_long_fraction:
+        found.append(
+            f"{serving.too_long_fraction:.1%} of the requests are longer than the KV space and are rejected"
+        )
+    return tuple(found)

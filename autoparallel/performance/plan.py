@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from autoparallel.domain.layout import Layout
-from autoparallel.domain.plan import Memory, Metrics, Operation, Plan
+from autoparallel.domain.plan import Memory, Metrics, Operation, Plan, ServingMetrics
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.estimate import Estimates, estimate
+from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.ffn_part import ExpertPart, is_dispatched
 from autoparallel.performance.links import pipeline_hops
 from autoparallel.performance.machine import Machine, Phase
@@ -22,18 +22,32 @@ from autoparallel.performance.microbatch import (
     layer_times,
 )
 from autoparallel.performance.operators import bound_of
+from autoparallel.performance.rate import rate
 from autoparallel.performance.stages import stages, whole_model
 from autoparallel.performance.terms import COMPUTE, Term, time_of
 
 
 def build_plan(
-    machine: Machine, layout: Layout, *, batch: int, microbatch: int, meets: Mapping[str, bool]
+    machine: Machine,
+    layout: Layout,
+    *,
+    batch: int,
+    microbatch: int,
+    chunk: int | None = None,
+    meets: Mapping[str, bool],
 ) -> Plan:
-    """Estimate one plan with its breakdown; ``meets`` is what the rules say of it."""
-    table = PlanTable.of([layout], [batch], [microbatch])
-    values = estimate(machine, table)
+    """Estimate one plan with its breakdown; ``meets`` is what the rules say of it.
+
+    In continuous batching the breakdown is that of one prompt on each data parallel rank, and of a step of
+    the sequences in service.
+    """
+    table = PlanTable.of([layout], [batch], [microbatch], [] if chunk is None else [chunk])
+    values = rate(machine, table)
+    serving = _serving(machine, table, values)
+    slots = (microbatch, microbatch) if serving is None else (layout.dp, slot_sequences(layout, serving))
     prefill, decode = (
-        _Breakdown(machine, table, layout, phase) for phase in (machine.prefill, machine.decode)
+        _Breakdown(machine, _with_slot(table, slot), layout, phase)
+        for slot, phase in zip(slots, (machine.prefill, machine.decode), strict=True)
     )
     return Plan(
         layout=layout,
@@ -45,6 +59,28 @@ def build_plan(
         operations=(*prefill.operations(), *decode.operations()),
         prefill_stage_s=prefill.stage_times(),
         decode_stage_s=decode.stage_times(),
+        serving=serving,
+    )
+
+
+def slot_sequences(layout: Layout, serving: ServingMetrics) -> float:
+    """Sequences of a step in one pipeline slot, of those in service. [1]"""
+    return max(serving.running / layout.pp, float(layout.dp))
+
+
+def _with_slot(table: PlanTable, sequences: float) -> PlanTable:
+    return table._replace(microbatch=np.full(len(table.tp), float(sequences)))
+
+
+def _serving(machine: Machine, table: PlanTable, values: Estimates) -> ServingMetrics | None:
+    if values.serving is None or table.chunk is None or machine.engine is None:
+        return None
+    row = {name: float(column[0]) for name, column in values.serving._asdict().items()}
+    return ServingMetrics(
+        engine=machine.engine.name,
+        max_num_seqs=int(table.batch[0] / table.dp[0]),
+        max_num_batched_tokens=int(table.chunk[0]),
+        **row,
     )
 
 

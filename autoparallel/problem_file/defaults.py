@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.workload import STATIC
 from autoparallel.problem_file.calibration_choice import lent_operators
 
 Sections = Mapping[str, Mapping[str, Any]]
@@ -73,7 +74,9 @@ def _workload_warnings(
     workload = problem.workload
     if "output_tokens" not in given:
         yield f"workload.output_tokens is not given: {workload.output_tokens.max} tokens are assumed."
-    if problem.model.is_moe and "expert_imbalance" not in given:
+    if workload.mode != STATIC and problem.engine is None:
+        yield "engine.name is not given: the scheduler, memory and own costs of vllm are assumed."
+    if problem.model.is_moe and "expert_imbalance" not in given and workload.mode == STATIC:
         yield "workload.expert_imbalance is not given: tokens are assumed to spread evenly over the experts."
     if workload.concurrency is None and "batch" not in search and problem.search.batch:
         yield (

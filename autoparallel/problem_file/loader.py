@@ -99,7 +99,7 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
     workload = build_workload(workload_section, bad, faults) if "workload" in tables else None
     requirements, _ = _section(RequirementsSection, "requirements", tables, faults)
     space, _ = _section(SearchSection, "search", tables, faults)
-    search = build_search(space, workload_section.concurrency, faults)
+    search = build_search(space, workload_section.concurrency, workload_section.mode, faults)
     engine_section, bad_engine = _section(EngineSection, "engine", tables, faults)
     engine, engine_options = build_engine(engine_section, tables.get("engine", {}), bad_engine, faults)
     if model and model.counted_only:
@@ -113,6 +113,7 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
     for pool in fleet.pools if fleet else ():
         if model and pool.hardware is not hardware:
             check_dtypes(model, pool.hardware, tables["model"], faults)
+    asked = build_requirements(requirements, workload_section.mode, faults)
     if model is None or hardware is None or workload is None:
         return None
     return Problem(
@@ -120,7 +121,7 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
         model=model,
         hardware=hardware,
         workload=workload,
-        requirements=build_requirements(requirements),
+        requirements=asked,
         search=search,
         engine=engine,
         engine_options=engine_options,

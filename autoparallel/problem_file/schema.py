@@ -212,6 +212,20 @@ class RequirementsSection(Section):
     throughput_tokens_per_ms_per_gpu: fields.Rate | None = None
     throughput_phase: Annotated[str, fields.OneOf(PHASES)] = "total"
     max_gpus: fields.Gpus | None = None
+    ttft_p50_s: fields.Seconds | None = Field(None, description="Continuous batching: half the requests.")
+    ttft_p90_s: fields.Seconds | None = None
+    ttft_p99_s: fields.Seconds | None = None
+    tpot_p50_s: fields.Seconds | None = None
+    tpot_p90_s: fields.Seconds | None = None
+    tpot_p99_s: fields.Seconds | None = None
+    e2e_s: fields.Seconds | None = Field(None, description="Mean time to the last token.")
+    e2e_p50_s: fields.Seconds | None = None
+    e2e_p90_s: fields.Seconds | None = None
+    e2e_p99_s: fields.Seconds | None = None
+    goodput_fraction: fields.Share | None = Field(
+        None, description="Share of the requests that meet every required time."
+    )
+    request_rate_per_s: fields.Rate | None = Field(None, description="Requests served by the deployment.")
 
 
 SpKind = Annotated[str, fields.OneOf(SP_KINDS)]
@@ -245,6 +259,9 @@ class SearchSection(Section):
     etp: fields.Degrees | None = None
     batch: fields.Batches | None = None
     microbatch: fields.Batches | None = None
+    chunk: fields.Batches | None = Field(
+        None, description="Continuous batching: tokens of a step of a data parallel rank."
+    )
     replicas: fields.Gpus | None = None
     max_gpus: fields.Gpus | None = None
     even_stages: bool = False

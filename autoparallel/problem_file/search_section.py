@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autoparallel.domain.search_space import DEGREES, OBJECTIVES, SearchSpace
+from autoparallel.domain.workload import STATIC
 from autoparallel.problem_file.constraint import ConstraintError, parse
 from autoparallel.problem_file.faults import Faults
 from autoparallel.problem_file.schema import SearchSection
@@ -11,10 +12,10 @@ from autoparallel.problem_file.schema import SearchSection
 DEFAULT_BATCHES = tuple(2**power for power in range(9))
 
 
-def build_search(section: SearchSection, concurrency: int | None, faults: Faults) -> SearchSpace:
+def build_search(section: SearchSection, concurrency: int | None, mode: str, faults: Faults) -> SearchSpace:
     """Build the search space and check what batch and microbatch alone can contradict."""
     given = section.model_dump(exclude_none=True)
-    for key in (*DEGREES, "batch", "microbatch"):
+    for key in (*DEGREES, "batch", "microbatch", "chunk"):
         if key in given:
             given[key] = tuple(sorted(set(given[key])))
     if "sp_kind" in given:
@@ -24,7 +25,10 @@ def build_search(section: SearchSection, concurrency: int | None, faults: Faults
         given["prefer"] = tuple(dict.fromkeys((*given["prefer"], *OBJECTIVES)))
     if "constraints" in given:
         given["constraints"] = _readable(given["constraints"], faults)
-    if concurrency is None and "batch" not in given:
+    no_meaning = "chunk" if mode == STATIC else "microbatch"
+    if no_meaning in given:
+        faults.add(("search", no_meaning), f'has no meaning for workload.mode = "{mode}"; drop it')
+    if concurrency is None and "batch" not in given and mode == STATIC:
         given["batch"] = DEFAULT_BATCHES
     space = SearchSpace(**given)
     _check_batches(space, concurrency, faults)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoparallel.domain.requirements import Requirements
+from autoparallel.domain.requirements import QUANTILES, SERVED, Requirements
 from autoparallel.domain.workload import (
     CLOSED,
     OPEN,
@@ -45,7 +45,7 @@ def build_workload(section: WorkloadSection, bad: frozenset[str], faults: Faults
         prompt_tokens=requests.prompt,
         output_tokens=requests.output or Lengths.fixed(DEFAULT_OUTPUT_TOKENS),
         mode=section.mode,
-        concurrency=section.concurrency,
+        concurrency=_concurrency(section, faults),
         expert_imbalance=section.expert_imbalance or 1.0,
         request_rate_per_s=section.request_rate_per_s,
         arrivals=section.arrivals or (TRACE if section.trace and section.mode == OPEN else POISSON),
@@ -54,9 +54,28 @@ def build_workload(section: WorkloadSection, bad: frozenset[str], faults: Faults
     )
 
 
-def build_requirements(section: RequirementsSection) -> Requirements:
-    """Build the requirements."""
+def build_requirements(section: RequirementsSection, mode: str, faults: Faults) -> Requirements:
+    """Build the requirements; of single requests a static batch knows nothing."""
+    for key in SERVED:
+        if mode == STATIC and getattr(section, key) is not None:
+            message = 'has no meaning for a static batch; workload.mode = "closed", "open" or "saturated" has'
+            faults.add(("requirements", key), message)
+    if section.goodput_fraction is not None and not _bounds_times(section):
+        faults.add(("requirements", "goodput_fraction"), "counts requests that meet required times: give one")
     return Requirements(**section.model_dump())
+
+
+def _bounds_times(section: RequirementsSection) -> bool:
+    names = ("ttft_s", "tpot_s", "e2e_s", *QUANTILES)
+    return any(getattr(section, name) is not None for name in names)
+
+
+def _concurrency(section: WorkloadSection, faults: Faults) -> int | None:
+    """The concurrency where it is the load's: an open or saturated load has what comes in service."""
+    if section.mode in (STATIC, CLOSED) or section.concurrency is None:
+        return section.concurrency
+    faults.notes.append(f'workload.concurrency is not used: mode = "{section.mode}" has none.')
+    return None
 
 
 def _described(section: WorkloadSection, bad: frozenset[str], faults: Faults) -> _Requests:
@@ -93,8 +112,3 @@ def _check_arrivals(section: WorkloadSection, bad: frozenset[str], faults: Fault
             faults.add(("workload", key), f'has no meaning for mode = "{mode}"; use "open", or drop it')
     if section.arrivals == TRACE and section.trace is None:
         faults.add(("workload", "arrivals"), "needs a trace; name its file: trace = ...")
-    if mode != STATIC:
-        faults.notes.append(
-            f'workload.mode = "{mode}": search and evaluate still rate plans as static batches; '
-            "`autoparallel simulate` answers for this mode."
-        )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.result import Candidate, SearchResult
 from autoparallel.report.wording import brief, gigabytes, number, percent, rule_label, seconds
@@ -22,8 +23,7 @@ class ShownPlan:
 
     group: str
     layout: Mapping[str, Any]
-    batch: int
-    microbatch: int
+    pair: Pair
     gpus: int
     ttft_s: float
     total_tokens_per_ms_per_gpu: float
@@ -57,8 +57,7 @@ def _thinned(shown: list[ShownPlan], most: int) -> list[ShownPlan]:
 def _key(shown: ShownPlan) -> tuple[object, ...]:
     return (
         *sorted((name, str(value)) for name, value in shown.layout.items()),
-        shown.batch,
-        shown.microbatch,
+        shown.pair,
     )
 
 
@@ -66,8 +65,7 @@ def _of_plan(plan: Plan, group: str) -> ShownPlan:
     return ShownPlan(
         group=group,
         layout=plan.layout.to_dict(),
-        batch=plan.batch,
-        microbatch=plan.microbatch,
+        pair=plan.pair,
         gpus=plan.gpus,
         ttft_s=plan.metrics.ttft_s,
         total_tokens_per_ms_per_gpu=plan.metrics.total_tokens_per_ms_per_gpu,
@@ -82,8 +80,7 @@ def _of_candidate(candidate: Candidate) -> ShownPlan:
     return ShownPlan(
         group=INFEASIBLE if candidate.fails else FEASIBLE,
         layout=layout,
-        batch=candidate.batch,
-        microbatch=candidate.microbatch,
+        pair=Pair(candidate.batch, candidate.microbatch, candidate.chunk),
         gpus=candidate.gpus,
         ttft_s=candidate.ttft_s,
         total_tokens_per_ms_per_gpu=candidate.total_tokens_per_ms_per_gpu,
@@ -91,12 +88,31 @@ def _of_candidate(candidate: Candidate) -> ShownPlan:
         fails=tuple(rule_label(name) for name in candidate.fails),
         rows=(
             ("GPUs", f"{candidate.gpus:,}"),
-            ("Batch", f"{candidate.batch:,}"),
-            ("Microbatch", f"{candidate.microbatch:,}"),
+            *_size_rows(Pair(candidate.batch, candidate.microbatch, candidate.chunk)),
             ("Memory", gigabytes(candidate.memory_gb * 1e9)),
             ("TTFT", seconds(candidate.ttft_s)),
             ("Tokens/ms/GPU, total", number(candidate.total_tokens_per_ms_per_gpu)),
         ),
+    )
+
+
+def _size_rows(pair: Pair) -> tuple[tuple[str, str], ...]:
+    second = ("Microbatch", pair.microbatch) if pair.chunk is None else ("Tokens of a step", pair.chunk)
+    return ("Batch", f"{pair.batch:,}"), (second[0], f"{second[1]:,}")
+
+
+def _serving_rows(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """What continuous batching adds."""
+    serving = plan.serving
+    if serving is None:
+        return ()
+    return (
+        ("max_num_seqs of a data parallel rank", f"{serving.max_num_seqs:,}"),
+        ("In service / at most, of an instance", f"{number(serving.running)} / {number(serving.capacity)}"),
+        ("Wait for a place", seconds(serving.queue_s)),
+        ("Highest stable rate", f"{number(serving.stable_requests_per_s)} per s"),
+        ("Requests within every bound", percent(serving.goodput_fraction)),
+        ("… of them", f"{number(serving.goodput_requests_per_s)} per s"),
     )
 
 
@@ -105,8 +121,8 @@ def plan_rows(plan: Plan) -> tuple[tuple[str, str], ...]:
     metrics = plan.metrics
     return (
         ("GPUs", f"{plan.gpus:,}"),
-        ("Batch", f"{plan.batch:,}"),
-        ("Microbatch", f"{plan.microbatch:,}"),
+        *_size_rows(plan.pair),
+        *_serving_rows(plan),
         ("Memory", gigabytes(plan.memory.total_bytes)),
         ("TTFT", seconds(metrics.ttft_s)),
         ("TPOT", seconds(metrics.tpot_s)),

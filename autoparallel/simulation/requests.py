@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.workload import CONSTANT, OPEN, TRACE, Lengths, Trace, Workload
-from autoparallel.simulation.prefix_cache import cached_tokens
+from autoparallel.performance.serving.prefix_cache import cached_tokens
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -9,20 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.workload import CLOSED, CONSTANT, OPEN, STATIC
+from autoparallel.domain.workload import CLOSED, OPEN, STATIC
 from autoparallel.errors import Fault, LayoutError, ProblemError
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.notes import calibration_notes
-from autoparallel.performance.serving import (
-    EngineConstants,
-    Load,
-    engine_hardware,
-    engine_of,
-    serve,
-)
+from autoparallel.performance.rate import rate
+from autoparallel.performance.serving import EngineConstants, engine_of
 from autoparallel.performance.serving.capacity import capacity
+from autoparallel.performance.serving.engine import own_pair
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepModel
 from autoparallel.simulation.requests import Requests, draw
@@ -68,8 +65,9 @@ class Simulation:
     goodput_fraction : float
         Requests that meet every required time, of all. [1]
     analysis : dict
-        ``ttft_s``, ``tpot_s``, ``e2e_s``, ``requests_per_s``, ``output_tokens_per_s_per_gpu``, ``capacity``
-        and ``stable_requests_per_s`` of the analysis, at the mean lengths.
+        The same of the analysis: means and percentiles by name (``ttft_s``, ``ttft_p99_s``),
+        ``requests_per_s``, ``output_tokens_per_s_per_gpu``, ``goodput_fraction``, ``capacity`` and
+        ``stable_requests_per_s`` of the instance.
     warnings : tuple of str
         What makes the figures less than a steady state.
     """
@@ -97,7 +95,14 @@ class Simulation:
 
 
 def simulate(
-    problem: Problem, layout: Layout, *, requests: int = 10_000, seed: int = 0, engine: str | None = None
+    problem: Problem,
+    layout: Layout,
+    *,
+    requests: int = 10_000,
+    seed: int = 0,
+    engine: str | None = None,
+    batch: int | None = None,
+    chunk: int | None = None,
 ) -> Simulation:
     """Serve requests with one instance of a plan.
 
@@ -113,6 +118,9 @@ def simulate(
         Of lengths and arrivals.
     engine : str, optional
         By default the problem's, or vLLM.
+    batch, chunk : int, optional
+        Sequences in service of the instance at most, and tokens of a step of a data parallel rank; by
+        default the engine's own.
 
     Raises
     ------
@@ -124,21 +132,25 @@ def simulate(
     if problem.workload.mode == STATIC:
         message = 'a static batch has no queue to simulate; use mode = "closed", "open" or "saturated"'
         raise ProblemError([Fault(message, key="workload.mode")])
-    return _Run(problem, layout, engine_of(problem, engine)).result(requests, seed)
+    if engine is not None:
+        problem = replace(problem, engine=engine)
+    own = engine_of(problem)
+    return _Run(problem, layout, own_pair(own, layout, batch, chunk), own).result(requests, seed)
 
 
 class _Run:
-    def __init__(self, problem: Problem, layout: Layout, engine: EngineConstants) -> None:
-        self.problem, self.layout, self.engine = problem, layout, engine
+    def __init__(self, problem: Problem, layout: Layout, pair: Pair, engine: EngineConstants) -> None:
+        self.problem, self.layout, self.pair, self.engine = problem, layout, pair, engine
         self.workload = problem.workload
-        self.machine = Machine(replace(problem, hardware=engine_hardware(problem.hardware, engine)))
-        self.table = PlanTable.of([layout], [layout.dp], [layout.dp])
+        self.machine = Machine(problem)
+        chunk = pair.chunk or engine.max_num_batched_tokens
+        self.table = PlanTable.of([layout], [pair.batch], [pair.microbatch], [chunk])
         stages = layout.layers_of_stages(problem.model.num_hidden_layers)
         self.times = StepTimes(self.machine, self.table, stages, engine)
         self.lengths = Lengths(
             self.workload.prompt_tokens.mean,
             self.workload.output_tokens.mean,
-            float(engine.max_num_batched_tokens),
+            float(chunk),
             self.workload.cached_share,
         )
         longest = self.machine.longest_sequence
@@ -160,8 +172,8 @@ class _Run:
         if self.workload.mode == CLOSED:
             concurrency = max(round((self.workload.concurrency or 1) / layout.replicas), 1)
         return Limits(
-            sequences=engine.max_num_seqs * layout.dp,
-            step_tokens=engine.max_num_batched_tokens * layout.dp,
+            sequences=self.pair.batch,
+            step_tokens=int(self.lengths.step_tokens) * layout.dp,
             kv_tokens=self.kv_tokens,
             reserves_longest=engine.reserves_longest,
             prompts_alone=engine.lockstep >= PROMPTS_FIRST,
@@ -189,7 +201,7 @@ class _Run:
 
     def _measured(self, outcome: Outcome, drawn: Requests, seed: int) -> Simulation:
         outputs = drawn.output_tokens.astype(np.float64)
-        analysis = self.analysis(drawn.cached_share)
+        analysis = self.analysis()
         ttft_s = outcome.first_s - outcome.arrival_s + self.engine.base_ttft_s
         tpot_s = np.where(outputs > 1, (outcome.end_s - outcome.first_s) / np.maximum(outputs - 1, 1), np.nan)
         e2e_s = outcome.end_s - outcome.arrival_s + self.engine.base_ttft_s
@@ -215,36 +227,39 @@ class _Run:
             e2e_s=Figures.of(e2e_s[inside]),
             requests_per_s=float(inside.sum()) / span,
             output_tokens_per_s_per_gpu=per_gpu,
-            goodput_fraction=self._goodput(ttft_s, tpot_s, served),
+            goodput_fraction=self._goodput(ttft_s, tpot_s, e2e_s, served),
             analysis=analysis,
             warnings=(*self._warnings(outcome, analysis), *calibration_notes(self.problem)),
         )
 
-    def _goodput(self, ttft_s: Array, tpot_s: Array, served: npt.NDArray[np.bool_]) -> float:
+    def _goodput(self, ttft_s: Array, tpot_s: Array, e2e_s: Array, served: npt.NDArray[np.bool_]) -> float:
         required = self.problem.requirements
         good = served.copy()
-        if required.ttft_s is not None:
-            good &= ttft_s <= required.ttft_s
-        if required.tpot_s is not None:
-            good &= np.nan_to_num(tpot_s, nan=0.0) <= required.tpot_s
+        for name, values in (("ttft", ttft_s), ("tpot", np.nan_to_num(tpot_s, nan=0.0)), ("e2e", e2e_s)):
+            if (bound := required.bound(name)) is not None:
+                good &= values <= bound
         return float(good.mean())
 
-    def analysis(self, cached_share: float) -> dict[str, float]:
-        """What the steady state's analysis says, at the mean lengths."""
-        workload = self.workload
-        rate = workload.request_rate_per_s or (workload.trace.rate_per_s if workload.trace else 0.0)
-        load = Load(
-            kind=workload.mode,
-            isl=self.lengths.isl,
-            osl=self.lengths.osl,
-            concurrency=float(self.limits().concurrency or 1),
-            rate_per_s=rate / self.layout.replicas,
-            arrival_scv=0.0 if workload.arrivals == CONSTANT else 1.0,
-            cached_share=cached_share,
-        )
-        found = serve(self.machine, self.engine, self.table, load)
-        names = ("ttft_s", "tpot_s", "e2e_s", "requests_per_s", "output_tokens_per_s_per_gpu", "capacity")
-        return {name: float(getattr(found, name)[0]) for name in (*names, "stable_requests_per_s")}
+    def analysis(self) -> dict[str, float]:
+        """What the steady state's analysis says of the same instance."""
+        values = rate(self.machine, self.table)
+        if values.serving is None:
+            raise ValueError("a static batch is not simulated")
+        replicas, osl = self.layout.replicas, self.workload.output_tokens.mean
+        per_s = float(values.requests_per_s[0]) / replicas
+        found = {
+            "ttft_s": values.ttft_s,
+            "tpot_s": values.tpot_s,
+            **{name: column for name, column in values.serving._asdict().items() if name.endswith("_s")},
+            "goodput_fraction": values.serving.goodput_fraction,
+            "capacity": values.serving.capacity,
+        }
+        return {
+            **{name: float(column[0]) for name, column in found.items() if not name.endswith("per_s")},
+            "requests_per_s": per_s,
+            "output_tokens_per_s_per_gpu": per_s * osl / self.layout.gpus_per_instance,
+            "stable_requests_per_s": float(values.serving.stable_requests_per_s[0]) / replicas,
+        }
 
     def _warnings(self, outcome: Outcome, analysis: dict[str, float]) -> list[str]:
         found = []

@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.result import Solve
 from autoparallel.pareto import Objectives
+from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
+from autoparallel.performance.machine import Machine
+from autoparallel.performance.rate import rate
+from autoparallel.solver.rules import Facts
 
 
 class Point(NamedTuple):
-    """A plan of a front: its layout, batch and microbatch, and what it is compared by."""
+    """A plan of a front: its layout, the sizes around it, and what it is compared by."""
 
     layout: Layout
-    batch: int
-    microbatch: int
+    pair: Pair
     objectives: Objectives
 
 
@@ -32,6 +36,13 @@ class PairFront(NamedTuple):
     bounded: bool
     complete: bool
     rounding: float
+
+
+def rated_facts(machine: Machine, layout: Layout, pair: Pair) -> Facts:
+    """A plan with its estimates, as the plain forms of the rules see it."""
+    chunks = [] if pair.chunk is None else [pair.chunk]
+    table = PlanTable.of([layout], [pair.batch], [pair.microbatch], chunks)
+    return Facts(machine.problem, layout, pair.batch, pair.microbatch, rate(machine, table))
 
 
 def objectives_of(values: Estimates | None, row: int) -> Objectives:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Conflict
 from autoparallel.solver.candidates import candidates_for
@@ -40,10 +41,10 @@ def _conflict(problem: Problem, plans: Landscape, index: int) -> Conflict:
     best = None
     if len(values):
         best = float(values.max() if rule.at_least else values.min())
-    return Conflict(rule.name, rule.sentence, rule.limit(problem), best, rule.unit)
+    return Conflict(rule.name, rule.says(problem), rule.limit(problem), best, rule.unit)
 
 
-def conflicting_structure(problem: Problem, pairs: Sequence[tuple[int, int]]) -> tuple[Conflict, ...]:
+def conflicting_structure(problem: Problem, pairs: Sequence[Pair]) -> tuple[Conflict, ...]:
     """A minimal set of rules about degrees that no candidate layout keeps together.
 
     Looks at every combination of the candidates, refused ones included, for each batch and microbatch;
@@ -73,9 +74,9 @@ def _budget(problem: Problem, rows: dict[tuple[bool, ...], int]) -> Conflict:
     return Conflict("search.max_gpus", sentence, problem.search.max_gpus, smallest, "GPUs")
 
 
-def _structure_rows(problem: Problem, pair: tuple[int, int]) -> dict[tuple[bool, ...], int]:
+def _structure_rows(problem: Problem, pair: Pair) -> dict[tuple[bool, ...], int]:
     """Which rules a layout can keep at once: every pattern that occurs, with the fewest GPUs it occurs at."""
-    candidates = candidates_for(problem, *pair, keep_refused=True, max_gpus=UNLIMITED)
+    candidates = candidates_for(problem, pair.batch, pair.microbatch, keep_refused=True, max_gpus=UNLIMITED)
     attention, experts, pp = candidates.attention, candidates.experts, candidates.pp
     rules = structure_of(problem)
     apart = frozenset[str]().union(*(rule.tells_apart(problem) for rule in rules))
@@ -83,7 +84,7 @@ def _structure_rows(problem: Problem, pair: tuple[int, int]) -> dict[tuple[bool,
         attention.gpus_per_stage,
         attention.reach,
         *(column for name, column in attention._asdict().items() if name in apart),
-        *(rule.allows_attention(problem, attention, pair[1]) for rule in rules),
+        *(rule.allows_attention(problem, attention, pair.microbatch) for rule in rules),
     )
     like_experts = _one_of_each(
         experts.gpus_per_stage,
@@ -97,7 +98,7 @@ def _structure_rows(problem: Problem, pair: tuple[int, int]) -> dict[tuple[bool,
         for e in like_experts[experts.gpus_per_stage[like_experts] == attention.gpus_per_stage[a]]:
             for p in stages:
                 layout = candidates.layout(int(a), int(e), int(p))
-                facts = Facts(problem, layout, *pair)
+                facts = Facts(problem, layout, pair.batch, pair.microbatch)
                 pattern = (*(rule.holds(facts) for rule in rules), layout.gpus <= problem.search.max_gpus)
                 patterns[pattern] = min(layout.gpus, patterns.get(pattern, layout.gpus))
     return patterns

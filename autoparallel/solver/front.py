@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.result import Solve
 from autoparallel.pareto import Objectives, preference_key
-from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.estimate import estimate
 from autoparallel.performance.machine import Machine
-from autoparallel.solver.answers import PairFront
+from autoparallel.solver.answers import PairFront, rated_facts
 from autoparallel.solver.bounds import Bounds, bounds_of
 from autoparallel.solver.candidates import (
     AttentionCandidates,
@@ -47,8 +46,9 @@ class FrontSolver:
         self,
         batch: int,
         microbatch: int,
-        incumbents: Sequence[Objectives] = (),
+        chunk: int | None = None,
         *,
+        incumbents: Sequence[Objectives] = (),
         first_only: bool = False,
         recorded: Sequence[Solve] = (),
     ) -> PairFront:
@@ -57,7 +57,7 @@ class FrontSolver:
         A model that is the one of the ``recorded`` solve at its place is not solved again.
         """
         candidates = candidates_for(self.problem, batch, microbatch)
-        spanned = count_layouts(self.problem, candidates, (batch, microbatch))
+        spanned = count_layouts(self.problem, candidates, Pair(batch, microbatch))
         narrowed = self._narrowed(candidates, batch, microbatch, incumbents) if spanned else None
         if narrowed is None:
             return PairFront((), (), spanned, True, True, 0.0)
@@ -100,7 +100,7 @@ class FrontSolver:
             live &= ~(no_better & (other.throughput >= throughput))
         return live
 
-    def promise(self, batch: int, microbatch: int) -> Objectives | None:
+    def promise(self, batch: int, microbatch: int, chunk: int | None = None) -> Objectives | None:
         """What no plan of a pair beats by the problem's preference; ``None`` where bounds rule it out."""
         candidates = candidates_for(self.problem, batch, microbatch)
         if not layouts_spanned(candidates, self.problem.max_gpus):
@@ -114,7 +114,6 @@ class FrontSolver:
         ]
         return min(ideal, key=lambda row: preference_key(row, self.problem.prefer), default=None)
 
-    def facts(self, layout: Layout, batch: int, microbatch: int) -> Facts:
+    def facts(self, layout: Layout, batch: int, microbatch: int, chunk: int | None = None) -> Facts:
         """A plan as the plain forms of the rules see it."""
-        values = estimate(self.machine, PlanTable.of([layout], [batch], [microbatch]))
-        return Facts(self.problem, layout, batch, microbatch, values)
+        return rated_facts(self.machine, layout, Pair(batch, microbatch, chunk))

@@ -8,11 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.degrees import PlanTable, even_stages
-from autoparallel.performance.estimate import Estimates, estimate
+from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.machine import Machine
+from autoparallel.performance.rate import rate
 from autoparallel.solver.candidates import Candidates, candidates_for, layouts_spanned
+from autoparallel.solver.replicas import with_replicas
 from autoparallel.solver.rules import LIMITS, LimitRule, structure_of
 
 # Plans that are looked at, at most; of larger spaces a seeded sample is.
@@ -52,7 +55,7 @@ class Landscape(NamedTuple):
 
 
 def landscape(
-    machine: Machine, pairs: Sequence[tuple[int, int]], *, seed: int = 0, max_gpus: int | None = None
+    machine: Machine, pairs: Sequence[Pair], *, seed: int = 0, max_gpus: int | None = None
 ) -> Landscape:
     """All layouts that can be launched for the pairs, or a sample where they are too many.
 
@@ -62,21 +65,23 @@ def landscape(
     largest = problem.max_gpus if max_gpus is None else max_gpus
     if not pairs:
         raise ValueError("a landscape of no pairs")
-    spaces = ((candidates_for(problem, *pair, max_gpus=largest), pair) for pair in pairs)
+    spaces = (
+        (candidates_for(problem, pair.batch, pair.microbatch, max_gpus=largest), pair) for pair in pairs
+    )
     tables = [_launchable(problem, candidates, pair, largest) for candidates, pair in spaces]
-    table = PlanTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
+    table = with_replicas(machine, PlanTable.joined(tables), largest)
     complete = len(table.tp) <= LARGEST
     if not complete:
         chosen = np.random.default_rng(seed).choice(len(table.tp), LARGEST, replace=False)
         table = table.rows(np.sort(chosen))
-    values = estimate(machine, table)
+    values = rate(machine, table, spreads=problem.requirements.asks_of_requests)
     rules = tuple(rule for rule in LIMITS if rule.limit(problem) is not None)
     keeps = [rule.kept(problem, table, values) for rule in rules]
     everything = np.ones((len(table.tp), 0), dtype=bool)
     return Landscape(table, values, rules, np.stack(keeps, axis=1) if rules else everything, complete)
 
 
-def count_layouts(problem: Problem, candidates: Candidates, pair: tuple[int, int]) -> int:
+def count_layouts(problem: Problem, candidates: Candidates, pair: Pair) -> int:
     """How many layouts the candidates of a batch and microbatch make that can be launched."""
     if not any(rule.tells_apart(problem) for rule in structure_of(problem)):
         # No rule about several parts at once but that an instance hangs together.
@@ -84,14 +89,14 @@ def count_layouts(problem: Problem, candidates: Candidates, pair: tuple[int, int
     return len(_launchable(problem, candidates, pair, problem.max_gpus).tp)
 
 
-def _launchable(problem: Problem, candidates: Candidates, pair: tuple[int, int], max_gpus: int) -> PlanTable:
+def _launchable(problem: Problem, candidates: Candidates, pair: Pair, max_gpus: int) -> PlanTable:
     """Every layout of the candidates that no rule about degrees refuses."""
     table = _layouts(candidates, pair, max_gpus)
     launched = np.all([rule.allows_rows(problem, table) for rule in structure_of(problem)], axis=0)
     return table.rows(np.flatnonzero(launched))
 
 
-def _layouts(candidates: Candidates, pair: tuple[int, int], max_gpus: int) -> PlanTable:
+def _layouts(candidates: Candidates, pair: Pair, max_gpus: int) -> PlanTable:
     """Every layout of the candidates that hangs together."""
     attention, experts, pp = candidates.attention, candidates.experts, candidates.pp
     same = attention.gpus_per_stage[:, None] == experts.gpus_per_stage[None, :]
@@ -111,7 +116,8 @@ def _layouts(candidates: Candidates, pair: tuple[int, int], max_gpus: int) -> Pl
         ep=experts.ep[e].astype(np.float64),
         etp=experts.etp[e].astype(np.float64),
         replicas=full * candidates.replicas,
-        batch=full * pair[0],
-        microbatch=full * pair[1],
+        batch=full * pair.batch,
+        microbatch=full * pair.microbatch,
+        chunk=None if pair.chunk is None else full * pair.chunk,
         layers=even_stages(len(a)),
     )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ortools.sat.python import cp_model
 
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.result import Solve
 from autoparallel.pareto import Objectives, non_dominated
 from autoparallel.solver.answers import PairFront, Point, objectives_of
@@ -93,7 +94,7 @@ class PairSolve:
                 # Rounded down, a plan just past a limit looks as if it kept it.
                 continue
             objectives = objectives_of(facts.values, 0)
-            points.append(Point(layout, self.batch, self.microbatch, objectives))
+            points.append(Point(layout, Pair(self.batch, self.microbatch), objectives))
             shortest_s = min(objectives.ttft_s, self._run_s(objectives))
             rounding = max(rounding, self.model.rounding_s() / shortest_s)
             if first_only:

@@ -1,28 +1,28 @@
-"""Which batches and microbatches a search may visit."""
+"""Which batches, microbatches and chunks a search may visit."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.workload import STATIC
 from autoparallel.solver.candidates import divisors
 
-# Largest batch that is tried by default where the workload names no concurrency. [sequences]
-LARGEST_BATCH = 256
+__all__ = ["Pair", "PairSpace"]
 
-
-class Pair(NamedTuple):
-    """Sequences in service in one instance, and in one of its pipeline slots."""
-
-    batch: int
-    microbatch: int
+# Without a concurrency: the largest batch that is tried by default, and those of continuous batching.
+# [sequences]
+LARGEST_BATCH, SERVED_BATCHES = 256, (8, 16, 32, 64, 128, 256, 512, 1024)
+# Tokens of a step that are tried by default in continuous batching.
+CHUNKS = (2048, 4096, 8192, 16384)
 
 
 class PairSpace:
     """The domain of the tuner.
 
     By default a batch is a divisor of the concurrency or a power of two up to it (powers of two up to
-    256 without a concurrency), and a microbatch a divisor of its batch; the problem may name others.
+    256 without a concurrency, 8 to 1,024 in continuous batching). What goes with it is, in a static
+    batch, a microbatch that divides it; in continuous batching the tokens of a step. The problem may
+    name others.
 
     Attributes
     ----------
@@ -34,9 +34,18 @@ class PairSpace:
 
     def __init__(self, problem: Problem) -> None:
         self._microbatches = problem.search.microbatch
-        batches = problem.search.batch or _default_batches(problem.workload.concurrency)
-        self.batches = tuple(batch for batch in sorted(set(batches)) if self.microbatches(batch))
-        self.pairs = tuple(Pair(batch, size) for batch in self.batches for size in self.microbatches(batch))
+        self._chunks: tuple[int, ...] = ()
+        if problem.workload.mode != STATIC:
+            self._chunks = tuple(sorted(set(problem.search.chunk or CHUNKS)))
+        batches = problem.search.batch or _default_batches(problem)
+        self.batches = tuple(batch for batch in sorted(set(batches)) if self.of_batch(batch))
+        self.pairs = tuple(pair for batch in self.batches for pair in self.of_batch(batch))
+
+    def of_batch(self, batch: int) -> tuple[Pair, ...]:
+        """The pairs of a batch, smallest first."""
+        if self._chunks:
+            return tuple(Pair(batch, batch, chunk) for chunk in self._chunks)
+        return tuple(Pair(batch, size) for size in self.microbatches(batch))
 
     def microbatches(self, batch: int) -> tuple[int, ...]:
         """Microbatches that divide a batch, smallest first."""
@@ -45,18 +54,20 @@ class PairSpace:
         return tuple(size for size in sorted(set(self._microbatches)) if batch % size == 0)
 
     def pair_at(self, batch_index: int, level: float) -> Pair:
-        """The pair of a batch and a relative position among its microbatches, 0 the smallest."""
-        batch = self.batches[batch_index]
-        sizes = self.microbatches(batch)
-        return Pair(batch, sizes[min(int(level * len(sizes)), len(sizes) - 1)])
+        """The pair of a batch and a relative position among those of its batch, 0 the smallest."""
+        pairs = self.of_batch(self.batches[batch_index])
+        return pairs[min(int(level * len(pairs)), len(pairs) - 1)]
 
     def position_of(self, pair: Pair) -> tuple[int, float]:
         """Inverse of :meth:`pair_at`."""
-        sizes = self.microbatches(pair.batch)
-        return self.batches.index(pair.batch), (sizes.index(pair.microbatch) + 0.5) / len(sizes)
+        pairs = self.of_batch(pair.batch)
+        return self.batches.index(pair.batch), (pairs.index(pair) + 0.5) / len(pairs)
 
 
-def _default_batches(concurrency: int | None) -> tuple[int, ...]:
+def _default_batches(problem: Problem) -> tuple[int, ...]:
+    concurrency, served = problem.workload.concurrency, problem.workload.mode != STATIC
+    if concurrency is None and served:
+        return SERVED_BATCHES
     largest = concurrency or LARGEST_BATCH
     powers = (1 << bits for bits in range(largest.bit_length()))
     return tuple({*divisors(largest), *(power for power in powers if power <= largest)})

@@ -15,15 +15,16 @@ from autoparallel.domain.problem import Problem
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.pareto import non_dominated, preference_key
 from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.estimate import Estimates, estimate
+from autoparallel.performance.estimate import Estimates, ServingColumns
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
+from autoparallel.performance.rate import rate
 from autoparallel.results_folder import PLAN_FILE, PROBLEM_FILE, read_plan, read_problem
 from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import Facts, fulfilled, violations
 from autoparallel.tuning.space import PairSpace
-from autoparallel.verification.front_file import front_rows
+from autoparallel.verification.front_file import CHUNK, front_rows
 from autoparallel.verification.recorded import Replay, recorded_solves
 
 SCHEMA = "autoparallel.verify/1"
@@ -67,13 +68,18 @@ class _Verification:
         self.solves = recorded_solves(self.proof["solves"], str(folder / PROOF_FILE))
         self.rows = front_rows(folder / FRONT_FILE)
         self.layouts = [row.layout for row in self.rows]
-        self.pairs = [(row.batch, row.microbatch) for row in self.rows]
-        table = PlanTable.of(
-            self.layouts, [row.batch for row in self.rows], [row.microbatch for row in self.rows]
-        )
+        self.pairs = [row.pair for row in self.rows]
         self.machine = Machine(self.problem)
-        self.values = estimate(self.machine, table)
+        self.values = rate(self.machine, self._table())
         self.objectives = [objectives_of(self.values, row) for row in range(len(self.rows))]
+
+    def _table(self) -> PlanTable:
+        batches, microbatches, chunks = zip(*self.pairs, strict=True)
+        served = self.machine.engine is not None
+        if any((chunk is not None) is not served for chunk in chunks):
+            message = f"its plans are not of the problem's mode, {self.problem.workload.mode}"
+            raise ProblemError([Fault(message, str(self.folder / FRONT_FILE), key=CHUNK)])
+        return PlanTable.of(self.layouts, batches, microbatches, chunks if served else ())
 
     def checks(self) -> Iterator[Check]:
         yield self._fingerprint()
@@ -82,7 +88,8 @@ class _Verification:
         yield self._dominance()
         yield self._best()
         yield self._solves()
-        yield self._models()
+        if self.machine.engine is None:
+            yield self._models()
         yield self._exhaustion()
 
     def _fingerprint(self) -> Check:
@@ -93,7 +100,7 @@ class _Verification:
     def _rules(self) -> Check:
         broken = []
         for row, (layout, pair) in enumerate(zip(self.layouts, self.pairs, strict=True)):
-            facts = Facts(self.problem, layout, *pair, self._row(row))
+            facts = Facts(self.problem, layout, pair.batch, pair.microbatch, self._row(row))
             missed = [name for name, kept in fulfilled(facts).items() if not kept]
             broken += [f"plan {row + 1}: {what}" for what in (*violations(facts), *missed)]
         says = "; ".join(broken) or f"{len(self.rows)} plans keep every rule in its plain form"
@@ -102,6 +109,7 @@ class _Verification:
     def _numbers(self) -> Check:
         columns = {name: getattr(self.values, name) for name in Metrics.__dataclass_fields__}
         columns |= {"gpus": self.values.gpus, "memory_gb": self.values.memory_bytes / 1e9}
+        columns |= self.values.serving._asdict() if self.values.serving is not None else {}
         off = [
             (_difference(row.numbers[name], float(computed)), name)
             for name, column in columns.items()
@@ -123,10 +131,8 @@ class _Verification:
         """The plan is the front's first, and all that it says of itself follows from its degrees."""
         first = min(self.objectives, key=lambda row: preference_key(row, self.problem.prefer))
         plan, own = self.plan, self.rows[0]
-        same = (plan.layout, plan.batch, plan.microbatch) == (own.layout, own.batch, own.microbatch)
-        computed = build_plan(
-            self.machine, plan.layout, batch=plan.batch, microbatch=plan.microbatch, meets=dict(plan.meets)
-        )
+        same = (plan.layout, plan.pair) == (own.layout, own.pair)
+        computed = build_plan(self.machine, plan.layout, **plan.pair._asdict(), meets=dict(plan.meets))
         stated, again = _numbers_of(plan), _numbers_of(computed)
         worst = max(_difference(stated[name], again[name]) for name in again)
         facts = Facts(self.problem, plan.layout, plan.batch, plan.microbatch, self._row(0))
@@ -137,7 +143,7 @@ class _Verification:
         return Check(name="best", holds=holds, says=says)
 
     def _row(self, row: int) -> Estimates:
-        return Estimates(*(column[row : row + 1] for column in self.values))
+        return self.values.rows(slice(row, row + 1))
 
     def _solves(self) -> Check:
         open_gaps = [solve for solve in self.solves if solve.status not in ("OPTIMAL", "INFEASIBLE")]
@@ -151,9 +157,8 @@ class _Verification:
             says = f"{len(solves):,} solves are too many to build every model again"
             return Check(name="models", holds=None, says=says)
         replay = Replay.of(self.machine, solves, seed=self.proof["seed"])
-        wrong = replay.faults(
-            self.objectives, PairSpace(self.problem).pairs if self.proof["complete"] else ()
-        )
+        pairs = PairSpace(self.problem).pairs if self.proof["complete"] else ()
+        wrong = replay.faults(self.objectives, [(pair.batch, pair.microbatch) for pair in pairs])
         says = f"{replay.as_recorded:,} of {len(solves):,} models are the recorded ones"
         if replay.as_recorded < len(solves):
             says += f", {replay.solved:,} were solved anew"
@@ -208,7 +213,9 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _numbers_of(plan: Plan) -> dict[str, float]:
-    return {**asdict(plan.metrics), **asdict(plan.memory)}
+    served = {} if plan.serving is None else asdict(plan.serving)
+    numbers = {name: served[name] for name in ServingColumns._fields if name in served}
+    return {**asdict(plan.metrics), **asdict(plan.memory), **numbers}
 
 
 def _difference(stated: float, computed: float) -> float:

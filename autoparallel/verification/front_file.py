@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Metrics
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.performance.degrees import SP_KIND_NAMES
+from autoparallel.performance.estimate import ServingColumns
 
 DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp", "replicas")
+# Only plans of continuous batching have it.
+CHUNK = "max_num_batched_tokens"
 COUNTS = (*DEGREES, "batch", "microbatch", "gpus")
 NUMBERS = (*Metrics.__dataclass_fields__, "memory_gb")
 
@@ -22,8 +26,7 @@ class FrontRow(NamedTuple):
     """A plan as front.csv states it."""
 
     layout: Layout
-    batch: int
-    microbatch: int
+    pair: Pair
     numbers: Mapping[str, float]
 
 
@@ -47,8 +50,11 @@ def front_rows(path: Path) -> list[FrontRow]:
 
 
 def _front_row(row: Mapping[str, str], file: str, line: int) -> FrontRow:
-    numbers = {name: _number(row[name], file, line, name) for name in {*COUNTS, *NUMBERS}}
-    for name in COUNTS:
+    served = CHUNK in row
+    counts = (*COUNTS, CHUNK) if served else COUNTS
+    names = {*counts, *NUMBERS, *(ServingColumns._fields if served else ())}
+    numbers = {name: _number(row.get(name), file, line, name) for name in names}
+    for name in counts:
         if numbers[name] < 1 or numbers[name] != int(numbers[name]):
             raise ProblemError([Fault(f"{row[name]} is not a count", file, line, name)])
     if (row["sp_kind"] or None) not in SP_KIND_NAMES:
@@ -56,7 +62,8 @@ def _front_row(row: Mapping[str, str], file: str, line: int) -> FrontRow:
     degrees = {name: int(numbers[name]) for name in DEGREES}
     layers = _layers(row.get("layers") or "", file, line)
     layout = Layout(sp_kind=row["sp_kind"] or None, layers=layers, **degrees)
-    return FrontRow(layout, int(numbers["batch"]), int(numbers["microbatch"]), numbers)
+    chunk = int(numbers[CHUNK]) if served else None
+    return FrontRow(layout, Pair(int(numbers["batch"]), int(numbers["microbatch"]), chunk), numbers)
 
 
 def _layers(text: str, file: str, line: int) -> tuple[int, ...] | None:

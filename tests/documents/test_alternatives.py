@@ -66,11 +66,11 @@ def test_each_has_the_batch_and_microbatch_that_suit_it_best(
 
     compared = 0
     for item in subject.neighbours:
-        for batch, microbatch in PairSpace(problem).pairs:
+        for pair in PairSpace(problem).pairs:
             if item.degree == "microbatch":
                 continue
             try:
-                other = evaluate(problem, item.plan.layout, batch=batch, microbatch=microbatch)
+                other = evaluate(problem, item.plan.layout, **pair._asdict())
             except LayoutError:
                 continue
             assert standing(item.plan) <= standing(other)

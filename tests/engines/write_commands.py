@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from autoparallel import planner
-from autoparallel.domain import Problem, SearchSpace
+from autoparallel.domain import Pair, Problem, SearchSpace
 from autoparallel.exporters import exporters
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.export import export
@@ -80,7 +80,7 @@ def commands(problem: Problem) -> Iterator[tuple[str, Command]]:
     """Launch and benchmark commands of plans all over the space of every engine."""
     for name, exporter in exporters().items():
         meant = replace(problem, engine=name)
-        table = landscape(Machine(meant), [(64, 16)]).table
+        table = landscape(Machine(meant), [Pair(64, 16)]).table
         for row in np.unique(np.linspace(0, len(table.tp) - 1, PLANS_PER_PROBLEM).astype(int)):
             plan = planner.evaluate(meant, table.layout(int(row)), batch=64, microbatch=16)
             made = export(meant, plan, exporter)

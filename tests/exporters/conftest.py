@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoparallel import planner
-from autoparallel.domain import Layout, Plan, Problem, Requirements, SearchSpace
+from autoparallel.domain import Layout, Pair, Plan, Problem, Requirements, SearchSpace
 from autoparallel.performance.machine import Machine
 from autoparallel.problem_file import load_problem
 from autoparallel.solver.landscape import landscape
@@ -54,7 +54,7 @@ class Cases:
     def layouts(kind: str, engine: str | None, gpus_per_node: int = 4) -> tuple[Layout, ...]:
         """Every layout of a problem that an engine can launch, or every one at all."""
         meant = replace(Cases.problem(kind, gpus_per_node), engine=engine)
-        table = landscape(Machine(meant), [(BATCH, MICROBATCH)]).table
+        table = landscape(Machine(meant), [Pair(BATCH, MICROBATCH)]).table
         return tuple(table.layout(row) for row in range(len(table.tp)))
 
     @staticmethod

@@ -177,7 +177,7 @@ def test_benchmarks_draw_the_workloads_lengths(moe10b: Problem, cases: Any) -> N
     assert found["--max-concurrency"] == "32"
     workload = replace(moe10b.workload, mode="open", request_rate_per_s=3.0)
     timed = exported(
-        replace(moe10b, workload=workload), cases, Layout(replicas=2), "vllm", batch=32, microbatch=8
+        replace(moe10b, workload=workload), cases, Layout(replicas=2), "vllm", batch=32, microbatch=32
     )
     assert flags(timed.benchmark)["--request-rate"] == "1.5"
     assert "--max-concurrency" not in flags(timed.benchmark)

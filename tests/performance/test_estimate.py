@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from autoparallel.domain import Layout, Lengths, Problem, Workload
 from autoparallel.performance import estimate as estimate_module
 from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.estimate import Estimates, estimate
+from autoparallel.performance.estimate import COLUMNS, Estimates, estimate
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
 from autoparallel.solver.rules.memory import RULE as MEMORY
@@ -144,8 +143,8 @@ def test_one_output_token_is_prefill_alone(problems: Any) -> None:
 def test_prompt_of_one_token(problems: Any, layouts: tuple[Layout, ...]) -> None:
     work = Workload(prompt_tokens=Lengths.fixed(1), output_tokens=Lengths.fixed(1))
     values = estimate(Machine(problems.make(workload=work)), table_of(layouts))
-    for column in values:
-        assert np.isfinite(column).all()
+    for name in COLUMNS:
+        assert np.isfinite(getattr(values, name)).all()
     assert (values.ttft_s > 0).all()
 
 
@@ -162,19 +161,15 @@ def test_shares_are_shares(problems: Any, layouts: tuple[Layout, ...], kind: str
 
 
 def assert_same(values: Estimates, others: Estimates) -> None:
-    for name, column, other in zip(Estimates._fields, values, others, strict=True):
-        np.testing.assert_allclose(column, other, rtol=1e-13, err_msg=name)
-
-
-def of_rows(values: Estimates, index: npt.NDArray[np.int64]) -> Estimates:
-    return Estimates(*(column[index] for column in values))
+    for name in COLUMNS:
+        np.testing.assert_allclose(getattr(values, name), getattr(others, name), rtol=1e-13, err_msg=name)
 
 
 def test_a_table_is_its_rows_one_by_one(problems: Any, layouts: tuple[Layout, ...]) -> None:
     machine, chosen = Machine(problems.make()), layouts[::23]
     whole = estimate(machine, table_of(chosen, microbatch=BATCH))
     for row, layout in enumerate(chosen):
-        assert_same(of_rows(whole, np.array([row])), estimate(machine, table_of([layout])))
+        assert_same(whole.rows(np.array([row])), estimate(machine, table_of([layout])))
 
 
 @settings(max_examples=10)
@@ -182,7 +177,7 @@ def test_a_table_is_its_rows_one_by_one(problems: Any, layouts: tuple[Layout, ..
 def test_order_does_not_matter(problems: Any, layouts: tuple[Layout, ...], seed: int) -> None:
     machine, table = Machine(problems.make()), table_of(layouts)
     order = np.random.default_rng(seed).permutation(len(layouts))
-    assert_same(of_rows(estimate(machine, table), order), estimate(machine, table.rows(order)))
+    assert_same(estimate(machine, table).rows(order), estimate(machine, table.rows(order)))
 
 
 def test_chunks_do_not_matter(

@@ -12,8 +12,8 @@ from autoparallel.domain import Hardware, Layout, Lengths, Link, Model, Problem,
 from autoparallel.domain.model import DENSE, FULL
 from autoparallel.domain.workload import Trace
 from autoparallel.errors import LayoutError, ProblemError
+from autoparallel.performance.serving.prefix_cache import cached_tokens
 from autoparallel.simulation import Simulation, simulate
-from autoparallel.simulation.prefix_cache import cached_tokens
 from autoparallel.simulation.requests import Requests, draw, sample
 from autoparallel.simulation.scheduler import Limits, Outcome, Scheduler
 from autoparallel.simulation.step_table import StepTable

@@ -283,7 +283,7 @@ def bound_problem(brute_force: BruteForce) -> Callable[[int, tuple[int, int]], P
 
     def make(seed: int, pair: tuple[int, int]) -> Problem:
         problem = random_problem(seed)
-        return bind(problem, brute_force.plans(problem, *pair), random.Random(seed))
+        return bind(problem, brute_force.plans(problem, *pair[:2]), random.Random(seed))
 
     return make
 

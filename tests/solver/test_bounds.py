@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoparallel.domain import Problem, Requirements
+from autoparallel.domain import Pair, Problem, Requirements
 from autoparallel.pareto import preference_key
 from autoparallel.performance.degrees import SP_KIND_NAMES
 from autoparallel.performance.machine import Machine
@@ -26,7 +26,7 @@ from autoparallel.tuning.space import PairSpace
 ULPS = 1e-12
 
 
-def some_pair(problem: Problem, share: float) -> tuple[int, int]:
+def some_pair(problem: Problem, share: float) -> Pair:
     pairs = PairSpace(problem).pairs
     return pairs[min(int(share * len(pairs)), len(pairs) - 1)]
 
@@ -60,7 +60,7 @@ def test_bounds_are_no_higher_than_the_best_layout_of_their_cell(
     around = landscape(machine, [pair])
     if not len(around.table.tp):
         return
-    tables = Tables(machine, candidates_for(problem, *pair), *pair)
+    tables = Tables(machine, candidates_for(problem, *pair[:2]), *pair[:2])
     bounds = BOUNDS[by](tables)
     values = around.values
     row = np.searchsorted(bounds.pp, around.table.pp)
@@ -82,12 +82,12 @@ def test_every_layout_is_matched_by_one_that_dominance_keeps(
 ) -> None:
     problem = random_problem(seed)
     pair = some_pair(problem, share)
-    candidates = candidates_for(problem, *pair)
-    plans = brute_force.plans(problem, *pair)
+    candidates = candidates_for(problem, *pair[:2])
+    plans = brute_force.plans(problem, *pair[:2])
     if not layouts_spanned(candidates, problem.max_gpus):
         assert not plans.layouts
         return
-    kept = without_dominated(Tables(Machine(problem), candidates, *pair))
+    kept = without_dominated(Tables(Machine(problem), candidates, *pair[:2]))
     attention = {tuple(row) for row in np.stack(kept.attention, axis=1).tolist()}
     experts = {tuple(row) for row in np.stack(kept.experts, axis=1).tolist()}
     kinds = (None, "tensor", "ring", "ulysses")
@@ -108,8 +108,8 @@ def test_every_layout_is_matched_by_one_that_dominance_keeps(
 def test_layouts_spanned_equals_enumeration(random_problem: Any, brute_force: Any, seed: int) -> None:
     problem = random_problem(seed)
     for pair in PairSpace(problem).pairs:
-        candidates = candidates_for(problem, *pair)
-        expected = len(brute_force.plans(problem, *pair).layouts)
+        candidates = candidates_for(problem, *pair[:2])
+        expected = len(brute_force.plans(problem, *pair[:2]).layouts)
         assert layouts_spanned(candidates, problem.max_gpus) == expected
         assert len(landscape(Machine(problem), [pair]).table.tp) == expected
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from autoparallel.domain import Problem
+from autoparallel.domain import Pair, Problem
 from autoparallel.pareto import Objectives
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.candidates import candidates_for
@@ -91,5 +91,5 @@ def test_a_condition_that_is_not_set_changes_nothing(random_problem: Callable[[i
     problem = random_problem(8)
     pair = pair_of(problem, 8)
     always = conditioned(problem, "tp * ep >= 1")
-    counts = {count_layouts(each, candidates_for(each, *pair), pair) for each in (problem, always)}
+    counts = {count_layouts(each, candidates_for(each, *pair), Pair(*pair)) for each in (problem, always)}
     assert len(counts) == 1

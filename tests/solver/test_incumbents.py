@@ -77,12 +77,12 @@ def with_limit(problem: Problem, name: str, limit: float) -> Problem:
 def test_integer_times_stay_within_the_stated_bound(random_problem: Any, brute_force: Any, seed: int) -> None:
     problem = random_problem(seed)
     pair = (4, 2)
-    plans = brute_force.plans(problem, *pair)
-    candidates = candidates_for(problem, *pair)
+    plans = brute_force.plans(problem, *pair[:2])
+    candidates = candidates_for(problem, *pair[:2])
     if not plans.layouts:
         assert layouts_spanned(candidates, problem.max_gpus) == 0
         return
-    model = LayoutModel(problem, Tables(Machine(problem), candidates, *pair), *pair)
+    model = LayoutModel(problem, Tables(Machine(problem), candidates, *pair[:2]), *pair[:2])
     attention = [tuple(row) for row in np.stack(candidates.attention, axis=1).tolist()]
     experts = [tuple(row) for row in np.stack(candidates.experts, axis=1).tolist()]
     model.cp.minimize(model.gpu_time + model.ttft)

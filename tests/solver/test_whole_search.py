@@ -24,7 +24,7 @@ def rows_of(result: SearchResult) -> list[Objectives]:
 
 def everything(problem: Problem, brute_force: Any) -> tuple[np.ndarray[Any, Any], int]:
     """Objectives of all feasible plans of all pairs, and how many layouts there are."""
-    plans = [brute_force.plans(problem, *pair) for pair in PairSpace(problem).pairs]
+    plans = [brute_force.plans(problem, *pair[:2]) for pair in PairSpace(problem).pairs]
     return np.concatenate([part.objectives for part in plans]), sum(len(part.layouts) for part in plans)
 
 

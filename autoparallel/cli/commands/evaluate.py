@@ -14,6 +14,8 @@ EPILOG = """\b
 Example:
   autoparallel evaluate problems/moe10b.toml --batch 128 --microbatch 16 \\
       --layout tp=2,sp=2,sp_kind=tensor,dp=4,pp=2,ep=4,etp=2
+  autoparallel evaluate problems/llama-3.1-70b-h200.toml --set workload.mode=closed \\
+      --layout tp=4,etp=4 --batch 32 --chunk 8192
 """
 MOST_SEQUENCES = 2**31 - 1
 
@@ -30,34 +32,46 @@ MOST_SEQUENCES = 2**31 - 1
     "An engine's TP 8 of a dense model is tp=8,etp=8.",
 )
 @click.option(
-    "--batch", type=click.IntRange(1, MOST_SEQUENCES), required=True, help="Sequences in an instance."
+    "--batch",
+    type=click.IntRange(1, MOST_SEQUENCES),
+    help="Sequences in an instance: in continuous batching max_num_seqs x dp, by default the engine's.",
 )
 @click.option(
-    "--microbatch", type=click.IntRange(1, MOST_SEQUENCES), required=True, help="Sequences in a slot."
+    "--microbatch",
+    type=click.IntRange(1, MOST_SEQUENCES),
+    help="Static batches: sequences in a pipeline slot.  [default: the batch]",
+)
+@click.option(
+    "--chunk",
+    type=click.IntRange(1, MOST_SEQUENCES),
+    help="Continuous batching: tokens of a step of a data parallel rank.  [default: the engine's]",
 )
 @set_option
 @json_option
 def command(
     problem_path: Path,
     layout: dict[str, Any],
-    batch: int,
-    microbatch: int,
+    batch: int | None,
+    microbatch: int | None,
+    chunk: int | None,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Estimate one plan for PROBLEM, also where it misses a requirement."""
     from autoparallel import planner
     from autoparallel.domain.layout import Layout
-    from autoparallel.performance.notes import notes
+    from autoparallel.domain.workload import STATIC
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
 
     problem = load_problem(problem_path, overrides)
-    degrees = {"replicas": problem.replicas_for(batch), **layout}
-    plan = planner.evaluate(problem, Layout(**degrees), batch=batch, microbatch=microbatch)
+    if batch is None and problem.workload.mode == STATIC:
+        raise click.UsageError("a static batch needs --batch")
+    degrees = {**({} if batch is None else {"replicas": problem.replicas_for(batch)}), **layout}
+    plan = planner.evaluate(problem, Layout(**degrees), batch=batch, microbatch=microbatch, chunk=chunk)
     if as_json:
         click.echo(
-            json_text({**plan.to_dict(), "problem": problem.name, "warnings": list(notes(problem))}),
+            json_text({**plan.to_dict(), "problem": problem.name, "warnings": _warnings(problem, plan)}),
             nl=False,
         )
         return
@@ -67,7 +81,6 @@ def command(
 def _answer(problem: Any, plan: Any) -> None:
     from autoparallel.cli import tables
     from autoparallel.cli.terminal import answer_console, say
-    from autoparallel.performance.notes import notes
     from autoparallel.report.shown_plans import plan_rows
 
     console = answer_console()
@@ -76,8 +89,16 @@ def _answer(problem: Any, plan: Any) -> None:
     console.print(f"The plan {verdict}.\n")
     console.print(tables.requirements_table(problem, plan))
     console.print(tables.metrics_table(plan_rows(plan)))
+    if plan.serving is not None:
+        console.print(tables.serving_table(plan))
     console.print(tables.memory_table(problem, plan.memory))
     for phase in ("prefill", "decode"):
         console.print(tables.operations_table(plan, phase))
-    for warning in notes(problem):
+    for warning in _warnings(problem, plan):
         say(f"Warning: {warning}")
+
+
+def _warnings(problem: Any, plan: Any) -> list[str]:
+    from autoparallel.performance.notes import notes, serving_notes
+
+    return [*notes(problem), *serving_notes(problem, plan)]

@@ -30,6 +30,12 @@ RATES = ("requests_per_s", "output_tokens_per_s_per_gpu")
 @click.option("--requests", type=click.IntRange(1, MOST_REQUESTS), default=10_000, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of lengths and arrivals.")
 @click.option(
+    "--batch", type=click.IntRange(1), help="Sequences in service of an instance.  [default: the plan's]"
+)
+@click.option(
+    "--chunk", type=click.IntRange(1), help="Tokens of a step of a data parallel rank.  [default: the plan's]"
+)
+@click.option(
     "--engine",
     type=click.Choice(["vllm", "sglang", "trtllm"]),
     help="Whose scheduler and costs; default: the problem's, or vllm.",
@@ -56,16 +62,17 @@ def command(
     if (plan_file is None) == (layout is None):
         raise click.UsageError("give --plan or --layout, one of them")
     problem = load_problem(problem_path, overrides)
-    chosen = _layout(problem, plan_file, layout)
-    result = simulate(problem, chosen, **how)
+    chosen, sizes = _plan(problem, plan_file, layout)
+    given = {name: value for name, value in how.items() if value is not None}
+    result = simulate(problem, chosen, **{**sizes, **given})
     if as_json:
         click.echo(json_text(result.to_dict()), nl=False)
         return
     _answer(result)
 
 
-def _layout(problem: Any, plan_file: Path | None, degrees: dict[str, Any] | None) -> Any:
-    """The layout, refused where the model or the hardware cannot have it."""
+def _plan(problem: Any, plan_file: Path | None, degrees: dict[str, Any] | None) -> tuple[Any, dict[str, int]]:
+    """The layout, refused where it cannot be had, and its sizes where a plan has them."""
     from autoparallel import planner
     from autoparallel.domain.layout import Layout
     from autoparallel.errors import LayoutError
@@ -78,11 +85,12 @@ def _layout(problem: Any, plan_file: Path | None, degrees: dict[str, Any] | None
         plan = read_plan(plan_file)
         if broken := violations(Facts(static, plan.layout, plan.batch, plan.microbatch)):
             raise LayoutError(broken)
-        return plan.layout
+        chunk = plan.pair.chunk
+        return plan.layout, {} if chunk is None else {"batch": plan.batch, "chunk": chunk}
     layout = Layout(**(degrees or {}))
     # Any batch will do: it is only asked whether the layout can be.
     planner.evaluate(static, layout, batch=layout.dp, microbatch=layout.dp)
-    return layout
+    return layout, {}
 
 
 def _answer(result: Any) -> None:

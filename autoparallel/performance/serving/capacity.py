@@ -11,7 +11,7 @@ from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.ffn_part import ExpertPart
 from autoparallel.performance.machine import Machine
-from autoparallel.performance.memory import AttentionMemory, ExpertMemory
+from autoparallel.performance.memory import AttentionMemory, ExpertMemory, MemoryRows
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.stages import Stage, distinct_stages
 
@@ -53,9 +53,7 @@ def capacity(
     vLLM and SGLang give the KV cache what is left of a fraction of the total, TensorRT-LLM a fraction of
     what is left of the total.
     """
-    attention, experts = table.split()
-    part = AttentionPart(machine, attention._replace(microbatch=table.dp, batch=table.dp))
-    memory, routed = AttentionMemory(part), ExpertMemory(ExpertPart(machine, experts))
+    part, memory, routed = _parts(machine, table)
     total = machine.hardware.memory_gb * 1e9
     space: Quantity = np.inf
     sequences: Quantity = np.inf
@@ -69,3 +67,47 @@ def capacity(
         space = np.minimum(space, free)
         sequences = np.minimum(sequences, np.maximum(free, 0.0) / each)
     return Capacity(space, sequences * table.dp)
+
+
+def held_memory(
+    machine: Machine,
+    table: PlanTable,
+    layers: tuple[int, ...],
+    engine: EngineConstants,
+    running: Quantity,
+    tokens: Quantity,
+) -> MemoryRows:
+    """What the fullest GPU holds while ``running`` sequences of ``tokens`` are in service. [bytes]
+
+    The KV cache has room for one longest sequence at least. The reserve is the engine's runtime and the
+    share that it leaves free: as large in proportion as :func:`capacity` has it, so that the rows fit
+    into the memory exactly where the engine starts.
+    """
+    part, memory, routed = _parts(machine, table)
+    usable = machine.problem.memory_limit_gb / machine.hardware.memory_gb
+    fullest: MemoryRows | None = None
+    for stage in distinct_stages(machine.model, layers):
+        kv = running / table.dp * kv_sequence_bytes(part, stage, tokens)
+        kv = np.maximum(kv, kv_sequence_bytes(part, stage, machine.longest_sequence))
+        weights, experts = memory.weights(stage), stage.routed * routed.layer_bytes
+        runtime = engine.runtime_gb * 1e9
+        if engine.memory_base == FREE_AFTER_WEIGHTS:
+            left = (1.0 / engine.memory_fraction - 1.0) * kv
+        else:
+            left = (usable / engine.memory_fraction - 1.0) * (weights + experts + runtime + kv)
+        is_moe = machine.model.is_moe
+        plain, own = (weights, experts) if is_moe else (weights + experts, 0.0)
+        rows = MemoryRows(*np.broadcast_arrays(plain, own, kv, 0.0, 0.0, runtime + left))
+        if fullest is None:
+            fullest = rows
+        fuller = rows.total_bytes > fullest.total_bytes
+        fullest = MemoryRows(*(np.where(fuller, a, b) for a, b in zip(rows, fullest, strict=True)))
+    if fullest is None:
+        raise ValueError("a model without stages")
+    return fullest
+
+
+def _parts(machine: Machine, table: PlanTable) -> tuple[AttentionPart, AttentionMemory, ExpertMemory]:
+    attention, experts = table.split()
+    part = AttentionPart(machine, attention._replace(microbatch=table.dp, batch=table.dp))
+    return part, AttentionMemory(part), ExpertMemory(ExpertPart(machine, experts))

@@ -9,6 +9,8 @@ from importlib import resources
 from typing import Any
 
 from autoparallel.domain.engine import TOTAL, EngineConstants
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Fault, ProblemError
 
@@ -56,6 +58,20 @@ def engine_of(problem: Problem, name: str | None = None) -> EngineConstants:
     constants = own if own is not None and own.name == chosen else load_engine_constants(chosen)
     share = options.gpu_memory_utilization if problem.engine else None
     return constants if share is None else replace(constants, memory_base=TOTAL, memory_fraction=share)
+
+
+def own_pair(
+    engine: EngineConstants, layout: Layout, batch: int | None = None, chunk: int | None = None
+) -> Pair:
+    """The sizes of a layout, by default the engine's own.
+
+    Parameters
+    ----------
+    batch, chunk : int, optional
+        Sequences in service of an instance, and tokens of a step of a data parallel rank.
+    """
+    batch = engine.max_num_seqs * layout.dp if batch is None else batch
+    return Pair(batch, batch, engine.max_num_batched_tokens if chunk is None else chunk)
 
 
 def engine_provenance(name: str) -> dict[str, Any]:

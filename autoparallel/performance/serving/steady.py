@@ -54,8 +54,9 @@ class Load(NamedTuple):
         Requests in the instance or before it (closed). [1]
     rate_per_s : array_like
         Requests that arrive at the instance (open). [1/s]
-    arrival_scv : float
-        Squared coefficient of variation of the times between arrivals: 0 constant, 1 Poisson. [1]
+    arrival_scv, service_scv : float
+        Squared coefficients of variation of the times between arrivals, 0 constant and 1 Poisson, and of
+        the times in service, as lengths differ. [1]
     requests_per_slot : float
         Requests that each slot of the concurrency serves while it is measured: the first of them start
         at once. Infinite: the steady state alone. [1]
@@ -71,6 +72,7 @@ class Load(NamedTuple):
     concurrency: Quantity = 1.0
     rate_per_s: Quantity = 0.0
     arrival_scv: float = 1.0
+    service_scv: float = 0.0
     requests_per_slot: float = np.inf
     max_num_seqs: Quantity | None = None
     max_num_batched_tokens: Quantity | None = None
@@ -95,6 +97,13 @@ class ServingEstimates(NamedTuple):
         Throughput. [1/s]
     stable_requests_per_s : Array
         The highest rate that could be served. [1/s]
+    own_s, prompt_attention_s : Array
+        From the start of a prompt's first step to the end of its last, and its attention's part of that,
+        which grows with the square of its length. [s]
+    ahead_s : Array
+        Mean wait for others' prompts, once admitted. [s]
+    prompts_ahead, queued : Array
+        Share of the requests that wait for others' prompts, and for a slot. [1]
     """
 
     capacity: Array
@@ -108,6 +117,11 @@ class ServingEstimates(NamedTuple):
     requests_per_s: Array
     output_tokens_per_s_per_gpu: Array
     stable_requests_per_s: Array
+    own_s: Array
+    prompt_attention_s: Array
+    ahead_s: Array
+    prompts_ahead: Array
+    queued: Array
 
 
 def serve(machine: Machine, engine: EngineConstants, table: PlanTable, load: Load) -> ServingEstimates:
@@ -150,6 +164,14 @@ def _rows(load: Load, chunk: npt.NDArray[np.int64], size: int) -> Load:
     return load._replace(**arrays)
 
 
+class _Waits(NamedTuple):
+    """Shares of the requests that wait for others' prompts and for a slot, and the mean wait for one."""
+
+    prompts_ahead: Quantity
+    queued: Quantity
+    queue_s: Quantity
+
+
 class _Chunk:
     """Plans with the same layers in their stages."""
 
@@ -178,7 +200,8 @@ class _Chunk:
             running = np.minimum(self.load.concurrency, most)
         costs = self.model.at(running)
         tpot_s = self._tpot_s(running, costs, self._held_up(running))
-        waiting = self._steady_wait_s(running, costs, tpot_s)
+        busy = self._busy(running, costs, tpot_s)
+        waiting = costs.own_s + 0.5 * costs.decode_s + 0.5 * busy * costs.prompt_s
         if self.load.kind == CLOSED:
             waiting = self._with_first_round(running, waiting)
         ttft_s = self.engine.base_ttft_s + waiting
@@ -188,7 +211,8 @@ class _Chunk:
         # In a closed loop the next request is on its way for a while.
         between_s = self.engine.base_ttft_s if self.load.kind == CLOSED else 0.0
         per_s = running / (between_s + costs.own_s + self.lengths.decodes * tpot_s)
-        return self._row(running, costs, tpot_s, queue_s, ttft_s, per_s, per_s)
+        waits = _Waits(busy, np.where(queued > 0.0, 1.0, 0.0), queue_s)
+        return self._row(running, costs, tpot_s, ttft_s, waits, (per_s, per_s))
 
     def _held_up(self, running: Quantity) -> Quantity:
         """Share of the others' prompts that hold up a decoding sequence. [1]"""
@@ -211,12 +235,11 @@ class _Chunk:
         started = running / (self.pp * self.lengths.decodes)
         return costs.decode_s + held_up * started * costs.prompt_s
 
-    def _steady_wait_s(self, running: Quantity, costs: StepCosts, tpot_s: Quantity) -> Quantity:
-        """From admission to the first token, where requests come one by one. [s]"""
+    def _busy(self, running: Quantity, costs: StepCosts, tpot_s: Quantity) -> Quantity:
+        """Share of the time that others' prompts take, where requests come one by one. [1]"""
         per_s = running / (costs.own_s + self.lengths.decodes * tpot_s)
         others = per_s * (1.0 - 1.0 / running)
-        busy = np.minimum(others * costs.prompt_s / self.pp, 0.95)
-        return costs.own_s + 0.5 * costs.decode_s + 0.5 * busy * costs.prompt_s
+        return np.minimum(others * costs.prompt_s / self.pp, 0.95)
 
     def _with_first_round(self, running: Quantity, steady_s: Quantity) -> Quantity:
         """Mean over requests that came one by one, and those that came all at once. [s]"""
@@ -245,11 +268,26 @@ class _Chunk:
         wait_s = spread * busy / (1.0 - busy) * costs.prompt_s
         ttft_s = self.engine.base_ttft_s + costs.own_s + 0.5 * costs.decode_s + wait_s
         unstable = rate >= stable
-        queue_s = np.where(unstable, np.inf, 0.0)
+        queued, queue_s = self._slot_queue(rate, stable, most)
         served = np.minimum(rate, stable)
         tpot_s = np.where(unstable, full_tpot, tpot_s)
         running = np.where(unstable, most, running)
-        return self._row(running, costs, tpot_s, queue_s, ttft_s, served, stable)
+        waits = _Waits(busy, queued, queue_s)
+        return self._row(running, costs, tpot_s, ttft_s, waits, (served, stable))
+
+    def _slot_queue(self, rate: Quantity, stable: Quantity, slots: Quantity) -> tuple[Quantity, Quantity]:
+        """Share of the requests that find every slot taken, and the mean wait of all for one. [1], [s]
+
+        References
+        ----------
+        Sakasegawa, "An approximation formula L_q = a rho^beta / (1 - rho)", Annals of the Institute of
+        Statistical Mathematics 29, 1977, doi:10.1007/BF02532775.
+        """
+        load = np.minimum(rate / stable, 1.0)
+        queued = load ** (np.sqrt(2.0 * (slots + 1.0)) - 1.0)
+        spread = 0.5 * (self.load.arrival_scv + self.load.service_scv)
+        left = np.where(load < 1.0, (1.0 - load) * stable, 1.0)
+        return queued, np.where(load < 1.0, spread * queued / left, np.inf)
 
     def _busy_tpot_s(self, rate: Quantity, costs: StepCosts) -> tuple[Quantity, Quantity]:
         """Share of the time that prompts take, and what that leaves of a token's. [1], [s]"""
@@ -279,15 +317,18 @@ class _Chunk:
         running: Quantity,
         costs: StepCosts,
         tpot_s: Quantity,
-        queue_s: Quantity,
         ttft_s: Quantity,
-        per_s: Quantity,
-        stable_per_s: Quantity,
+        waits: _Waits,
+        rates: tuple[Quantity, Quantity],
     ) -> tuple[Quantity, ...]:
         osl = self.load.osl
-        first_s = ttft_s + queue_s
+        first_s = ttft_s + waits.queue_s
         e2e_s = first_s + np.maximum(osl - 1.0, 0.0) * tpot_s
+        per_s, stable_per_s = rates
         per_gpu = per_s * osl / self.gpus
         steps = costs.decode_s, costs.prompt_s
-        times = tpot_s, queue_s, first_s, e2e_s
-        return (self.capacity, running, *steps, *times, per_s, per_gpu, stable_per_s)
+        times = tpot_s, waits.queue_s, first_s, e2e_s
+        own = costs.own_s, self.model.prompt_attention_s
+        ahead_s = ttft_s - self.engine.base_ttft_s - costs.own_s - 0.5 * costs.decode_s
+        ahead = np.maximum(ahead_s, 0.0), waits.prompts_ahead, waits.queued
+        return (self.capacity, running, *steps, *times, per_s, per_gpu, stable_per_s, *own, *ahead)

@@ -95,7 +95,7 @@ def _get_info(result: SearchResult) -> ParetoInfo:
 def _point(card: int, shown: ShownPlan) -> Point:
     lines = [
         f"<b>{text(shown.title)}</b>",
-        f"{count(shown.gpus, 'GPU')}, batch {shown.batch}, microbatch {shown.microbatch}",
+        f"{count(shown.gpus, 'GPU')}, {shown.pair}",
         f"TTFT {seconds(shown.ttft_s)}, {number(shown.total_tokens_per_ms_per_gpu)} tokens/ms/GPU",
         f"{number(shown.memory_gb)} GB on the fullest GPU",
         *(f"misses: {text(label)}" for label in shown.fails),

@@ -6,13 +6,14 @@ What a problem's own conditions ask for is a rule each, too (:func:`structure_of
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.estimate import estimates_of
-from autoparallel.solver.rules.base import Facts, LimitRule, StructureRule
+from autoparallel.solver.rules.base import Facts, LimitRule, ServedRule, StructureRule
 from autoparallel.solver.rules.constraint import ConstraintRule
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "STRUCTURE",
     "Facts",
     "LimitRule",
+    "ServedRule",
     "StructureRule",
     "facts_of",
     "fulfilled",
@@ -31,13 +33,17 @@ __all__ = [
 NO_RULES = ("base", "constraint")
 
 
-def _rules() -> list[StructureRule | LimitRule]:
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in NO_RULES)
-    return [import_module(f"{__name__}.{name}").RULE for name in names]
+def _rules() -> Iterator[StructureRule | LimitRule]:
+    """``RULE`` of every module, or its ``RULES`` where one form serves many names."""
+    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+        if name not in NO_RULES:
+            module = import_module(f"{__name__}.{name}")
+            yield from getattr(module, "RULES", None) or (module.RULE,)
 
 
-STRUCTURE: tuple[StructureRule, ...] = tuple(rule for rule in _rules() if isinstance(rule, StructureRule))
-LIMITS: tuple[LimitRule, ...] = tuple(rule for rule in _rules() if isinstance(rule, LimitRule))
+_ALL = tuple(_rules())
+STRUCTURE: tuple[StructureRule, ...] = tuple(rule for rule in _ALL if isinstance(rule, StructureRule))
+LIMITS: tuple[LimitRule, ...] = tuple(rule for rule in _ALL if isinstance(rule, LimitRule))
 
 
 def structure_of(problem: Problem) -> tuple[StructureRule, ...]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.workload import STATIC
 from autoparallel.pareto import RESOLUTION
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
@@ -101,6 +102,13 @@ class LimitRule:
     sentence: str
     unit: str
     at_least = False
+    # The sentence for continuous batching, where it is another.
+    served_sentence: str | None = None
+
+    def says(self, problem: Problem) -> str:
+        """The sentence that holds for the problem's workload."""
+        served = problem.workload.mode != STATIC and self.served_sentence
+        return served or self.sentence
 
     def limit(self, problem: Problem) -> float | None:
         """The limit, ``None`` where the problem sets none."""
@@ -156,3 +164,13 @@ class LimitRule:
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         """The CP-SAT form."""
         raise NotImplementedError
+
+
+class ServedRule(LimitRule):
+    """A limit that only continuous batching has: of its plans each is rated, so there is no CP-SAT form."""
+
+    def within_reach(self, problem: Problem, bounds: Bounds) -> Mask | bool:
+        return True
+
+    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
+        """Nothing of a static batch is limited."""

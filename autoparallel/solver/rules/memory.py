@@ -25,6 +25,10 @@ class Memory(LimitRule):
 
     name = "memory"
     sentence = "weights, KV cache, activations, buffers and reserve fit into the GPU's memory"
+    served_sentence = (
+        "weights, the engine's runtime and the KV cache, at least of one longest request, fit into the share "
+        "of the GPU's memory that the engine takes"
+    )
     unit = "GB"
 
     def limit(self, problem: Problem) -> float | None:

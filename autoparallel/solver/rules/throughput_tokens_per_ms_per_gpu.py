@@ -22,6 +22,7 @@ class Throughput(LimitRule):
 
     name = "throughput_tokens_per_ms_per_gpu"
     sentence = "the throughput of the named phase at mean lengths reaches the one required"
+    served_sentence = "the tokens of the named phase per ms and GPU reach the throughput required"
     unit = "tokens/ms/GPU"
     at_least = True
 

@@ -22,6 +22,7 @@ class TimePerOutputToken(LimitRule):
 
     name = "tpot_s"
     sentence = "a decode step of the whole batch at mean lengths lasts at most tpot_s"
+    served_sentence = "the mean time of a token after the first is at most tpot_s"
     unit = "s"
 
     def limit(self, problem: Problem) -> float | None:

@@ -22,6 +22,7 @@ class TimeToFirstToken(LimitRule):
 
     name = "ttft_s"
     sentence = "prefill of a full batch of the longest prompts ends within ttft_s"
+    served_sentence = "the mean time to the first token, the wait before it included, is at most ttft_s"
     unit = "s"
 
     def limit(self, problem: Problem) -> float | None:

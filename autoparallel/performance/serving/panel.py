@@ -1,0 +1,217 @@
+r"""Single requests of a steady state: what a share of them does not exceed, and how many meet every bound.
+
+A panel of requests stands for all of them. Each has lengths of its own, at even shares of their
+distribution, and a place of its own, at even shares, in everything that chance decides: whether others'
+prompts are ahead of it and for how long, where in a step it comes, how many prompts hold it up while it
+decodes, how long it waits for a slot. The places are points of a lattice, the same for every plan, so that
+plans compare without noise.
+
+A wait that not all requests have is exponential among those that have it, the heavy-traffic limit
+(Kingman 1961); the wait for a slot behind a queue of :math:`q` in a closed loop is the sum of :math:`q`
+intervals, a gamma variable. Prompts hold up a decoding sequence as often as a Poisson process has it, so
+TPOT is normal with the variance :math:`\lambda\,\mathrm{TPOT}\,E[\delta^2] / (O - 1)`.
+
+References
+----------
+Niederreiter, "Random Number Generation and Quasi-Monte Carlo Methods", SIAM 1992, chapter 5,
+doi:10.1137/1.9781611970081; Wilson and Hilferty, "The distribution of chi-square", Proc. National Academy
+of Sciences 17(12), 1931, doi:10.1073/pnas.17.12.684.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.domain.requirements import PERCENTILES
+from autoparallel.domain.workload import Lengths, Workload
+from autoparallel.performance.serving.steady import OPEN, ServingEstimates
+
+Array = npt.NDArray[np.float64]
+# Requests of a panel, and plans worked on at once.
+SIZE, CHUNK = 256, 512
+# Generalised golden ratio of five dimensions: the root of x^6 = x + 1.
+_RATIO = 1.134724138
+
+
+class Panel(NamedTuple):
+    """Requests that stand for all: a column each.
+
+    Attributes
+    ----------
+    prompt, output : Array
+        Lengths. [tokens]
+    ahead, step, slot, held : Array
+        Places, as shares between 0 and 1: in the waits for prompts ahead, for the running step and for a
+        slot; and among the numbers of prompts that hold a sequence up, as a normal variable.
+    """
+
+    prompt: Array
+    output: Array
+    ahead: Array
+    step: Array
+    slot: Array
+    held: Array
+
+
+def panel_of(workload: Workload) -> Panel:
+    """The panel of a workload; requests of a trace keep both of their lengths."""
+    shares = (np.arange(SIZE) + 0.5) / SIZE
+    lattice = np.modf(0.5 + np.outer(_RATIO ** -np.arange(1.0, 6.0), np.arange(1, SIZE + 1)))[0]
+    output_share, ahead, step, slot, held = lattice
+    if workload.trace is not None:
+        prompts, outputs = (
+            np.array(tokens, dtype=np.float64)
+            for tokens in (workload.trace.prompt_tokens, workload.trace.output_tokens)
+        )
+        rows = np.argsort(prompts, kind="stable")[(shares * len(prompts)).astype(np.int64)]
+        lengths = prompts[rows], outputs[rows]
+    else:
+        lengths = _at(workload.prompt_tokens, shares), _at(workload.output_tokens, output_share)
+    normal = NormalDist()
+    return Panel(*lengths, ahead, step, slot, np.array([normal.inv_cdf(share) for share in held]))
+
+
+def _at(lengths: Lengths, shares: Array) -> Array:
+    return np.array([max(lengths.quantile(float(share)), 1.0) for share in shares])
+
+
+class Bounds(NamedTuple):
+    """What a request may take at most to be a good one; infinite where nothing is asked. [s]"""
+
+    ttft_s: float
+    tpot_s: float
+    e2e_s: float
+
+
+class Spread(NamedTuple):
+    """Percentiles by name (``ttft_p99_s``), and the share of the requests that meet every bound. [s], [1]"""
+
+    percentiles: Mapping[str, Array]
+    good: Array
+
+
+class Conditions(NamedTuple):
+    """What besides the steady state decides how requests differ: of each plan.
+
+    Attributes
+    ----------
+    kind : str
+        ``closed``, ``open`` or ``saturated``.
+    isl, chunk, cached_share : array_like
+        Mean prompt, tokens of a step of a rank, share of a prompt that is cached. [tokens], [1]
+    interference, base_ttft_s : float
+        Of the engine. [1], [s]
+    ahead_in_queue : array_like
+        Requests before one that comes, in a closed loop. [1]
+    """
+
+    kind: str
+    isl: float
+    chunk: Array
+    cached_share: Array
+    interference: float
+    base_ttft_s: float
+    ahead_in_queue: Array
+
+
+def spread(panel: Panel, steady: ServingEstimates, conditions: Conditions, bounds: Bounds) -> Spread:
+    """Percentiles and goodput of every plan."""
+    size = len(steady.ttft_s)
+    names = [f"{time}_{mark}_s" for time in ("ttft", "tpot", "e2e") for mark in PERCENTILES]
+    columns = {name: np.empty(size) for name in names}
+    good = np.empty(size)
+    for start in range(0, size, CHUNK):
+        rows = slice(start, start + CHUNK)
+        some = ServingEstimates(*(column[rows] for column in steady))
+        times = request_times(panel, some, _of(conditions, rows))
+        good[rows] = _met(times, bounds).mean(axis=1)
+        for name, values in zip(("ttft", "tpot", "e2e"), times, strict=True):
+            for mark, column in zip(PERCENTILES, _quantiles(values), strict=True):
+                columns[f"{name}_{mark}_s"][rows] = column
+    return Spread(columns, good)
+
+
+def _of(conditions: Conditions, rows: slice) -> Conditions:
+    return conditions._replace(
+        chunk=conditions.chunk[rows],
+        cached_share=conditions.cached_share[rows],
+        ahead_in_queue=conditions.ahead_in_queue[rows],
+    )
+
+
+def _met(times: tuple[Array, Array, Array], bounds: Bounds) -> npt.NDArray[np.bool_]:
+    met = np.ones(times[0].shape, dtype=bool)
+    for values, bound in zip(times, bounds, strict=True):
+        if np.isfinite(bound):
+            met &= values <= bound
+    return met
+
+
+def _quantiles(values: Array) -> list[Array]:
+    """The percentiles of every row, straight between the places of the panel's requests."""
+    places = [share * SIZE - 0.5 for share in PERCENTILES.values()]
+    lows = [int(place) for place in places]
+    ranked = np.partition(values, sorted({*lows, *(low + 1 for low in lows)}), axis=1)
+    pairs = ((low, place - low) for place, low in zip(places, lows, strict=True))
+    # No difference of neighbours: beyond saturation both are infinite.
+    return [(1.0 - part) * ranked[:, low] + part * ranked[:, low + 1] for low, part in pairs]
+
+
+def request_times(
+    panel: Panel, steady: ServingEstimates, conditions: Conditions
+) -> tuple[Array, Array, Array]:
+    """TTFT, TPOT and time to the last token: a row a plan, a column a request of the panel. [s]"""
+    column = ServingEstimates(*(values[:, None] for values in steady))
+    own_s = _own_s(panel, column, conditions)
+    ahead_s = _exponential(panel.ahead, column.prompts_ahead, column.ahead_s)
+    ttft_s = conditions.base_ttft_s + own_s + panel.step * column.decode_step_s + ahead_s
+    ttft_s = ttft_s + _slot_wait_s(panel, column, conditions)
+    tpot_s = _tpot_s(panel, column, conditions, own_s)
+    return ttft_s, tpot_s, ttft_s + (panel.output - 1.0) * tpot_s
+
+
+def _own_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -> Array:
+    """What a request's own prompt takes, at its own length. [s]"""
+    longer = panel.prompt / conditions.isl
+    attention_s = np.minimum(column.prompt_attention_s, column.prompt_s)
+    prompt_s = (column.prompt_s - attention_s) * longer + attention_s * longer**2
+    computed = conditions.isl * (1.0 - conditions.cached_share[:, None])
+    pieces, mean_pieces = (
+        np.maximum(times * computed / conditions.chunk[:, None], 1.0) for times in (longer, 1.0)
+    )
+    # No shorter than a step without captured graphs, which the mean prompt shows where it is that short.
+    least_s = np.where(
+        column.own_s > column.decode_step_s * mean_pieces + column.prompt_s * 1.001, column.own_s, 0.0
+    )
+    return np.asarray(np.maximum(column.decode_step_s * pieces + prompt_s, least_s))
+
+
+def _tpot_s(panel: Panel, column: ServingEstimates, conditions: Conditions, own_s: Array) -> Array:
+    prompt_s = conditions.interference * np.maximum(own_s - column.decode_step_s, 0.0)
+    square = (prompt_s**2).mean(axis=1, keepdims=True)
+    variance = column.requests_per_s * column.tpot_s * square / np.maximum(panel.output - 1.0, 1.0)
+    return np.asarray(np.maximum(column.tpot_s + panel.held * np.sqrt(variance), column.decode_step_s))
+
+
+def _exponential(place: Array, share: Array, mean_s: Array) -> Array:
+    """A wait of ``mean_s`` over all requests that a ``share`` of them has, exponential among these. [s]"""
+    share = np.maximum(share, 1e-9)
+    inside = np.clip((place - (1.0 - share)) / share, 0.0, 1.0 - 1e-9)
+    return np.asarray(-np.log1p(-inside) * mean_s / share)
+
+
+def _slot_wait_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -> Array:
+    if conditions.kind == OPEN:
+        stable = np.isfinite(column.queue_s)
+        waits = _exponential(panel.slot, column.queued, np.where(stable, column.queue_s, 0.0))
+        return np.where(stable, waits, np.inf)
+    shape = np.maximum(conditions.ahead_in_queue, 1.0)[:, None]
+    normal = NormalDist()
+    z = np.array([normal.inv_cdf(min(max(share, 1e-6), 1 - 1e-6)) for share in panel.slot])
+    cube = np.maximum(1.0 - 1.0 / (9.0 * shape) + z / (3.0 * np.sqrt(shape)), 0.0)
+    return np.asarray(column.queue_s * cube**3)

@@ -1,0 +1,42 @@
+"""How many instances of a layout an open load may have: those that keep up with its rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.domain.workload import OPEN
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.machine import Machine
+from autoparallel.performance.rate import rate
+
+# Beyond 16 instances their number grows by this share: one more then changes little.
+GROWTH = 1.125
+
+
+def with_replicas(machine: Machine, table: PlanTable, max_gpus: int) -> PlanTable:
+    """Every plan of an open load with every number of replicas that is tried; other tables stay.
+
+    From the fewest that are stable on: each number up to 16 more or less, then in steps of an eighth, as
+    long as the GPUs suffice. Where they do not suffice for the fewest, as many as they do: that plan's
+    rate is beyond saturation, and says what would be stable.
+    """
+    search, per_s = machine.problem.search, machine.workload.rate_per_s
+    if machine.workload.mode != OPEN or search.replicas is not None or per_s is None or not len(table.tp):
+        return table
+    one = table._replace(replicas=np.ones(len(table.tp)))
+    serving = rate(machine, one, spreads=False).serving
+    if serving is None:
+        return table
+    most = np.floor(max_gpus / np.asarray(table.gpus_per_instance))
+    count = np.minimum(np.floor(per_s / serving.stable_requests_per_s) + 1.0, most)
+    rows, counts = np.arange(len(count)), []
+    index: list[npt.NDArray[np.int64]] = []
+    while len(rows):
+        index.append(rows)
+        counts.append(count)
+        count = np.maximum(count + 1.0, np.floor(count * GROWTH))
+        fits = count <= most[rows]
+        rows, count = rows[fits], count[fits]
+    order = np.concatenate(index)
+    return table.rows(order)._replace(replicas=np.concatenate(counts))

@@ -1,0 +1,95 @@
+"""The non-dominated layouts of one pair under continuous batching: every layout is rated.
+
+The steady state of an engine is no sum of parts, and an engine launches few layouts: hundreds of plans are
+rated in milliseconds, so exhaustion is both the search and the proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
+from autoparallel.pareto import RESOLUTION, Objectives
+from autoparallel.performance.machine import Machine
+from autoparallel.solver.answers import PairFront, Point, objectives_of, rated_facts
+from autoparallel.solver.front import FrontSolver
+from autoparallel.solver.landscape import landscape
+from autoparallel.solver.rules import Facts
+
+
+class SweepSolver:
+    """Rates every layout of pair after pair.
+
+    Parameters
+    ----------
+    machine : Machine
+        Of a workload that is batched continuously.
+    seed : int
+        Of the sample that is rated where layouts are too many.
+    """
+
+    def __init__(self, machine: Machine, *, seed: int = 0) -> None:
+        self.machine, self.problem, self.seed = machine, machine.problem, seed
+
+    def solve(
+        self,
+        batch: int,
+        microbatch: int,
+        chunk: int | None = None,
+        *,
+        incumbents: Sequence[Objectives] = (),
+        first_only: bool = False,
+    ) -> PairFront:
+        """The non-dominated layouts that no incumbent dominates or equals, or any one of them."""
+        pair = Pair(batch, microbatch, chunk)
+        plans = landscape(self.machine, [pair], seed=self.seed)
+        rows = np.flatnonzero(plans.feasible)
+        values = plans.values
+        columns = values.gpus, -values.total_tokens_per_ms_per_gpu, values.ttft_s
+        costs = np.stack([column[rows] for column in columns], axis=1)
+        for other in incumbents:
+            stays = ~_no_better(np.array(other.costs()), costs)
+            rows, costs = rows[stays], costs[stays]
+        best = front_rows(costs)
+        points = tuple(
+            Point(plans.table.layout(row), pair, objectives_of(values, row))
+            for row in rows[best[:1] if first_only else best].tolist()
+        )
+        return PairFront(points, (), len(plans.table.tp), False, plans.complete, 0.0)
+
+    def promise(self, batch: int, microbatch: int, chunk: int | None = None) -> Objectives | None:
+        """What no plan of the pair beats: nothing is known before it is rated."""
+        return Objectives(1.0, float("inf"), 0.0)
+
+    def facts(self, layout: Layout, batch: int, microbatch: int, chunk: int | None = None) -> Facts:
+        """A plan as the plain forms of the rules see it."""
+        return rated_facts(self.machine, layout, Pair(batch, microbatch, chunk))
+
+
+def front_rows(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Rows that no other beats or, before them in their order, equals; every cost is the less the better."""
+    left = np.lexsort(costs.T[::-1])
+    kept = []
+    # The first in the order of all costs is beaten by none; what it beats or equals goes.
+    while len(left):
+        first = left[0]
+        kept.append(first)
+        left = left[~_no_better(costs[first], costs[left])]
+    return np.array(kept, dtype=np.int64)
+
+
+def _no_better(first: npt.NDArray[np.float64], costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Rows of costs that are nowhere better than the first by more than rounding."""
+    return np.asarray((first <= costs + RESOLUTION * np.abs(costs)).all(axis=1))
+
+
+PairSolver = FrontSolver | SweepSolver
+
+
+def pair_solver(machine: Machine, *, seed: int = 0) -> PairSolver:
+    """What finds the front of a pair: CP-SAT for static batches, a sweep for continuous batching."""
+    return FrontSolver(machine, seed=seed) if machine.engine is None else SweepSolver(machine, seed=seed)
