@@ -233,5 +233,6 @@ def _serving(data: dict[str, Any]) -> ServingMetrics | None:
     """What a plan of continuous batching holds; a time without end is written as null."""
     if "serving" not in data:
         return None
-    row = {one.name: data["serving"][one.name] for one in fields(ServingMetrics)}
-    return ServingMetrics(**{name: math.inf if value is None else value for name, value in row.items()})
+    held = {one.name: data["serving"][one.name] for one in fields(ServingMetrics)}
+    row: dict[str, Any] = {name: math.inf if value is None else value for name, value in held.items()}
+    return ServingMetrics(**row)

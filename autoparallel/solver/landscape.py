@@ -83,7 +83,7 @@ def landscape(
 
 def count_layouts(problem: Problem, candidates: Candidates, pair: Pair) -> int:
     """How many layouts the candidates of a batch and microbatch make that can be launched."""
-    if not any(rule.tells_apart(problem) for rule in structure_of(problem)):
+    if problem.engine is None and not any(rule.tells_apart(problem) for rule in structure_of(problem)):
         # No rule about several parts at once but that an instance hangs together.
         return layouts_spanned(candidates, problem.max_gpus)
     return len(_launchable(problem, candidates, pair, problem.max_gpus).tp)
