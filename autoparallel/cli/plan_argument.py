@@ -76,18 +76,11 @@ def _needed(problem: Problem | None, name: str) -> Problem:
 
 
 def _written(path: Path, problem: Problem) -> NamedPlan:
-    """A plan that somebody wrote, in its first reading."""
-    from autoparallel.audit import read_written_plan
-    from autoparallel.audit.case import Case
-    from autoparallel.audit.readings import readings, written_violations
-    from autoparallel.errors import LayoutError
+    """A plan that somebody wrote, in its first reading, estimated for the problem."""
+    from autoparallel.documents.baseline import read_baseline
 
-    written = read_written_plan(path, problem)
-    found = readings(problem, written)
-    if not found:
-        raise LayoutError(written_violations(problem, written))
-    case = Case(problem=problem, written=written, reading=found[0])
-    notes = [f"{written.title} is read as: {found[0].name}"] if found[0].name != "as written" else []
-    if len(found) > 1:
-        notes.append(f"its other readings are: {'; '.join(one.name for one in found[1:])}")
-    return NamedPlan(written.title, case.plan, tuple(notes), problem)
+    found = read_baseline(path, problem)
+    notes = [f"{found.title} is read as: {found.reading}"] if found.reading else []
+    if found.others:
+        notes.append(f"its other readings are: {'; '.join(found.others)}")
+    return NamedPlan(found.title, found.plan, tuple(notes), problem)

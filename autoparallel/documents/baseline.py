@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoparallel.audit.plan_file import read_written_plan
-from autoparallel.audit.readings import readings
+from autoparallel.audit.readings import readings, written_violations
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
-from autoparallel.errors import Fault, ProblemError
+from autoparallel.errors import LayoutError
 from autoparallel.planner import evaluate
 
 
@@ -18,13 +18,14 @@ class Baseline:
     """A plan to compare with, estimated for the same problem.
 
     ``reading`` says how its words were understood and ``changes`` what gave way; empty where it can be
-    launched as it is written.
+    launched as it is written. ``others`` are the names of its other readings.
     """
 
     title: str
     plan: Plan
     reading: str = ""
     changes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def read_baseline(path: Path, problem: Problem) -> Baseline:
@@ -33,15 +34,14 @@ def read_baseline(path: Path, problem: Problem) -> Baseline:
     Raises
     ------
     ProblemError
-        It cannot be read, is for another model, or no layout near its words can be launched.
+        It cannot be read or is for another model.
     LayoutError
-        The layout cannot be launched for this problem.
+        The layout cannot be launched for this problem, nor any near its words.
     """
     written = read_written_plan(path, problem)
     possible = readings(problem, written)
     if not possible:
-        message = "no layout near the one it names can be launched; `autoparallel check` says why"
-        raise ProblemError([Fault(message, file=str(path), key="layout")])
+        raise LayoutError(written_violations(problem, written))
     first = possible[0]
     plan = evaluate(problem, first.layout, batch=first.batch, microbatch=first.microbatch)
     exact = first.name == "as written"
@@ -50,4 +50,5 @@ def read_baseline(path: Path, problem: Problem) -> Baseline:
         plan=plan,
         reading="" if exact else first.name,
         changes=() if exact else first.changes,
+        others=tuple(one.name for one in possible[1:]),
     )

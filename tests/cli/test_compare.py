@@ -134,3 +134,14 @@ def test_a_plan_of_nonsense(
     done = run("compare", str(folder), str(folder))
     assert done.exit_code == 2
     assert path[-1] in done.stderr
+
+
+def test_a_plan_by_hand_serves_what_the_problem_asks_for(run: Run, problem: str, tmp_path: Path) -> None:
+    """Two instances with room for 64 sequences, of which the problem has 32: half of them idle."""
+    path = tmp_path / "hand.toml"
+    path.write_text(WRITTEN, encoding="utf-8")
+    rows = json.loads(run("compare", str(path), str(path), "--problem", problem, "--json").stdout)["rows"]
+    (throughput,) = (row["a"] for row in rows if row["name"] == "total_tokens_per_ms_per_gpu")
+    layout = Layout(dp=2, ep=2, replicas=2)
+    expected = planner.evaluate(load_problem(problem), layout, batch=32, microbatch=16)
+    assert throughput == expected.metrics.total_tokens_per_ms_per_gpu
