@@ -53,6 +53,10 @@ class OutputError(AutoparallelError):
     """A result that cannot be written where the user asked for it."""
 
 
+class StorageError(AutoparallelError):
+    """A storage of searches that cannot be opened or used, or a study in it that is not for us."""
+
+
 @dataclass(frozen=True)
 class Conflict:
     """One rule that keeps a problem from having a plan, and what would have to give.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from autoparallel.answer import bindings, equal_layouts, runner_up, sample
@@ -26,7 +27,9 @@ from autoparallel.solver.conflicts import conflicting_limits, conflicting_struct
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.rules import fulfilled, violations
 from autoparallel.solver.sweep import PairSolver, pair_solver
+from autoparallel.tuning.shared import Shared, Spec, finish, join, start
 from autoparallel.tuning.space import PairSpace
+from autoparallel.tuning.store import Store
 from autoparallel.tuning.study import Study
 
 Progress = Callable[[int, int, str], None]
@@ -110,6 +113,7 @@ def search(
     trials: int | None = None,
     seed: int | None = None,
     progress: Progress | None = None,
+    shared: Shared | None = None,
 ) -> SearchResult:
     """Find the plans of a problem that no other plan beats, and the preferred one among them.
 
@@ -121,11 +125,15 @@ def search(
         Seed of tuner and solver; by default the problem's. The same seed gives the same answer.
     progress : callable, optional
         Called with pairs done, pairs in all, and a message.
+    shared : Shared, optional
+        The storage in which the search is kept, shared with workers and resumed; by default in memory.
 
     Raises
     ------
     ValueError
         ``trials`` is less than 1.
+    StorageError
+        The storage cannot be used (any more), or its study is not this search.
     InfeasibleError
         No plan meets the requirements; ``conflicts`` names the rules, what each asks for and the best
         that can be had when it alone gives way.
@@ -134,7 +142,30 @@ def search(
     trials = problem.search.trials if trials is None else trials
     if trials < 1:
         raise ValueError(f"trials must be at least 1, not {trials}")
-    return _Search(problem, trials, seed).run(progress)
+    return _Search(problem, trials, seed).run(progress, shared)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker did: pairs that it solved, of those of the study."""
+
+    study: str
+    problem: str
+    solved: int
+    pairs: int
+
+
+def work(shared: Shared, *, progress: Progress | None = None) -> Work:
+    """Help with a search that another process has started, until nothing of it is left.
+
+    Raises
+    ------
+    StorageError
+        The storage cannot be used (any more), holds no such search, or that is of another version.
+    """
+    store, spec = join(shared, versions())
+    study = _Search(spec.problem, spec.trials, spec.seed).visit(progress, store)
+    return Work(store.study.study_name, spec.problem.name, study.solved_here, study.size)
 
 
 class _Search:
@@ -149,7 +180,7 @@ class _Search:
         self.trials = trials
         self.fronts: dict[Pair, PairFront] = {}
 
-    def run(self, progress: Progress | None) -> SearchResult:
+    def run(self, progress: Progress | None, shared: Shared | None) -> SearchResult:
         """Visit the pairs, then answer."""
         limits = physical_limits(self.problem)
         for limit in limits:
@@ -162,7 +193,10 @@ class _Search:
                     f"{limit.sentence}",
                     [conflict],
                 )
-        study = self._visit(progress)
+        store = start(shared, Spec(self.problem, self.trials, self.seed, versions())) if shared else None
+        study = self.visit(progress, store)
+        if store:
+            finish(store)
         points = self._front()
         if not points:
             raise self._infeasible()
@@ -183,7 +217,7 @@ class _Search:
             sample=sample(around, seed=self.seed),
         )
 
-    def _visit(self, progress: Progress | None) -> Study:
+    def visit(self, progress: Progress | None, store: Store | None) -> Study:
         """Solve the pairs that the study proposes, the most promising first."""
         promises = {pair: self.solver.promise(*pair) for pair in self.space.pairs}
         worst = (float("inf"),) * 3
@@ -192,21 +226,19 @@ class _Search:
             self.space.pairs,
             key=lambda pair: (preference_key(p, prefer) if (p := promises[pair]) else worst, pair),
         )
-        study = Study(self.space, ranking, trials=self.trials, seed=self.seed)
-        found: list[Objectives] = []
-        for pair in study.pairs():
-            if progress:
-                progress(len(self.fronts), study.size, str(pair))
-            front = self.solver.solve(*pair, incumbents=found)
-            self.fronts[pair] = front
-            found += [point.objectives for point in front.points]
-            promise = promises[pair]
-            best = min(
-                (point.objectives for point in front.points),
-                key=lambda row: preference_key(row, prefer),
-                default=promise or Objectives(float(self.problem.max_gpus), 0.0, 1e9),
-            )
-            study.tell(pair, best, feasible=promise is not None)
+        with Study(self.space, ranking, trials=self.trials, seed=self.seed, store=store) as study:
+            for pair in study.pairs():
+                if progress:
+                    progress(len(study.fronts), study.size, str(pair))
+                front = self.solver.solve(*pair, incumbents=study.incumbents(pair))
+                promise = promises[pair]
+                best = min(
+                    (point.objectives for point in front.points),
+                    key=lambda row: preference_key(row, prefer),
+                    default=promise or Objectives(float(self.problem.max_gpus), 0.0, 1e9),
+                )
+                study.tell(pair, front, best, feasible=promise is not None)
+        self.fronts = study.fronts
         if progress:
             progress(study.size, study.size, "done")
         return study

@@ -60,7 +60,7 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_problem() -> str:
     """A problem file that has no fault and leaves nothing to a default that matters."""
     return SMALL_PROBLEM

@@ -58,8 +58,8 @@ class Application(click.Group):
             message = refusal_text(error)
             _answer_in_json(ctx, error_document(type(error).__name__, message, error))
             _leave(f"Error: {message}", error.exit_code)
-        except (KeyboardInterrupt, click.Abort):
-            _leave(WAS_INTERRUPTED, INTERRUPTED)
+        except (KeyboardInterrupt, click.Abort) as stop:
+            _leave(str(stop) or WAS_INTERRUPTED, INTERRUPTED)
         except BrokenPipeError:
             _leave_quietly()
         except click.exceptions.Exit:

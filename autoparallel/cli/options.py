@@ -18,3 +18,11 @@ set_option = click.option(
     help="Override a value of the problem file, such as search.tp=8; repeatable.",
 )
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+storage_option = click.option(
+    "--storage",
+    metavar="URL",
+    envvar="AUTOPARALLEL_STORAGE",
+    help="Keep the search where it can be resumed and shared: a journal file's path, sqlite:///FILE, "
+    "postgresql://USER@HOST/DATABASE or grpc://HOST:PORT; also read from AUTOPARALLEL_STORAGE.",
+)
+study_option = click.option("--study", metavar="NAME", help="Name of the study in the storage.")

@@ -9,6 +9,7 @@ import pytest
 
 from autoparallel.pareto import Objectives
 from autoparallel.problem_file import load_problem
+from autoparallel.solver.answers import PairFront
 from autoparallel.tuning.space import Pair, PairSpace
 from autoparallel.tuning.study import Study
 
@@ -18,15 +19,17 @@ def space(small_problem: str, write: Callable[[str], Path]) -> PairSpace:
     return PairSpace(load_problem(write(small_problem)))
 
 
+NOTHING = PairFront((), (), 0, True, True, 0.0)
+
+
 def visits(space: PairSpace, trials: int, seed: int = 0) -> list[Pair]:
     study = Study(space, space.pairs[::-1], trials=trials, seed=seed)
     visited = []
     for pair in study.pairs():
         visited.append(pair)
         # Large microbatches are best: what the sampler can learn.
-        study.tell(
-            pair, Objectives(2, float(pair.microbatch), 1.0 / pair.microbatch), feasible=pair.batch > 1
-        )
+        best = Objectives(2, float(pair.microbatch), 1.0 / pair.microbatch)
+        study.tell(pair, NOTHING, best, feasible=pair.batch > 1)
     return visited
 
 
@@ -53,4 +56,4 @@ def test_the_seed_decides_and_nothing_else(space: PairSpace) -> None:
 def test_telling_before_anything_was_proposed_is_an_error(space: PairSpace) -> None:
     study = Study(space, space.pairs, trials=1, seed=0)
     with pytest.raises(RuntimeError, match="without a proposed pair"):
-        study.tell(space.pairs[0], Objectives(1, 1, 1), feasible=True)
+        study.tell(space.pairs[0], NOTHING, Objectives(1, 1, 1), feasible=True)

@@ -7,11 +7,20 @@ from typing import Any
 
 import click
 
-from autoparallel.cli.options import json_option, problem_argument, quiet_option, set_option
+from autoparallel.cli.options import (
+    json_option,
+    problem_argument,
+    quiet_option,
+    set_option,
+    storage_option,
+    study_option,
+)
 
 EPILOG = """\b
-Example:
+Examples:
   autoparallel search problems/moe10b.toml --set search.tp=2 --out results/tp2
+  autoparallel search problems/moe10b.toml --resume
+  autoparallel search problems/moe10b.toml --storage postgresql://me@db/searches
 """
 
 
@@ -24,6 +33,11 @@ Example:
     "--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the search.  [default: the problem's]"
 )
 @click.option("--trials", type=click.IntRange(1, 10**6), help="Batch and microbatch pairs to try at most.")
+@storage_option
+@study_option
+@click.option(
+    "--resume", is_flag=True, help="Keep a journal in the results folder until done, and go on from one."
+)
 @set_option
 @json_option
 @quiet_option
@@ -33,11 +47,12 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
     quiet: bool,
-    **tuning: Any,
+    **options: Any,
 ) -> None:
     """Find the best plan for PROBLEM, prove it, and write plan.json, front.csv, proof.json, report.html."""
     from autoparallel import planner
     from autoparallel.cli.infeasible import answer_infeasible
+    from autoparallel.cli.kept import kept
     from autoparallel.cli.terminal import progress_bar, say
     from autoparallel.errors import InfeasibleError
     from autoparallel.problem_file import load_problem
@@ -47,10 +62,11 @@ def command(
 
     problem = load_problem(problem_path, overrides)
     target = out or Path("results") / (problem.name.strip(".") or "problem")
-    with staged(target) as stage:
+    tuning = {name: options.pop(name) for name in ("seed", "trials")}
+    with kept(target, **options) as shared, staged(target) as stage:
         try:
             with progress_bar(quiet) as progress:
-                result = planner.search(problem, progress=progress, **tuning)
+                result = planner.search(problem, progress=progress, shared=shared, **tuning)
         except InfeasibleError as error:
             answer_infeasible(problem, error, as_json=as_json)
             raise click.exceptions.Exit(error.exit_code) from None

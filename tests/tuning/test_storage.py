@@ -1,0 +1,133 @@
+"""Storage URLs: which are known, and that no text tells their secrets."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from importlib import util
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
+
+from autoparallel.errors import StorageError
+from autoparallel.tuning.journal import Journal
+from autoparallel.tuning.storage import explained, hidden, is_passing, open_storage, shown
+
+URL = "postgresql://alice:s3cr%40t@db.example:5432/searches?sslmode=require&sslpassword=hush"
+LINES = [{"op_code": 0, "worker_id": "w", "number": number} for number in range(3)]
+
+
+def test_a_url_is_shown_without_credentials_and_options() -> None:
+    assert shown(URL) == "postgresql://***@db.example:5432/searches?***"
+    assert shown("results/moe10b/study.journal") == "results/moe10b/study.journal"
+    assert shown("grpc://host:1") == "grpc://host:1"
+    # Unquoted separators inside a password do not end the credentials early.
+    assert shown("postgresql://bob:a/b@c?d@h/x") == "postgresql://***@h/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"could not parse {URL}",
+        'password authentication failed for user "alice"',
+        "rejected s3cr@t and s3cr%40t",
+        "alice:s3cr%40t is wrong; invalid sslpassword hush",
+    ],
+)
+def test_a_text_loses_every_secret(text: str) -> None:
+    clean = hidden(text, URL)
+    assert not [secret for secret in ("alice", "s3cr", "hush") if secret in clean]
+    assert "***" in clean
+
+
+@given(st.text(st.characters(codec="ascii", exclude_characters="?\0"), min_size=4))
+def test_any_password_is_hidden(password: str) -> None:
+    url = f"postgresql://u:{password}@h/x"
+    assert password not in hidden(f"<{password}> {url}", url).replace("***", "")
+
+
+def test_a_short_password_does_not_eat_other_words() -> None:
+    assert hidden("password a was wrong at last", "postgresql://u:a@h/x") == "password *** was wrong at last"
+
+
+def test_the_text_of_a_driver_s_error_is_one_line_without_secrets() -> None:
+    with pytest.raises(StorageError) as raised, explained(URL):
+        raise OperationalError("SELECT 'hush'", {"p": "s3cr@t"}, OSError("user alice: s3cr@t\nline 2"))
+    message = str(raised.value)
+    assert message == "the storage postgresql://***@db.example:5432/searches?*** failed: user ***: ***"
+    assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("mongo://me:secret@h/x", "mongo://***@h/x' is no storage"),
+        ("", "is no storage"),
+        ("grpc://host", "names no host and port"),
+        ("grpc://host:port", "failed"),
+        ("sqlite:////no/such/folder/x.db", "unable to open"),
+        ("/no/such/folder/x.journal", "No such file"),
+        (".", "Is a directory"),
+        ("postgresql://me:secret@127.0.0.1:1/x", "Connection refused"),
+        ("postgresql://me:secret@[::1/x", "failed"),
+        ("postgresql://me:secret@127.0.0.1:1/x?nonsense=secret", "failed"),
+    ],
+)
+def test_what_cannot_be_opened_is_explained(url: str, part: str) -> None:
+    with pytest.raises(StorageError, match=r"\S") as raised:
+        open_storage(url, make=True)
+    assert part in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("url", "module"), [("postgresql://h/x", "psycopg"), ("grpc://h:1", "grpc")])
+def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch, url: str, module: str) -> None:
+    monkeypatch.setattr(util, "find_spec", lambda name: None)
+    with pytest.raises(StorageError, match=rf"needs {module}.*autoparallel\[storage\]"):
+        open_storage(url, make=True)
+
+
+def test_a_full_disk_is_not_waited_for_and_a_restart_is() -> None:
+    def lost(text: str) -> OperationalError:
+        return OperationalError("", {}, OSError(text))
+
+    assert is_passing(lost("server closed the connection unexpectedly"))
+    assert not is_passing(lost("database or disk is full"))
+    assert not is_passing(OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_a_journal_cuts_off_what_a_full_disk_left_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    journal = Journal(path)
+    journal.append_logs(LINES[:1])
+    with path.open("ab") as file:
+        file.write(b'{"op_code":0,"work')
+    assert [*Journal(path).read_logs(0)] == LINES[:1]
+    journal.append_logs(LINES[1:])
+    assert [*Journal(path).read_logs(0)] == LINES
+    assert [json.loads(line) for line in path.read_text().splitlines()] == LINES
+
+
+def test_a_journal_is_whole_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "study.journal"
+    journal = Journal(path)
+    journal.append_logs(LINES[:1])
+    pwrite = os.pwrite
+
+    def full(file: int, content: bytes, place: int) -> int:
+        if len(content) > 10:
+            return pwrite(file, content[:10], place)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        journal.append_logs(LINES[1:2])
+    assert path.read_text() == json.dumps(LINES[0], separators=(",", ":")) + "\n"
+    monkeypatch.undo()
+    journal.append_logs(LINES[1:])
+    assert [*Journal(path).read_logs(0)] == LINES
