@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
+from autoparallel.domain.layout import ORDERS
 from autoparallel.domain.plan import Plan
-from autoparallel.domain.result import Binding, Candidate
+from autoparallel.domain.result import Binding, Candidate, OrderCost
 from autoparallel.pareto import RESOLUTION, Objectives, preference_key
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.estimate import estimate
 from autoparallel.performance.gpu_time import dearest
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
 from autoparallel.solver.answers import Point, objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
-from autoparallel.solver.rules import LIMITS, fulfilled
+from autoparallel.solver.rules import LIMITS, Facts, fulfilled, violations
 from autoparallel.solver.sweep import PairSolver
 
 # Points that a report shows around the front.
@@ -130,6 +135,28 @@ def bindings(solver: PairSolver, point: Point) -> tuple[Binding, ...]:
             )
         )
     return tuple(sorted(rows, key=lambda row: row.slack))
+
+
+def order_costs(machine: Machine, best: Plan) -> tuple[OrderCost, ...]:
+    """The best plan in every order that its groups can have, its own first."""
+    if machine.problem.search.order is not None:
+        return ()
+    orders = (order for size in range(len(ORDERS) + 1) for order in combinations(ORDERS, size))
+    layouts = [replace(best.layout, order=order) for order in orders]
+    pair = best.batch, best.microbatch
+    layouts = [layout for layout in layouts if not violations(Facts(machine.problem, layout, *pair))]
+    layouts.sort(key=lambda layout: layout.order != best.layout.order)
+    table = PlanTable.of(layouts, *([size] * len(layouts) for size in pair))
+    values = estimate(machine, table)
+    return tuple(
+        OrderCost(
+            order=layout.order,
+            ttft_s=float(values.ttft_s[row]),
+            tpot_s=float(values.tpot_s[row]),
+            total_tokens_per_ms_per_gpu=float(values.total_tokens_per_ms_per_gpu[row]),
+        )
+        for row, layout in enumerate(layouts)
+    )
 
 
 def sample(around: Landscape, *, seed: int) -> tuple[Candidate, ...]:

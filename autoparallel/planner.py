@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from autoparallel.answer import bindings, equal_layouts, runner_up, sample
+from autoparallel.answer import bindings, equal_layouts, order_costs, runner_up, sample
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import Proof, SearchResult
-from autoparallel.domain.search_space import SP_KINDS
+from autoparallel.domain.search_space import DEGREES, SP_KINDS
 from autoparallel.errors import Conflict, InfeasibleError, LayoutError
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.limits import physical_limits
@@ -93,7 +93,7 @@ def evaluate(
 
 def _evaluated(solver: PairSolver, layout: Layout, pair: Pair) -> Plan:
     sizes = {
-        **{k: v for k, v in layout.to_dict().items() if k not in ("sp_kind", "layers")},
+        **{name: getattr(layout, name) for name in (*DEGREES, "replicas")},
         **{k: v for k, v in pair._asdict().items() if v is not None},
     }
     wrong = [f"{name} must be at least 1, not {value}" for name, value in sizes.items() if value < 1]
@@ -215,6 +215,7 @@ class _Search:
             limits=limits,
             warnings=notes(self.problem),
             sample=sample(around, seed=self.seed),
+            orders=order_costs(self.machine, plans[0]),
         )
 
     def visit(self, progress: Progress | None, store: Store | None) -> Study:

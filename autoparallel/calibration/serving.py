@@ -167,8 +167,8 @@ def _table(rows: pd.DataFrame) -> PlanTable:
     none = np.zeros(len(rows), dtype=np.int8)
     layers = even_stages(len(rows))
     return PlanTable(
-        sp=one, sp_kind=none, replicas=one, batch=one, microbatch=one, layers=layers, **degrees
-    )  # fmt: skip
+        sp=one, sp_kind=none, replicas=one, batch=one, microbatch=one, layers=layers, order=none, **degrees
+    )
 
 
 def _load(rows: pd.DataFrame, engine: EngineConstants) -> Load:

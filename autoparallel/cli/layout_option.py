@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from autoparallel.catalog.spelling import did_you_mean
+from autoparallel.domain.layout import ORDERS
 from autoparallel.domain.search_space import DEGREES, SP_KINDS
 
-KEYS = (*DEGREES, "sp_kind", "replicas", "layers")
+KEYS = (*DEGREES, "sp_kind", "replicas", "layers", "order")
 LARGEST = 2**20
 _FOLLOWS = {
     "cp": "cp follows from sp with sp_kind=ring or ulysses",
@@ -18,7 +19,8 @@ _FOLLOWS = {
 }
 
 
-Degree = int | str | tuple[int, ...]
+_WORDS = {"sp_kind": SP_KINDS, "order": ORDERS}
+Degree = int | str | tuple[int, ...] | tuple[str, ...]
 
 
 class LayoutOption(click.ParamType[dict[str, Degree]]):
@@ -31,7 +33,8 @@ class LayoutOption(click.ParamType[dict[str, Degree]]):
     ) -> dict[str, Degree]:
         """Read ``tp=2,sp=2,sp_kind=tensor``; what is not named stays 1.
 
-        ``layers=16+15+15+15`` are the layers of every stage.
+        ``layers=16+15+15+15`` are the layers of every stage, ``order=cp+pp`` groups that lie closer together
+        than usual.
         """
         if isinstance(value, dict):
             return value
@@ -58,8 +61,9 @@ def _fault(key: str, has_value: bool, text: str) -> str:
         return f"there is no degree {key!r}; {did_you_mean(key, KEYS)}"
     if not has_value or not text:
         return f"write it as {key}=2"
-    if key == "sp_kind":
-        return "" if text in SP_KINDS else did_you_mean(text, SP_KINDS)
+    if key in _WORDS:
+        given = text.split("+") if key == "order" else [text]
+        return next((did_you_mean(word, _WORDS[key]) for word in given if word not in _WORDS[key]), "")
     counts = text.split("+") if key == "layers" else [text]
     if all(map(_is_count, counts)):
         return ""
@@ -70,6 +74,8 @@ def _fault(key: str, has_value: bool, text: str) -> str:
 def _value(key: str, text: str) -> Degree:
     if key == "layers":
         return tuple(map(int, text.split("+")))
+    if key == "order":
+        return tuple(name for name in ORDERS if name in text.split("+"))
     return text if key == "sp_kind" else int(text)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autoparallel.domain.plan import Memory, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.requirements import PERCENTILES
-from autoparallel.domain.result import Limit, SearchResult
+from autoparallel.domain.result import Limit, OrderCost, SearchResult
 from autoparallel.report.requirement_rows import requirement_rows
 from autoparallel.report.wording import brief, gigabytes, given, number, percent, printable, quantity, seconds
 
@@ -142,6 +142,19 @@ def limit_lines(limits: Iterable[Limit]) -> Iterator[str]:
         yield f"{limit.name}: at most {quantity(limit.value, limit.unit)}{asked}; {limit.sentence}"
 
 
+def order_lines(orders: Sequence[OrderCost]) -> Iterator[str]:
+    """The best plan's order, and what others would cost."""
+    own = orders[0]
+    for cost in orders:
+        name = " and ".join(cost.order) + " closer together" if cost.order else "the usual one"
+        if cost is own:
+            others = "" if len(orders) > 1 else "; its groups can have no other"
+            yield f"best: {name}{others}"
+        else:
+            rate = number(cost.total_tokens_per_ms_per_gpu)
+            yield f"{name}: {seconds(cost.ttft_s)} to the first token, {rate} tokens/ms/GPU"
+
+
 def search_answer(result: SearchResult) -> Iterator[Any]:
     """Everything that a search tells, in reading order."""
     from rich.padding import Padding
@@ -156,6 +169,8 @@ def search_answer(result: SearchResult) -> Iterator[Any]:
     yield front_table(result)
     if result.runner_up is not None:
         yield text(f"Runner-up: {plan_line(result.runner_up)}\n  Why it lost: {result.runner_up_reason}")
+    if result.orders:
+        yield text("\n".join(("Order on the network", *(f"  {line}" for line in order_lines(result.orders)))))
     yield text(f"Proof: {result.proof.statement}")
     if result.limits:
         yield text("\n".join(("Physical limits", *(f"  {line}" for line in limit_lines(result.limits)))))

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 RING, ULYSSES, TENSOR = "ring", "ulysses", "tensor"
+# Groups that may change places with the one that usually lies closer together: cp with tp, ep with etp, pp
+# with a whole stage.
+ORDERS = ("cp", "ep", "pp")
 
 
 def even_layers(layers: int, stages: int) -> tuple[int, ...]:
@@ -47,6 +50,10 @@ class Layout:
         Instances of the deployment.
     layers : tuple of int or None
         Layers of every pipeline stage, in order; ``None`` where they are as even as can be.
+    order : tuple of str
+        Which of :data:`ORDERS` lie closer together on the network than usual: neighbouring GPUs are ``cp``
+        ranks before ``tp`` ranks, ``ep`` before ``etp`` ranks, and a node holds a slice of every one of
+        the ``pp`` stages. Empty for tp, cp, dp and etp, ep, edp, each stage on as few nodes as can be.
 
     Examples
     --------
@@ -63,6 +70,7 @@ class Layout:
     etp: int = 1
     replicas: int = 1
     layers: tuple[int, ...] | None = None
+    order: tuple[str, ...] = ()
 
     @property
     def cp(self) -> int:
@@ -100,18 +108,17 @@ class Layout:
         return tuple(absent[name] if value is None else value for name, value in asdict(self).items())
 
     def to_dict(self) -> dict[str, Any]:
-        """The degrees by name; the layers of the stages only where they are not as even as can be."""
+        """The degrees by name; layers of the stages and order of the groups only where they are unusual."""
         degrees = asdict(self)
-        if self.layers is None:
-            del degrees["layers"]
-        return degrees
+        return {name: value for name, value in degrees.items() if name not in ("layers", "order") or value}
 
     @classmethod
     def from_dict(cls, degrees: Mapping[str, Any]) -> Layout:
         """Inverse of :meth:`to_dict`; what follows from the degrees (``cp``, ``edp``) is left out."""
         known = {field.name: degrees[field.name] for field in fields(cls) if field.name in degrees}
-        if isinstance(known.get("layers"), list):
-            known["layers"] = tuple(known["layers"])
+        for name in ("layers", "order"):
+            if isinstance(known.get(name), list):
+                known[name] = tuple(known[name])
         return cls(**known)
 
     def __str__(self) -> str:
@@ -120,4 +127,5 @@ class Layout:
         return (
             f"tp={self.tp}{sequence} dp={self.dp} pp={self.pp}{layers} "
             f"ep={self.ep} etp={self.etp} replicas={self.replicas}"
+            + (f" order={'+'.join(self.order)}" if self.order else "")
         )

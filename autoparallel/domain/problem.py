@@ -11,7 +11,7 @@ from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.model import Model
 from autoparallel.domain.requirements import Requirements
 from autoparallel.domain.search_space import SearchSpace
-from autoparallel.domain.workload import OPEN, Workload
+from autoparallel.domain.workload import OPEN, STATIC, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,11 @@ class Problem:
         if self.workload.concurrency is None and self.workload.mode != OPEN:
             return ("throughput", "ttft_s", "gpus")
         return ("gpus", "throughput", "ttft_s")
+
+    @property
+    def rank_order_is_fixed(self) -> bool:
+        """Whether a serving engine runs the plans: it numbers ranks in the usual order."""
+        return self.engine is not None or self.workload.mode != STATIC
 
     @property
     def max_gpus(self) -> int:

@@ -95,7 +95,8 @@ def rank_map(layout: Layout, *, gpus_per_node: int, layers: int, experts: int) -
     """Place every GPU of a layout.
 
     A stage that fits into a node never straddles two; a larger one starts on a node of its own.
-    Instances share a node where several whole ones fit, else each starts on a new node.
+    Instances share a node where several whole ones fit, else each starts on a new node. With ``pp`` in the
+    order of the layout, every node of an instance holds an equal slice of all its stages.
 
     Parameters
     ----------
@@ -118,10 +119,8 @@ def _ranked_gpu(
 ) -> RankedGpu:
     stage_number, local = divmod(rank, layout.gpus_per_stage)
     replica, pp = divmod(stage_number, layout.pp)
-    attention, tp = divmod(local, layout.tp)
-    dp, cp = divmod(attention, layout.cp)
-    expert_rank, etp = divmod(local, layout.etp)
-    edp, ep = divmod(expert_rank, layout.ep)
+    dp, tp, cp = _coordinates(local, layout.tp, layout.cp, swapped="cp" in layout.order)
+    edp, etp, ep = _coordinates(local, layout.etp, layout.ep, swapped="ep" in layout.order)
     share = experts // layout.ep
     return RankedGpu(
         rank=rank, node=place[0], slot=place[1], replica=replica, pp=pp, dp=dp, cp=cp, tp=tp,
@@ -129,8 +128,22 @@ def _ranked_gpu(
     )  # fmt: skip
 
 
+def _coordinates(local: int, first: int, second: int, *, swapped: bool) -> tuple[int, int, int]:
+    """The slowest coordinate in a stage, and those in two groups of which the first is the faster."""
+    if swapped:
+        rest, in_second = divmod(local, second)
+        slowest, in_first = divmod(rest, first)
+    else:
+        rest, in_first = divmod(local, first)
+        slowest, in_second = divmod(rest, second)
+    return slowest, in_first, in_second
+
+
 def _places(layout: Layout, node_size: int) -> Iterator[tuple[int, int]]:
     """Node and slot of every rank, in rank order."""
+    if "pp" in layout.order:
+        yield from _slices(layout, node_size // layout.pp)
+        return
     stage = layout.gpus_per_stage
     stages_per_node = node_size // stage
     instances_per_node = stages_per_node // layout.pp
@@ -146,3 +159,12 @@ def _places(layout: Layout, node_size: int) -> Iterator[tuple[int, int]]:
                 node, first = (replica * layout.pp + pp) * -(-stage // node_size), 0
             for local in range(stage):
                 yield node + (first + local) // node_size, (first + local) % node_size
+
+
+def _slices(layout: Layout, width: int) -> Iterator[tuple[int, int]]:
+    """Node and slot of every rank where a node holds ``width`` ranks of every stage."""
+    nodes = layout.gpus_per_stage // width
+    for replica in range(layout.replicas):
+        for pp in range(layout.pp):
+            for local in range(layout.gpus_per_stage):
+                yield replica * nodes + local // width, pp * width + local % width

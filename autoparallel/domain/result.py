@@ -127,6 +127,19 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrderCost:
+    """What the best plan would do with its groups in another order on the network.
+
+    ``order`` is as in ``Layout.order``, empty for the usual one.
+    """
+
+    order: tuple[str, ...]
+    ttft_s: float
+    tpot_s: float
+    total_tokens_per_ms_per_gpu: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """The answer to a problem.
 
@@ -148,6 +161,9 @@ class SearchResult:
         What the problem leaves to defaults, and where it contradicts itself.
     sample : tuple of Candidate
         Feasible and infeasible plans around the front, for the report.
+    orders : tuple of OrderCost
+        The best plan in every order that its groups can have, its own first; empty where the problem leaves
+        the order no choice.
     """
 
     problem: Problem
@@ -161,6 +177,7 @@ class SearchResult:
     limits: tuple[Limit, ...]
     warnings: tuple[str, ...] = ()
     sample: tuple[Candidate, ...] = field(default=(), repr=False)
+    orders: tuple[OrderCost, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """What ``search --json`` prints."""
@@ -179,6 +196,7 @@ class SearchResult:
             "proof": self.proof.to_dict(),
             "limits": [{**asdict(limit), "allows": limit.allows} for limit in self.limits],
             "warnings": list(self.warnings),
+            **({"orders": [asdict(order) for order in self.orders]} if self.orders else {}),
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -190,6 +208,7 @@ class SearchResult:
                 {
                     **plan.layout.to_dict(),
                     **({"layers": spelled(plan.layout.layers)} if plan.layout.layers else {}),
+                    **({"order": "+".join(plan.layout.order)} if plan.layout.order else {}),
                     "batch": plan.batch,
                     "microbatch": plan.microbatch,
                     "gpus": plan.gpus,

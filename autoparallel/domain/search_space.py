@@ -29,6 +29,9 @@ class SearchSpace:
         Whether ``pp`` has to divide the layers.
     constraints : tuple of str
         Conditions that every layout has to meet, in the language of ``problem_file.constraint``.
+    order : tuple of str or None
+        Groups that lie closer together on the network than usual in every layout, as in ``Layout.order``;
+        ``None`` looks at every order.
     prefer : tuple of str
         Order of ``gpus``, ``throughput``, ``ttft_s`` in which plans are compared; empty for the default.
     """
@@ -50,3 +53,9 @@ class SearchSpace:
     prefer: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     chunk: tuple[int, ...] | None = None
+    order: tuple[str, ...] | None = ()
+
+    @property
+    def pinned_order(self) -> tuple[str, ...]:
+        """The one order that is looked at; the usual one where there are several."""
+        return self.order or ()

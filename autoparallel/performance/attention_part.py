@@ -8,7 +8,6 @@ import numpy as np
 
 from autoparallel.performance.collectives import Collective
 from autoparallel.performance.degrees import AttentionDegrees
-from autoparallel.performance.links import group_on_nodes
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.operators import (
     OperatorCost,
@@ -56,7 +55,7 @@ class AttentionPart:
         """Collectives of the tensor parallel group."""
         d, fabric = self.degrees, self.machine.fabric
         return Collective(
-            group_on_nodes(d.tp, 1.0, d.gpus_per_stage, fabric.gpus_per_node),
+            self.machine.placement.tp(d.tp, d.cp, d.gpus_per_stage),
             fabric,
             self.machine.collectives,
         )
@@ -66,7 +65,7 @@ class AttentionPart:
         """Collectives of the context parallel group."""
         d, fabric = self.degrees, self.machine.fabric
         return Collective(
-            group_on_nodes(d.cp, d.tp, d.gpus_per_stage, fabric.gpus_per_node),
+            self.machine.placement.cp(d.tp, d.cp, d.gpus_per_stage),
             fabric,
             self.machine.collectives,
         )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.domain.layout import RING, TENSOR, ULYSSES, Layout, even_layers
+from autoparallel.domain.layout import ORDERS, RING, TENSOR, ULYSSES, Layout, even_layers
 from autoparallel.domain.pair import Pair
 from autoparallel.performance.operators.cost import Quantity
 
@@ -52,7 +52,8 @@ class PlanTable(NamedTuple):
     """Plans by column: what :func:`~autoparallel.performance.estimate.estimate` takes. All float64 or bool.
 
     ``sp_kind`` 0 is none, 1 tensor, 2 ring, 3 Ulysses. ``layers`` are objects, those of a layout's stages or
-    ``None`` where they are as even as can be. ``chunk`` is ``None`` for static batches.
+    ``None`` where they are as even as can be. ``order`` has a bit for each of ``ORDERS``. ``chunk`` is
+    ``None`` for static batches.
     """
 
     tp: npt.NDArray[np.float64]
@@ -66,6 +67,7 @@ class PlanTable(NamedTuple):
     batch: npt.NDArray[np.float64]
     microbatch: npt.NDArray[np.float64]
     layers: npt.NDArray[np.object_]
+    order: npt.NDArray[np.int8]
     chunk: npt.NDArray[np.float64] | None = None
 
     def rows(self, index: slice | npt.NDArray[np.int64]) -> PlanTable:
@@ -100,7 +102,16 @@ class PlanTable(NamedTuple):
         """The layout of one plan."""
         kind = SP_KIND_NAMES[int(self.sp_kind[row])]
         degrees = {name: int(getattr(self, name)[row]) for name in _DEGREES}
-        return Layout(sp_kind=kind, layers=self.layers[row], **degrees)
+        return Layout(sp_kind=kind, layers=self.layers[row], order=_order(self.order[row]), **degrees)
+
+    def alike(
+        self, num_hidden_layers: int
+    ) -> Iterator[tuple[tuple[int, ...], tuple[str, ...], npt.NDArray[np.int64]]]:
+        """Layers of every stage, order on the network, and the plans that have these."""
+        for bits in np.unique(self.order):
+            rows = np.flatnonzero(self.order == bits)
+            for layers, part in self.rows(rows).by_stages(num_hidden_layers):
+                yield layers, _order(bits), rows[part]
 
     def by_stages(self, num_hidden_layers: int) -> Iterator[tuple[tuple[int, ...], npt.NDArray[np.int64]]]:
         """Layers of every stage, and the plans that have these, in the table's order."""
@@ -135,6 +146,7 @@ class PlanTable(NamedTuple):
             batch=np.array(batch, dtype=np.float64),
             microbatch=np.array(microbatch, dtype=np.float64),
             layers=layers,
+            order=np.array([order_bits(layout.order) for layout in layouts], dtype=np.int8),
             chunk=np.array(chunk, dtype=np.float64) if chunk else None,
             **columns,
         )
@@ -159,6 +171,15 @@ class PlanTable(NamedTuple):
 def even_stages(size: int) -> npt.NDArray[np.object_]:
     """The column ``layers`` of plans whose stages are as even as can be."""
     return np.full(size, None, dtype=object)
+
+
+def order_bits(order: tuple[str, ...]) -> int:
+    """What the column ``order`` holds for an order."""
+    return sum(1 << ORDERS.index(name) for name in order)
+
+
+def _order(bits: int) -> tuple[str, ...]:
+    return tuple(name for bit, name in enumerate(ORDERS) if bits >> bit & 1)
 
 
 SP_KIND_NAMES = (None, TENSOR, RING, ULYSSES)

@@ -14,7 +14,6 @@ from autoparallel.performance.architecture import flops_per_token
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.degrees import SP_KIND_NAMES, PlanTable
 from autoparallel.performance.ffn_part import ExpertPart, is_dispatched
-from autoparallel.performance.links import pipeline_hops
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.memory import AttentionMemory, ExpertMemory, MemoryRows, stage_memory
 from autoparallel.performance.microbatch import attention_terms, expert_terms, layer_bytes, layer_times
@@ -125,12 +124,13 @@ def estimate(machine: Machine, table: PlanTable) -> Estimates:
     size = len(table.tp)
     columns = np.empty((len(COLUMNS), size))
     contextual = (table.sp_kind >= SP_KIND_NAMES.index(RING)) & (table.sp > 1)
-    for layers, alike in table.by_stages(machine.model.num_hidden_layers):
+    for layers, order, alike in table.alike(machine.model.num_hidden_layers):
+        placed = machine.ordered(order, len(layers))
         # Apart, so that most chunks need not work out context parallelism.
         for rows in (alike[~contextual[alike]], alike[contextual[alike]]):
             for start in range(0, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
-                for column, values in zip(columns, _chunk(machine, table.rows(chunk), layers), strict=True):
+                for column, values in zip(columns, _chunk(placed, table.rows(chunk), layers), strict=True):
                     column[chunk] = values
     return Estimates(*columns)
 
@@ -153,7 +153,7 @@ class _Chunk:
         self.attention = AttentionPart(machine, degrees)
         self.experts = ExpertPart(machine, expert_degrees)
         self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
-        self.hops = pipeline_hops(self.pp, degrees.gpus_per_stage, machine.fabric.gpus_per_node)
+        self.hops = machine.placement.hops(self.pp, degrees.gpus_per_stage)
         self.gpus = degrees.gpus_per_stage * (table.replicas * self.pp)
 
     def run(self, phase: Phase, *, count_bytes: bool = True) -> _Pass:

@@ -18,7 +18,7 @@ from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import Collective
 from autoparallel.performance.degrees import ExpertDegrees
 from autoparallel.performance.expert_exchange import Routing, distinct_groups, exchange
-from autoparallel.performance.links import Group, group_on_nodes
+from autoparallel.performance.links import Group
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.operators import OperatorCost, elementwise, experts, gemm
 from autoparallel.performance.operators.cost import Quantity
@@ -184,14 +184,14 @@ class ExpertPart:
 
     @cached_property
     def _ep_ranks(self) -> Group:
-        d, fabric = self.degrees, self.machine.fabric
-        return group_on_nodes(d.ep, d.etp, d.gpus_per_stage, fabric.gpus_per_node)
+        d = self.degrees
+        return self.machine.placement.ep(d.etp, d.ep, d.gpus_per_stage)
 
     @cached_property
     def _etp_group(self) -> Collective:
-        d, fabric = self.degrees, self.machine.fabric
-        ranks = group_on_nodes(d.etp, 1.0, d.gpus_per_stage, fabric.gpus_per_node)
-        return Collective(ranks, fabric, self.machine.collectives)
+        d = self.degrees
+        ranks = self.machine.placement.etp(d.etp, d.ep, d.gpus_per_stage)
+        return Collective(ranks, self.machine.fabric, self.machine.collectives)
 
     def _exchange(self, phase: Phase, direction: str) -> OperatorCost:
         """Own tokens to their experts or back; the fullest rank's links set the pace."""

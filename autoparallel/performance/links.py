@@ -109,6 +109,51 @@ def group_on_nodes(ranks: Quantity, stride: Quantity, gpus_per_stage: Quantity, 
     return Group(np.ceil(ranks / nodes), nodes)
 
 
+class Placement(NamedTuple):
+    """How the groups of layouts lie on nodes.
+
+    Attributes
+    ----------
+    gpus_per_node : int
+        GPUs of one scale-up domain. [1]
+    order : tuple of str
+        Groups that lie closer together than usual, as in ``Layout.order``.
+    pp : int
+        Stages that share every node where ``pp`` is one of them. [1]
+    """
+
+    gpus_per_node: int
+    order: tuple[str, ...] = ()
+    pp: int = 1
+
+    @property
+    def width(self) -> int:
+        """GPUs of one stage that a node has room for. [1]"""
+        return self.gpus_per_node // self.pp if "pp" in self.order else self.gpus_per_node
+
+    def tp(self, tp: Quantity, cp: Quantity, gpus_per_stage: Quantity) -> Group:
+        """A tensor parallel group."""
+        return group_on_nodes(tp, cp if "cp" in self.order else 1.0, gpus_per_stage, self.width)
+
+    def cp(self, tp: Quantity, cp: Quantity, gpus_per_stage: Quantity) -> Group:
+        """A context parallel group."""
+        return group_on_nodes(cp, 1.0 if "cp" in self.order else tp, gpus_per_stage, self.width)
+
+    def etp(self, etp: Quantity, ep: Quantity, gpus_per_stage: Quantity) -> Group:
+        """Ranks that share an expert."""
+        return group_on_nodes(etp, ep if "ep" in self.order else 1.0, gpus_per_stage, self.width)
+
+    def ep(self, etp: Quantity, ep: Quantity, gpus_per_stage: Quantity) -> Group:
+        """Ranks that share out the experts."""
+        return group_on_nodes(ep, 1.0 if "ep" in self.order else etp, gpus_per_stage, self.width)
+
+    def hops(self, pp: Quantity, gpus_per_stage: Quantity) -> Hops:
+        """Hops between neighbouring stages."""
+        if "pp" in self.order:
+            return Hops(pp - 1, 0.0 * gpus_per_stage)
+        return pipeline_hops(pp, gpus_per_stage, self.gpus_per_node)
+
+
 class Hops(NamedTuple):
     """Pipeline hops of an instance: how many stay inside a node and how many cross."""
 

@@ -12,7 +12,7 @@ from autoparallel.domain.problem import Problem
 from autoparallel.domain.workload import STATIC
 from autoparallel.performance.architecture import expert_scale
 from autoparallel.performance.kernels import Kernels
-from autoparallel.performance.links import Fabric
+from autoparallel.performance.links import Fabric, Placement
 from autoparallel.performance.operators import Gpu
 
 
@@ -36,7 +36,7 @@ class Machine:
     ``None`` for static batches.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, placement: Placement | None = None) -> None:
         self.problem = problem
         self.model, self.workload = problem.model, problem.workload
         self.engine, self.hardware = _driven(problem)
@@ -59,6 +59,8 @@ class Machine:
             for is_decode in (False, True)
         }
         self.fabric = Fabric.of(hardware.scale_up, hardware.scale_out, hardware.gpus_per_node)
+        self.placement = placement or Placement(hardware.gpus_per_node)
+        self._ordered: dict[Placement, Machine] = {self.placement: self}
         self.scale = expert_scale(problem.model)
         self.activation_bytes = DTYPES[self.model.activation_dtype].bytes
         self.kv_bytes = DTYPES[self.model.kv_cache_dtype].bytes
@@ -66,6 +68,13 @@ class Machine:
         self.ffn_weight_bytes = DTYPES[self.model.weights_dtype].bytes
         self.expert_weight_bytes = DTYPES[routed_dtype].bytes
         self.embedding_bytes = DTYPES[self.model.embedding_dtype].bytes
+
+    def ordered(self, order: tuple[str, ...], pp: int) -> Machine:
+        """The same machine with the groups of layouts of ``pp`` stages in another order on the network."""
+        placement = Placement(self.hardware.gpus_per_node, order, pp if "pp" in order else 1)
+        if placement not in self._ordered:
+            self._ordered[placement] = Machine(self.problem, placement)
+        return self._ordered[placement]
 
     def gpu(self, dtype: str, operator: str = "gemm") -> Gpu:
         """The data sheet for an operator whose weights have this format."""

@@ -12,7 +12,6 @@ from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.ffn_part import ExpertPart, is_dispatched
-from autoparallel.performance.links import pipeline_hops
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.microbatch import (
     AttentionTerms,
@@ -41,6 +40,7 @@ def build_plan(
     In continuous batching the breakdown is that of one prompt on each data parallel rank, and of a step of
     the sequences in service.
     """
+    machine = machine.ordered(layout.order, layout.pp)
     table = PlanTable.of([layout], [batch], [microbatch], [] if chunk is None else [chunk])
     values = rate(machine, table)
     serving = _serving(machine, table, values)
@@ -121,7 +121,7 @@ class _Breakdown:
             yield layers.routed, [*self.experts.dispatch, *terms.gather]
         else:
             yield layers.routed, terms.all_reduce
-        hops = pipeline_hops(self.layout.pp, self.layout.gpus_per_stage, self.machine.fabric.gpus_per_node)
+        hops = self.machine.placement.hops(self.layout.pp, self.layout.gpus_per_stage)
         yield int(hops.inside), terms.hop_inside
         yield int(hops.across), terms.hop_across
         yield 1, terms.head
@@ -143,12 +143,12 @@ class _Breakdown:
         """Time of a microbatch in each stage, its hop to the next one included."""
         times = layer_times(self.attention, self.experts, self.dispatched)
         inside, across = time_of(self.attention.hop_inside), time_of(self.attention.hop_across)
-        per_node = self.machine.fabric.gpus_per_node // self.layout.gpus_per_stage
+        placement, size = self.machine.placement, self.layout.gpus_per_stage
         result = []
         model = self.machine.model
         layers = self.layout.layers_of_stages(model.num_hidden_layers)
         for index, stage in enumerate(stages(model, layers)):
-            leaves_node = per_node == 0 or (index + 1) % per_node == 0
+            leaves_node = placement.hops(index + 2, size).across > placement.hops(index + 1, size).across
             sent = 0.0 if stage.is_last else across if leaves_node else inside
             result.append(float(np.max(times.of_stage(stage) + sent)))
         return tuple(result)

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from autoparallel.domain.dtypes import DTYPES
+from autoparallel.domain.layout import ORDERS
 
 # Far beyond any machine, near enough that no product of them overflows a 64-bit integer table.
 MAX_LAYERS = 10_000
@@ -69,4 +70,11 @@ Batches = Annotated[
     list[Sequences],
     Field(min_length=1, max_length=1000),
     BeforeValidator(listed, json_schema_input_type=Sequences | list[Sequences]),
+]
+
+USUAL_ORDER, ANY_ORDER = "usual", "any"
+Orders = Annotated[
+    list[Annotated[str, OneOf((USUAL_ORDER, ANY_ORDER, *ORDERS))]],
+    Field(min_length=1),
+    BeforeValidator(listed, json_schema_input_type=Annotated[str, OneOf((USUAL_ORDER, ANY_ORDER, *ORDERS))]),
 ]

@@ -268,6 +268,11 @@ class SearchSection(Section):
     trials: Annotated[int, Field(gt=0, le=1_000_000)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     prefer: Objectives | None = None
+    order: fields.Orders | None = Field(
+        None,
+        description='Order of the groups on the network: "usual", "any", or those that lie closer together '
+        "than usual, of cp, ep and pp.",
+    )
     constraints: Constraints | None = Field(
         None, description='Conditions on layouts: "tp * sp == 4", "ep in [8, 16]", "group ep inside a node".'
     )

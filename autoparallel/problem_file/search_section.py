@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from autoparallel.domain.layout import ORDERS
 from autoparallel.domain.search_space import DEGREES, OBJECTIVES, SearchSpace
 from autoparallel.domain.workload import STATIC
 from autoparallel.problem_file.constraint import ConstraintError, parse
 from autoparallel.problem_file.faults import Faults
+from autoparallel.problem_file.fields import ANY_ORDER, USUAL_ORDER
 from autoparallel.problem_file.schema import SearchSection
 
 # Without a concurrency nothing else bounds the batch.
@@ -23,6 +25,8 @@ def build_search(section: SearchSection, concurrency: int | None, mode: str, fau
     if "prefer" in given:
         # Named objectives first, the others after them, so that every tie is broken.
         given["prefer"] = tuple(dict.fromkeys((*given["prefer"], *OBJECTIVES)))
+    if "order" in given:
+        given["order"] = _order(given["order"], faults)
     if "constraints" in given:
         given["constraints"] = _readable(given["constraints"], faults)
     no_meaning = "chunk" if mode == STATIC else "microbatch"
@@ -33,6 +37,15 @@ def build_search(section: SearchSection, concurrency: int | None, mode: str, fau
     space = SearchSpace(**given)
     _check_batches(space, concurrency, faults)
     return space
+
+
+def _order(names: list[str], faults: Faults) -> tuple[str, ...] | None:
+    """The groups that lie closer together than usual; ``None`` for every order."""
+    if names in ([USUAL_ORDER], [ANY_ORDER]):
+        return () if names == [USUAL_ORDER] else None
+    if not set(names) <= set(ORDERS):
+        faults.add(("search", "order"), f'"{USUAL_ORDER}" and "{ANY_ORDER}" stand alone')
+    return tuple(name for name in ORDERS if name in names)
 
 
 def _readable(texts: list[str], faults: Faults) -> tuple[str, ...]:

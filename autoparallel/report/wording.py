@@ -160,4 +160,6 @@ def brief(layout: Layout | Mapping[str, Any]) -> str:
             parts.append(f"{name}={degree}{kind}")
     if degrees.get("layers"):
         parts.append(f"layers={spelled(degrees['layers'])}")
+    if degrees.get("order"):
+        parts.append(f"order={'+'.join(degrees['order'])}")
     return " ".join(parts) or "one GPU"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.domain.layout import RING, TENSOR, ULYSSES, Layout
+from autoparallel.domain.layout import ORDERS, RING, TENSOR, ULYSSES, Layout
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.degrees import SP_KIND_NAMES, AttentionDegrees, ExpertDegrees
 
@@ -88,6 +90,7 @@ class Candidates(NamedTuple):
     experts: ExpertCandidates
     pp: Ints
     replicas: int
+    order: tuple[str, ...] = ()
 
     def layout(self, attention: int, experts: int, pp: int) -> Layout:
         """The layout made of one candidate of each part."""
@@ -101,6 +104,7 @@ class Candidates(NamedTuple):
             ep=int(e.ep[experts]),
             etp=int(e.etp[experts]),
             replicas=self.replicas,
+            order=self.order,
         )
 
     def chosen(self, layout: Layout) -> tuple[int, int, int]:
@@ -140,7 +144,7 @@ def candidates_for(
     attention = _attention(problem, microbatch, largest)
     stages = _stages(problem, largest)
     experts = _experts(problem, sorted(set(attention.gpus_per_stage.tolist())))
-    candidates = Candidates(attention, experts, stages, replicas)
+    candidates = Candidates(attention, experts, stages, replicas, problem.search.pinned_order)
     return candidates if keep_refused else _allowed(problem, candidates, batch, microbatch)
 
 
@@ -210,7 +214,7 @@ def _allowed(problem: Problem, candidates: Candidates, batch: int, microbatch: i
         if not rule.allows_pair(problem, batch, microbatch):
             pp = pp[:0]
     attention, experts = _that_fit_together(attention, experts)
-    return Candidates(attention, experts, pp, candidates.replicas)
+    return candidates._replace(attention=attention, experts=experts, pp=pp)
 
 
 def _that_fit_together(
@@ -234,6 +238,29 @@ def _that_fit_together(
         AttentionCandidates(*(column[keep] for column in attention)),
         ExpertCandidates(*(column[keep_experts] for column in experts)),
     )
+
+
+def order_variants(problem: Problem) -> Iterator[Problem]:
+    """The problem with its order pinned, once for each that is looked at, the usual one first.
+
+    Where ``pp`` lies inside of nodes, the number of stages is pinned too. Deployments that fit into a node
+    are in it whatever their order, and an engine knows one order only.
+    """
+    search = problem.search
+    if search.order is not None:
+        wanted = [search.order]
+    elif problem.rank_order_is_fixed or problem.max_gpus <= problem.hardware.gpus_per_node:
+        wanted = [()]
+    else:
+        wanted = [order for size in range(len(ORDERS) + 1) for order in combinations(ORDERS, size)]
+    for order in wanted:
+        pinned = replace(search, order=order)
+        if "pp" not in order:
+            yield replace(problem, search=pinned)
+            continue
+        for stages in divisors(problem.hardware.gpus_per_node)[1:]:
+            if search.pp is None or stages in search.pp:
+                yield replace(problem, search=replace(pinned, pp=(stages,)))
 
 
 def layouts_spanned(candidates: Candidates, max_gpus: int) -> int:

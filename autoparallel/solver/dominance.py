@@ -29,11 +29,9 @@ def without_dominated(tables: Tables) -> Candidates:
     expert_keys += [column for name, column in experts._asdict().items() if name in apart]
     keep = _undominated(np.stack(keys), columns)
     keep_experts = _undominated(np.stack(expert_keys), expert_columns)
-    return Candidates(
-        AttentionCandidates(*(column[keep] for column in attention)),
-        ExpertCandidates(*(column[keep_experts] for column in experts)),
-        candidates.pp,
-        candidates.replicas,
+    return candidates._replace(
+        attention=AttentionCandidates(*(column[keep] for column in attention)),
+        experts=ExpertCandidates(*(column[keep_experts] for column in experts)),
     )
 
 

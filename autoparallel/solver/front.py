@@ -61,7 +61,7 @@ class FrontSolver:
         narrowed = self._narrowed(candidates, batch, microbatch, incumbents) if spanned else None
         if narrowed is None:
             return PairFront((), (), spanned, True, True, 0.0)
-        tables = Tables(self.machine, narrowed, batch, microbatch)
+        tables = self._tables(narrowed, batch, microbatch)
         pair = PairSolve(self, tables, batch, microbatch, spanned, recorded)
         return pair.front(incumbents, first_only=first_only)
 
@@ -72,11 +72,14 @@ class FrontSolver:
             return True
         return self._narrowed(candidates, batch, microbatch, incumbents) is None
 
+    def _tables(self, candidates: Candidates, batch: int, microbatch: int) -> Tables:
+        return Tables(self.machine, candidates, batch, microbatch)
+
     def _narrowed(
         self, candidates: Candidates, batch: int, microbatch: int, incumbents: Sequence[Objectives]
     ) -> Candidates | None:
         """The candidates without those of stage sizes that bounds rule out, or dominated ones."""
-        tables = Tables(self.machine, candidates, batch, microbatch)
+        tables = self._tables(candidates, batch, microbatch)
         bounds = bounds_of(tables)
         live = self.possible(bounds, incumbents)
         if not live.any():
@@ -86,8 +89,8 @@ class FrontSolver:
         keep_experts = np.isin(candidates.experts.gpus_per_stage, sizes)
         attention = AttentionCandidates(*(column[keep] for column in candidates.attention))
         experts = ExpertCandidates(*(column[keep_experts] for column in candidates.experts))
-        narrowed = Candidates(attention, experts, pp, candidates.replicas)
-        return without_dominated(Tables(self.machine, narrowed, batch, microbatch))
+        narrowed = candidates._replace(attention=attention, experts=experts, pp=pp)
+        return without_dominated(self._tables(narrowed, batch, microbatch))
 
     def possible(self, bounds: Bounds, incumbents: Sequence[Objectives] = ()) -> npt.NDArray[np.bool_]:
         """Where bounds rule out neither by a limit nor as no better than another plan."""
@@ -105,7 +108,7 @@ class FrontSolver:
         candidates = candidates_for(self.problem, batch, microbatch)
         if not layouts_spanned(candidates, self.problem.max_gpus):
             return None
-        bounds = bounds_of(Tables(self.machine, candidates, batch, microbatch))
+        bounds = bounds_of(self._tables(candidates, batch, microbatch))
         throughput = bounds.throughput(self.problem.workload, "total")
         live = self.possible(bounds)
         ideal = [

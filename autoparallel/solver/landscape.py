@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
-from autoparallel.performance.degrees import PlanTable, even_stages
+from autoparallel.performance.degrees import PlanTable, even_stages, order_bits
 from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.rate import rate
-from autoparallel.solver.candidates import Candidates, candidates_for, layouts_spanned
+from autoparallel.solver.candidates import Candidates, candidates_for, layouts_spanned, order_variants
 from autoparallel.solver.replicas import with_replicas
 from autoparallel.solver.rules import LIMITS, LimitRule, structure_of
 
@@ -65,10 +65,14 @@ def landscape(
     largest = problem.max_gpus if max_gpus is None else max_gpus
     if not pairs:
         raise ValueError("a landscape of no pairs")
-    spaces = (
-        (candidates_for(problem, pair.batch, pair.microbatch, max_gpus=largest), pair) for pair in pairs
-    )
-    tables = [_launchable(problem, candidates, pair, largest) for candidates, pair in spaces]
+    variants = tuple(order_variants(problem))
+    tables = [
+        _launchable(
+            variant, candidates_for(variant, pair.batch, pair.microbatch, max_gpus=largest), pair, largest
+        )
+        for pair in pairs
+        for variant in variants
+    ]
     table = with_replicas(machine, PlanTable.joined(tables), largest)
     complete = len(table.tp) <= LARGEST
     if not complete:
@@ -120,4 +124,5 @@ def _layouts(candidates: Candidates, pair: Pair, max_gpus: int) -> PlanTable:
         microbatch=full * pair.microbatch,
         chunk=None if pair.chunk is None else full * pair.chunk,
         layers=even_stages(len(a)),
+        order=np.full(len(a), order_bits(candidates.order), dtype=np.int8),
     )

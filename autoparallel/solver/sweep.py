@@ -18,6 +18,7 @@ from autoparallel.performance.machine import Machine
 from autoparallel.solver.answers import PairFront, Point, objectives_of, rated_facts
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import landscape
+from autoparallel.solver.orders import OrderSolver
 from autoparallel.solver.rules import Facts
 
 
@@ -92,4 +93,4 @@ PairSolver = FrontSolver | SweepSolver
 
 def pair_solver(machine: Machine, *, seed: int = 0) -> PairSolver:
     """What finds the front of a pair: CP-SAT for static batches, a sweep for continuous batching."""
-    return FrontSolver(machine, seed=seed) if machine.engine is None else SweepSolver(machine, seed=seed)
+    return OrderSolver(machine, seed=seed) if machine.engine is None else SweepSolver(machine, seed=seed)

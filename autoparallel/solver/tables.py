@@ -11,7 +11,6 @@ import numpy.typing as npt
 from autoparallel.domain.layout import even_layers
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.ffn_part import ExpertPart
-from autoparallel.performance.links import pipeline_hops
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.memory import AttentionMemory, ExpertMemory
 from autoparallel.performance.microbatch import LayerCosts, attention_terms, expert_terms
@@ -54,13 +53,15 @@ class Tables:
     """Times and bytes of the candidates' parts, nothing added up across parts."""
 
     def __init__(self, machine: Machine, candidates: Candidates, batch: int, microbatch: int) -> None:
-        self.machine, self.candidates = machine, candidates
+        self.candidates = candidates
+        # A pipeline inside of nodes has one number of stages: that of its order.
+        self.machine = machine.ordered(candidates.order, int(candidates.pp.max(initial=1)))
         self.batch, self.slots = batch, batch // microbatch
-        self._attention = AttentionPart(machine, candidates.attention.degrees(batch, microbatch))
-        self._experts = ExpertPart(machine, candidates.experts.degrees(microbatch))
-        self.longest = self._phase(machine.longest_prefill)
-        self.prefill = self._phase(machine.prefill)
-        self.decode = self._phase(machine.decode)
+        self._attention = AttentionPart(self.machine, candidates.attention.degrees(batch, microbatch))
+        self._experts = ExpertPart(self.machine, candidates.experts.degrees(microbatch))
+        self.longest = self._phase(self.machine.longest_prefill)
+        self.prefill = self._phase(self.machine.prefill)
+        self.decode = self._phase(self.machine.decode)
 
     def _phase(self, phase: Phase) -> PhaseTable:
         terms, expert = attention_terms(self._attention, phase), expert_terms(self._experts, phase)
@@ -100,7 +101,7 @@ class Tables:
     def hops(self, phase: PhaseTable, pp: int) -> tuple[Array, Array]:
         """Time of all hops of a microbatch, and of its slowest hop, by attention candidate. [s]"""
         size = self.candidates.attention.gpus_per_stage.astype(np.float64)
-        hops = pipeline_hops(float(pp), size, self.machine.fabric.gpus_per_node)
+        hops = self.machine.placement.hops(float(pp), size)
         total = hops.inside * phase.hop_inside + hops.across * phase.hop_across
         if pp == 1:
             return self._by_attention(0.0), self._by_attention(0.0)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from autoparallel.domain.layout import Layout
+from autoparallel.domain.layout import ORDERS, Layout
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Metrics
 from autoparallel.errors import Fault, ProblemError
@@ -61,7 +61,10 @@ def _front_row(row: Mapping[str, str], file: str, line: int) -> FrontRow:
         raise ProblemError([Fault(f"{row['sp_kind']!r} is no kind", file, line, "sp_kind")])
     degrees = {name: int(numbers[name]) for name in DEGREES}
     layers = _layers(row.get("layers") or "", file, line)
-    layout = Layout(sp_kind=row["sp_kind"] or None, layers=layers, **degrees)
+    order = tuple(filter(None, (row.get("order") or "").split("+")))
+    if not set(order) <= set(ORDERS):
+        raise ProblemError([Fault(f"{row['order']!r} is no order", file, line, "order")])
+    layout = Layout(sp_kind=row["sp_kind"] or None, layers=layers, order=order, **degrees)
     chunk = int(numbers[CHUNK]) if served else None
     return FrontRow(layout, Pair(int(numbers["batch"]), int(numbers["microbatch"]), chunk), numbers)
 

@@ -13,7 +13,7 @@ from autoparallel.domain.result import Solve
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.pareto import Objectives, non_dominated
 from autoparallel.performance.machine import Machine
-from autoparallel.solver.front import FrontSolver
+from autoparallel.solver.orders import OrderSolver
 
 # Objectives that were written and read again agree to this.
 SAME = 1e-9
@@ -57,7 +57,7 @@ class Replay(NamedTuple):
     @classmethod
     def of(cls, machine: Machine, solves: Sequence[Solve], *, seed: int) -> Replay:
         """Build every model again, in the order of the search."""
-        solver = FrontSolver(machine, seed=seed)
+        solver = OrderSolver(machine, seed=seed)
         found: list[Objectives] = []
         visited, differs, models = [], [], 0
         answered = 0
@@ -85,7 +85,7 @@ class Replay(NamedTuple):
         own = sorted(row for row, stays in zip(self.found, keep, strict=True) if stays)
         if len(own) != len(front) or not np.allclose(own, sorted(front), rtol=SAME, atol=0.0):
             yield f"the answers make a front of {len(own)} plans other than the {len(front)} of the file"
-        solver = FrontSolver(self.machine)
+        solver = OrderSolver(self.machine)
         for pair in pairs:
             if pair not in self.visited and not solver.ruled_out(*pair, incumbents=self.found):
                 yield f"batch {pair[0]}, microbatch {pair[1]} has no solve and no bound rules it out"

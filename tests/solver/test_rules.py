@@ -82,6 +82,9 @@ def cases(problem: Problem) -> Iterator[tuple[Problem, int, int]]:
     for engine in ENGINES:
         yield for_engine(dense, engine), 4, 2
         yield for_engine(small(problem, **latent), engine), 4, 2
+    for order in (("cp",), ("ep",), ("cp", "ep"), ("pp",)):
+        yield in_order(sparse, order), 4, 2
+    yield in_order(for_engine(dense, "vllm"), ("pp",)), 4, 2
     mixed = ("dense", "dense", *("sparse",) * 4)
     yield small(problem, mlp_layer_types=mixed, intermediate_size=64, num_key_value_heads=2), 8, 8
 
@@ -99,6 +102,21 @@ def for_engine(problem: Problem, engine: str) -> Problem:
     hardware = replace(problem.hardware, gpus_per_node=2)
     search = SearchSpace(max_gpus=16, replicas=1, **degrees)
     return replace(problem, engine=engine, hardware=hardware, search=search)
+
+
+def in_order(problem: Problem, order: tuple[str, ...]) -> Problem:
+    """On nodes of four GPUs, two stages where these lie inside of nodes."""
+    hardware = replace(problem.hardware, gpus_per_node=4)
+    degrees: dict[str, Any] = {
+        "tp": (1, 2, 4),
+        "sp": (1, 2),
+        "dp": (1, 2, 4),
+        "pp": (2,) if "pp" in order else (1, 3),
+        "ep": (1, 2),
+        "etp": (1, 2),
+    }
+    search = SearchSpace(max_gpus=32, replicas=1, order=order, **degrees)
+    return replace(problem, hardware=hardware, search=search)
 
 
 def with_nonsense(candidates: Candidates) -> Candidates:

@@ -13,7 +13,6 @@ from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import hop
 from autoparallel.performance.degrees import AttentionDegrees, ExpertDegrees, PlanTable
 from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, is_dispatched, vocabulary_terms
-from autoparallel.performance.links import pipeline_hops
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.experts import expert_cost
@@ -47,7 +46,7 @@ class StepTimes:
         self._attention, self._experts = table.split()
         self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
         self.dp = np.asarray(table.dp, dtype=np.float64)
-        self.hops = pipeline_hops(self.pp, self._attention.gpus_per_stage, machine.fabric.gpus_per_node)
+        self.hops = machine.placement.hops(self.pp, self._attention.gpus_per_stage)
 
     @property
     def pace(self) -> float:
