@@ -38,6 +38,7 @@ FALLBACK = {
     "fallback_unit_s": Parameter(1.5e-6, 1e-8, 1e-4),
     "fallback_efficiency": Parameter(1.5, 0.05, 20.0),
 }
+SLOW = {"slow_start_s": Parameter(2e-6, 1e-8, 1e-4)}
 SPLIT = {"split_s": Parameter(1e-5, 1e-8, 1e-4)}
 MLA = {
     "compute_efficiency": Parameter(0.8, 0.05, 1.2),
@@ -46,6 +47,9 @@ MLA = {
 }
 # TensorRT-LLM's grouped kernels take up to 32 query heads per KV head, and not one alone.
 GROUPED = {"max_group": 32.0, "fallback_ungrouped": True}
+# With an fp8 cache on Hopper heads of 64 and those that are alone have kernels of their own; the latter
+# read with two thirds of their efficiency until the heads fill the chip. (nominal)
+APART = {"slow_start_dim": 64, "fallback_reads_all": True, "fallback_share": 0.65}
 # DeepSeek's latent and its position part. (config.json of DeepSeek-V3)
 KV_LORA_RANK, QK_ROPE_HEAD_DIM = 512.0, 64.0
 
@@ -72,12 +76,14 @@ class Decode(OperatorClass):
         split = {**FALLBACK, **SPLIT}
         cached = {**GROUPED, "l2_hit_cost": 0.7}
         dropped = ("window_extra_keys", "l2_hit_cost")
+        late = {**GROUPED, "l2_hit_cost": 0.8, **APART}
         kernels = (
             Change(GROUPED, FALLBACK, drop),
             Change({**GROUPED, **whole}, FALLBACK, drop),
             Change(cached, split, dropped),
             Change({**cached, **whole}, split, dropped),
             Change({"fallback_windowed": True}, FALLBACK, drop),
+            Change(late, {**FALLBACK, **SLOW}, dropped),
         )
         return (kernels,)
 

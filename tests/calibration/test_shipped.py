@@ -68,6 +68,7 @@ def held(system: str, backend: str, operator: str, form: str, what: str = "held_
         ("vllm", "prefill_attention", "bfloat16/bfloat16", 12.0),
         ("vllm", "decode_attention", "bfloat16/bfloat16", 10.0),
         ("trtllm", "decode_attention", "bfloat16/bfloat16", 14.0),
+        ("trtllm", "decode_attention", "bfloat16/fp8", 14.0),
         ("trtllm", "all_gather", "half", 10.0),
         ("trtllm", "all_reduce", "half", 10.0),
         ("trtllm", "reduce_scatter", "half", 10.0),

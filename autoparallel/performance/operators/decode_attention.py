@@ -33,6 +33,11 @@ class DecodeAttentionConstants:
         Keys read beyond a sliding window. [1]
     fallback_unit_s, fallback_efficiency : float
         Where no grouped kernel exists every query head is a unit of its own and reads the cache again.
+    fallback_share : float
+        Share of that efficiency reached where the query heads do not fill the multiprocessors. [1]
+    slow_start_s : float
+        How much later kernels start that are not the common one: of heads of up to ``slow_start_dim``
+        values, and without a grouped kernel. [s]
     split_s : float
         Extra time when contexts are split over blocks: full once splits of 128 keys fill six blocks a
         multiprocessor. [s]
@@ -40,9 +45,10 @@ class DecodeAttentionConstants:
         MLA: heads that products are padded to; time per token of an unsplit walk over the context. [s]
     l2_bytes : float
         Cache that a benchmark's repetitions find warm; zero in an engine. [bytes]
-    max_group, fallback_ungrouped, fallback_windowed, window_shortens_walk
-        Traits of the kernels: which groups of query heads the grouped kernel takes, and whether the
-        latency is that of the window or of the whole context.
+    max_group, fallback_ungrouped, fallback_windowed, fallback_reads_all, window_shortens_walk
+        Traits of the kernels: which groups of query heads the grouped kernel takes, whether the other
+        one's efficiency is that of all it reads or of what it reads again, and whether the latency is
+        that of the window or of the whole context.
     """
 
     t0_s: float = 0.0
@@ -55,6 +61,9 @@ class DecodeAttentionConstants:
     window_extra_keys: float = 0.0
     fallback_unit_s: float = 0.0
     fallback_efficiency: float = math.inf
+    fallback_share: float = 1.0
+    slow_start_s: float = 0.0
+    slow_start_dim: int = 0
     split_s: float = 0.0
     min_heads: float = 0.0
     walk_s_per_token: float = 0.0
@@ -62,6 +71,7 @@ class DecodeAttentionConstants:
     max_group: float = math.inf
     fallback_ungrouped: bool = False
     fallback_windowed: bool = False
+    fallback_reads_all: bool = False
     window_shortens_walk: bool = True
     overlap: Overlap = "max"
 
@@ -111,7 +121,9 @@ def decode_attention(
     rest = queries * (2.0 * activation_bytes)
     unit_s = kv_heads * c.unit_s + heads * c.query_head_s
     reread: Quantity = 0.0
+    by_fallback: Quantity = 0.0
     split_s: Quantity = 0.0
+    late: Quantity = np.less_equal(head_dim, c.slow_start_dim)
     if c.split_s and gpu.sms:
         splits = batch * kv_heads * np.maximum(context / 128.0 - 1.0, 0.0)
         split_s = c.split_s * np.minimum(splits / (6.0 * gpu.sms), 1.0)
@@ -122,11 +134,15 @@ def decode_attention(
         if c.fallback_windowed:
             alone = alone | np.isfinite(window)
         unit_s = np.where(alone, heads * c.fallback_unit_s, unit_s)
-        reread = np.where(alone, cache * (heads / kv_heads - 1.0), 0.0)
+        late = late | alone
+        if c.fallback_reads_all:
+            by_fallback = np.where(alone, heads / kv_heads / _filled(c, gpu, batch * heads), 0.0)
+        else:
+            reread = np.where(alone, cache * (heads / kv_heads - 1.0), 0.0)
         split_s = np.where(alone, 0.0, split_s)
     units_s = batch * ((head_dim + 128.0) / 256.0) * unit_s
     chain = seen if c.window_shortens_walk else context
-    moved = _Traffic(cache, rest, reread)
+    moved = _Traffic(cache, rest, reread, by_fallback)
     return _cost(
         c,
         gpu,
@@ -134,7 +150,7 @@ def decode_attention(
         padded_flops=flops,
         moved=moved,
         units_s=units_s,
-        latency_s=_latency(c, chain) + split_s,
+        latency_s=_latency(c, chain) + split_s + c.slow_start_s * late,
         walk_s=0.0,
     )
 
@@ -169,7 +185,7 @@ def mla_decode(
     rest = batch * heads * ((latent + kv_lora_rank) * activation_bytes)
     units_s = batch * (c.unit_s + heads * c.query_head_s)
     padded = per_head * np.maximum(heads, c.min_heads) if c.min_heads else per_head * heads
-    moved = _Traffic(cache, rest, 0.0)
+    moved = _Traffic(cache, rest)
     return _cost(
         c,
         gpu,
@@ -184,11 +200,21 @@ def mla_decode(
 
 @dataclass(frozen=True)
 class _Traffic:
-    """Bytes of the KV cache, of queries and outputs, and of a cache read again. [bytes]"""
+    """Bytes of the KV cache, of queries and outputs, and of a cache read again. [bytes]
+
+    ``by_fallback`` is how many times over the kernel without groups reads the cache, 0 where the grouped
+    one does.
+    """
 
     cache: Quantity
     rest: Quantity
-    reread: Quantity
+    reread: Quantity = 0.0
+    by_fallback: Quantity = 0.0
+
+
+def _filled(c: DecodeAttentionConstants, gpu: Gpu, units: Quantity) -> Quantity:
+    """Share of the fallback's efficiency that so many units reach."""
+    return np.clip(units / gpu.sms, c.fallback_share, 1.0) if gpu.sms else 1.0
 
 
 def _latency(c: DecodeAttentionConstants, chain: Quantity) -> Quantity:
@@ -214,9 +240,11 @@ def _cost(
     if c.l2_bytes:  # the share that misses: r^4 / (1 + r^4)
         ratio = (moved.cache / (0.9 * c.l2_bytes)) ** 4
         missed = moved.cache * ((ratio + c.l2_hit_cost) / (1.0 + ratio))
-    memory_s = (missed + moved.rest) * (1.0 / (bandwidth * c.memory_efficiency))
+    streamed = missed * np.equal(moved.by_fallback, 0.0)
+    memory_s = (streamed + moved.rest) * (1.0 / (bandwidth * c.memory_efficiency))
     if c.fallback_efficiency < math.inf:
-        memory_s = memory_s + moved.reread / (bandwidth * c.fallback_efficiency)
+        again = moved.reread + missed * moved.by_fallback
+        memory_s = memory_s + again / (bandwidth * c.fallback_efficiency)
     compute_s = padded_flops * (1.0 / (gpu.peak_flops_per_s * c.compute_efficiency))
     if gpu.sms and (c.unit_s or c.query_head_s or c.fallback_unit_s):
         compute_s = compute_s + units_s * (1.0 / gpu.sms)
