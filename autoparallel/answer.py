@@ -28,7 +28,7 @@ WORDS = {"gpus": "GPUs", "throughput": "tokens/ms/GPU", "ttft_s": "s to the firs
 
 
 def equal_layouts(machine: Machine, point: Point, around: Landscape) -> int:
-    """How many layouts of the point's batch and microbatch reach the same objectives."""
+    """How many layouts of the point's batch and microbatch reach the same objectives, its own counted in."""
     if not around.complete:
         around = landscape(machine, [point.pair])
     costs = np.stack([around.values.gpus, -around.values.total_tokens_per_ms_per_gpu, around.values.ttft_s])
@@ -37,7 +37,8 @@ def equal_layouts(machine: Machine, point: Point, around: Landscape) -> int:
     same &= (around.table.batch == point.pair.batch) & (around.table.microbatch == point.pair.microbatch)
     if around.table.chunk is not None:
         same &= around.table.chunk == point.pair.chunk
-    return int((same & around.feasible).sum())
+    # Layouts around have their layers split evenly; the point's own may be another split of one.
+    return max(int((same & around.feasible).sum()), 1)
 
 
 def runner_up(

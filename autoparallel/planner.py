@@ -283,7 +283,8 @@ class _Search:
         spanned, bounded = sum(p.layouts_spanned for p in fronts), sum(p.bounded for p in fronts)
         second, one = ("chunk", "plans") if served else ("microbatch", "layouts")
         pairs = f"{len(self.fronts)} of {len(self.space.pairs)} pairs of batch and {second}"
-        what = f"{spanned:,} {one} over {pairs}"
+        split = ", each with its best splits of the layers," if self.problem.search.optimal_stages else ""
+        what = f"{spanned:,} {one}{split} over {pairs}"
         how = f"{bounded} pairs ruled out by bounds, the others solved to optimality"
         missing = "not every solve ended with a proof"
         if served:
@@ -310,7 +311,8 @@ class _Search:
         conflicts = conflicting_limits(self.problem, plans)
         names = ", ".join(conflict.rule for conflict in conflicts)
         scope = f"all {len(plans.table.tp):,}" if plans.complete else f"{len(plans.table.tp):,} sampled"
-        message = f"none of {scope} layouts keeps these rules together: {names}"
+        split = ", their stages as even as can be," if self.problem.search.optimal_stages else ""
+        message = f"none of {scope} layouts{split} keeps these rules together: {names}"
         pairs = len(self.space.pairs)
         if missed := pairs - len(visited):
             message += f" ({missed} of {pairs} pairs of batch and microbatch were not visited)"

@@ -186,3 +186,15 @@ def test_results_of_catalog_gpus_and_engines_hold(name: str, tmp_path: Path) -> 
     for file, text in result_files(search(load_problem(MOE10B.with_name(f"{name}.toml")))).items():
         (tmp_path / file).write_text(text, encoding="utf-8")
     assert set(verdicts(tmp_path).values()) == {True}
+
+
+def test_a_result_with_uneven_stages_holds(tmp_path: Path) -> None:
+    free = ('search.stages="optimal"', "search.even_stages=false", "search.pp=[3, 5]", "search.max_gpus=30")
+    result = search(load_problem(MOE10B, (*free, "search.batch=[64]", "search.microbatch=[4, 8]")))
+    assert any(plan.layout.layers for plan in result.front)
+    for name, text in result_files(result).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert set(verdicts(tmp_path).values()) == {True}
+    edit_rows(tmp_path, lambda rows: [{**row, "layers": "1+x" if row["layers"] else ""} for row in rows])
+    with pytest.raises(ProblemError, match="'1\\+x' is no list of layers"):
+        verify(tmp_path)

@@ -61,6 +61,11 @@ class Problem:
         share = self.engine_options.gpu_memory_utilization if self.engine else None
         return self.hardware.memory_gb * (share or 1.0)
 
+    def sequences_of(self, batch: int) -> int:
+        """Sequences that a deployment of instances of ``batch`` serves at once."""
+        served = self.replicas_for(batch) * batch
+        return served if self.workload.concurrency is None else min(served, self.workload.concurrency)
+
     def replicas_for(self, batch: int) -> int:
         """Instances of ``batch`` sequences that the deployment has."""
         if self.search.replicas is not None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp")
 SP_KINDS = ("tensor", "ring", "ulysses")
+EVEN, OPTIMAL = "even", "optimal"
+STAGES = (EVEN, OPTIMAL)
 OBJECTIVES = ("gpus", "throughput", "ttft_s")
 
 
@@ -27,6 +29,8 @@ class SearchSpace:
         Largest deployment that is looked at.
     even_stages : bool
         Whether ``pp`` has to divide the layers.
+    stages : str
+        ``even``: layers over stages as even as can be; ``optimal``: the best split of every layout.
     constraints : tuple of str
         Conditions that every layout has to meet, in the language of ``problem_file.constraint``.
     order : tuple of str or None
@@ -48,6 +52,7 @@ class SearchSpace:
     replicas: int | None = None
     max_gpus: int = 1024
     even_stages: bool = False
+    stages: str = EVEN
     trials: int = 64
     seed: int = 0
     prefer: tuple[str, ...] = ()
@@ -59,3 +64,8 @@ class SearchSpace:
     def pinned_order(self) -> tuple[str, ...]:
         """The one order that is looked at; the usual one where there are several."""
         return self.order or ()
+
+    @property
+    def optimal_stages(self) -> bool:
+        """Whether the split of the layers over the stages is a decision."""
+        return self.stages == OPTIMAL

@@ -19,6 +19,11 @@ class Stage(NamedTuple):
     is_first: bool
     is_last: bool
 
+    def repeated(self, times: int, *, is_first: bool = False, is_last: bool = False) -> Stage:
+        """So many times the layers, at another place."""
+        attention = tuple((kind, times * count) for kind, count in self.attention)
+        return Stage(attention, times * self.dense, times * self.routed, is_first, is_last)
+
 
 @lru_cache(maxsize=4096)
 def stages(model: Model, layers: tuple[int, ...]) -> tuple[Stage, ...]:
@@ -39,6 +44,13 @@ def stage_of(model: Model, first: int, last: int) -> Stage:
 def distinct_stages(model: Model, layers: tuple[int, ...]) -> tuple[Stage, ...]:
     """The stages that differ from one another: the fullest and the slowest are among them."""
     return tuple(dict.fromkeys(stages(model, layers)))
+
+
+@lru_cache(maxsize=256)
+def single_layers(model: Model) -> tuple[Stage, ...]:
+    """Every layer as an inner stage of its own."""
+    layers = range(model.num_hidden_layers)
+    return tuple(stage_of(model, layer, layer + 1).repeated(1) for layer in layers)
 
 
 def whole_model(model: Model) -> Stage:

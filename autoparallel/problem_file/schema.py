@@ -24,7 +24,7 @@ from autoparallel.domain.model import (
     SPARSE,
 )
 from autoparallel.domain.requirements import PHASES
-from autoparallel.domain.search_space import OBJECTIVES, SP_KINDS
+from autoparallel.domain.search_space import OBJECTIVES, SP_KINDS, STAGES
 from autoparallel.domain.workload import ARRIVALS, MODES, STATIC
 from autoparallel.problem_file import fields
 
@@ -265,6 +265,10 @@ class SearchSection(Section):
     replicas: fields.Gpus | None = None
     max_gpus: fields.Gpus | None = None
     even_stages: bool = False
+    stages: Annotated[str, fields.OneOf(STAGES)] | None = Field(
+        None,
+        description='"even" (the default): layers over stages as even as can be; "optimal": the best split.',
+    )
     trials: Annotated[int, Field(gt=0, le=1_000_000)] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     prefer: Objectives | None = None

@@ -36,6 +36,8 @@ def build_search(section: SearchSection, concurrency: int | None, mode: str, fau
         given["batch"] = DEFAULT_BATCHES
     space = SearchSpace(**given)
     _check_batches(space, concurrency, faults)
+    if space.even_stages and space.optimal_stages:
+        faults.add(("search", "stages"), '"optimal" contradicts even_stages = true: leave one of them out')
     return space
 
 

@@ -156,9 +156,11 @@ class _Least:
         """Through all stages, and in the slowest stage."""
         hops, pace = self.tables.hops(phase, pp)
         total = self._least_time(self.tables.whole_model, phase, hops)
-        slowest = np.zeros_like(total)
-        for stage in self.tables.stages(pp):
-            slowest = np.maximum(slowest, self._least_time(stage, phase, 0.0 if stage.is_last else pace))
+        # No split is better than one whose stages were all alike.
+        slowest = self._least_time(self.tables.whole_model, phase, (pp - 1) * pace) / pp
+        for cut in self.tables.cuts(pp):
+            times = [self._least_time(stage, phase, 0.0 if stage.is_last else pace) for stage in cut]
+            slowest = np.maximum(slowest, np.min(times, axis=0))
         return total, slowest
 
     def prefill(self, phase: PhaseTable) -> Array:
@@ -171,12 +173,19 @@ class _Least:
         rows = [self._microbatch(phase, int(pp)) for pp in self.pp]
         return np.array([np.maximum(total, self.tables.slots * slowest) for total, slowest in rows])
 
+    def _least_memory(self, stage: Stage, pp: int) -> Array:
+        memory = self.tables.memory(stage, pp)
+        return self._least(memory.attention_with_block, memory.experts)
+
     def memory(self) -> Array:
         """The fullest GPU. [bytes]"""
         rows = []
         for pp in self.pp:
-            stages = self.tables.memory(int(pp))
-            rows.append(np.max([self._least(s.attention_with_block, s.experts) for s in stages], axis=0))
+            fullest = [
+                np.min([self._least_memory(stage, int(pp)) for stage in cut], axis=0)
+                for cut in self.tables.cuts(int(pp))
+            ]
+            rows.append(np.max(fullest, axis=0))
         return np.asarray(rows, dtype=np.float64) + self.tables.machine.hardware.reserved_gb * 1e9
 
 

@@ -41,8 +41,9 @@ def _columns(tables: Tables) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
     for phase in (tables.longest, tables.prefill, tables.decode):
         attention += _attention_times(phase)
         experts += [phase.experts, phase.dispatch]
-    for stages in tables.candidates.pp:
-        for memory in tables.memory(int(stages)):
+    for pp in map(int, tables.candidates.pp):
+        for stage in tables.probes(pp):
+            memory = tables.memory(stage, pp)
             attention += [memory.attention, memory.attention_with_block]
             experts += [memory.experts, memory.experts_with_block]
     return np.stack(attention, axis=1), np.stack(experts, axis=1)

@@ -21,6 +21,7 @@ from autoparallel.solver.candidates import (
     candidates_for,
     layouts_spanned,
 )
+from autoparallel.solver.cuts import Cuts
 from autoparallel.solver.dominance import without_dominated
 from autoparallel.solver.landscape import count_layouts
 from autoparallel.solver.pair_solve import PairSolve
@@ -41,6 +42,7 @@ class FrontSolver:
 
     def __init__(self, machine: Machine, *, seed: int = 0) -> None:
         self.machine, self.problem, self.seed = machine, machine.problem, seed
+        self.cuts = Cuts(machine.problem)
 
     def solve(
         self,
@@ -73,7 +75,7 @@ class FrontSolver:
         return self._narrowed(candidates, batch, microbatch, incumbents) is None
 
     def _tables(self, candidates: Candidates, batch: int, microbatch: int) -> Tables:
-        return Tables(self.machine, candidates, batch, microbatch)
+        return Tables(self.machine, candidates, batch, microbatch, self.cuts)
 
     def _narrowed(
         self, candidates: Candidates, batch: int, microbatch: int, incumbents: Sequence[Objectives]

@@ -8,7 +8,6 @@ the performance core's tables and rounded down to integer ticks, here and nowher
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -19,6 +18,9 @@ from autoparallel.domain.problem import Problem
 from autoparallel.performance.stages import Stage
 from autoparallel.solver.bounds import Bounds
 from autoparallel.solver.candidates import AttentionCandidates, Candidates, ExpertCandidates
+from autoparallel.solver.cuts import Cut
+from autoparallel.solver.linear import total, weighted
+from autoparallel.solver.phase_model import PhaseModel
 from autoparallel.solver.tables import PhaseTable, Tables
 
 # Integer range of times: large enough that rounding is harmless, and no larger than sums of 60 bits allow.
@@ -33,17 +35,6 @@ ROOM = 1.0 + 1e-12
 BOUND_MARGIN = 1.0 - 1e-6
 
 Variables = list[cp_model.IntVar]
-
-
-def total(variables: Sequence[cp_model.LinearExpr]) -> cp_model.LinearExpr:
-    """Their sum, also of none."""
-    return cp_model.LinearExpr.sum(variables)
-
-
-def weighted(terms: Sequence[cp_model.LinearExpr], weights: npt.ArrayLike) -> cp_model.LinearExpr:
-    """Their weighted sum."""
-    values = np.asarray(weights).astype(np.int64).tolist()
-    return cp_model.LinearExpr.weighted_sum(terms, values)
 
 
 class LayoutModel:
@@ -77,11 +68,20 @@ class LayoutModel:
         self._same_stage_size()
         self._flow_of_tokens()
         self._count_gpus()
-        self.ttft = self._prefill("ttft", tables.longest)
-        self.prefill = self._prefill("prefill", tables.prefill)
-        self.step = self._decode_step()
+        longest, prefill, decode = self.phases = (
+            PhaseModel(self, "ttft", tables.longest),
+            PhaseModel(self, "prefill", tables.prefill),
+            PhaseModel(self, "decode", tables.decode),
+        )
+        self.ttft, self.prefill = self._prefill(longest), self._prefill(prefill)
+        self.step = self._decode_step(decode)
         self.run = self._run_time()
         self.gpu_time = self._gpu_time()
+        self._cuts: list[tuple[int, Cut, Variables]] = []
+        self._memory: tuple[float, cp_model.IntVar, cp_model.IntVar] | None = None
+        for row, stages in enumerate(self.candidates.pp):
+            for cut in tables.cuts(int(stages)):
+                self.add_cut(row, cut)
 
     # -- what rules say ---------------------------------------------------------------------------
 
@@ -160,30 +160,48 @@ class LayoutModel:
 
     def limit_memory(self, limit_bytes: float, enforced: cp_model.IntVar) -> None:
         """Every GPU of every stage holds at most ``limit_bytes``."""
-        room = limit_bytes * ROOM - self.problem.hardware.reserved_gb * 1e9
         buffers = np.floor(self.tables.dispatch_buffers() / MEMORY_UNIT)
         sent = self.cp.new_int_var(0, int(buffers.max(initial=0.0)), "dispatch buffers")
         self.cp.add(sent >= weighted(self.experts, buffers)).only_enforce_if(self.dispatched)
-        for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
-            for stage in self.tables.memory(int(stages)):
-                for attention, experts in (
-                    (stage.attention_with_block, stage.experts),
-                    (stage.attention, stage.experts_with_block),
-                ):
-                    if attention.max() + experts.max() + buffers.max() * MEMORY_UNIT <= room:
-                        continue
-                    held = weighted(self.attention, np.floor(attention / MEMORY_UNIT))
-                    held += weighted(self.experts, np.floor(experts / MEMORY_UNIT)) + sent
-                    self.cp.add(held <= int(room / MEMORY_UNIT)).only_enforce_if(
-                        self.all_of(enforced, chosen)
-                    )
+        self._memory = (limit_bytes * ROOM - self.problem.hardware.reserved_gb * 1e9, sent, enforced)
+        for row, cut, holds in self._cuts:
+            for stage, literal in zip(cut, holds, strict=True):
+                self._fits(stage, int(self.candidates.pp[row]), literal)
+
+    def add_cut(self, row: int, cut: Cut) -> None:
+        """With the number of stages at this index, one of them holds all of one of these."""
+        chosen, holds = self.pp[row], [self.pp[row]]
+        if len(cut) > 1:
+            holds = [self.cp.new_bool_var("cut") for _ in cut]
+            self.cp.add_bool_or(*holds, chosen.negated())
+        self._cuts.append((row, cut, holds))
+        stages = int(self.candidates.pp[row])
+        for stage, literal in zip(cut, holds, strict=True):
+            for phase in self.phases:
+                phase.not_faster_than(stage, stages, literal)
+            self._fits(stage, stages, literal)
+
+    def _fits(self, stage: Stage, stages: int, literal: cp_model.IntVar) -> None:
+        """A GPU of such a stage has room for everything, once a limit says how much that is."""
+        if self._memory is None:
+            return
+        room, sent, enforced = self._memory
+        memory = self.tables.memory(stage, stages)
+        most_sent = float(self.tables.dispatch_buffers().max(initial=0.0))
+        for attention, experts in (
+            (memory.attention_with_block, memory.experts),
+            (memory.attention, memory.experts_with_block),
+        ):
+            if attention.max() + experts.max() + most_sent <= room:
+                continue
+            held = weighted(self.attention, np.floor(attention / MEMORY_UNIT))
+            held += weighted(self.experts, np.floor(experts / MEMORY_UNIT)) + sent
+            self.cp.add(held <= int(room / MEMORY_UNIT)).only_enforce_if(self.all_of(enforced, literal))
 
     @property
     def sequences(self) -> int:
         """Sequences that the deployment serves at once."""
-        served = self.candidates.replicas * self.batch
-        concurrency = self.problem.workload.concurrency
-        return served if concurrency is None else min(served, concurrency)
+        return self.problem.sequences_of(self.batch)
 
     def rounding_s(self) -> float:
         """By how much a time in ticks may stay below the true one: a tick for every rounded part. [s]"""
@@ -239,6 +257,7 @@ class LayoutModel:
             2 * self.steps.denominator + self.steps.numerator,
             3 * self.largest,
             4 * (model.dense + model.routed + 2),
+            2 * int(self.candidates.pp.max(initial=1)),
         )
         return min(LONGEST_HORIZON, LARGEST_SUM // max(factors))
 
@@ -258,72 +277,30 @@ class LayoutModel:
         hops = int(self.candidates.pp.max()) * max(phase.hop_inside.max(), phase.hop_across.max())
         return float(total + np.max(layers.embedding) + np.max(layers.head) + hops)
 
-    def _time(self, name: str) -> cp_model.IntVar:
+    def time(self, name: str) -> cp_model.IntVar:
+        """A variable in ticks."""
         return self.cp.new_int_var(0, self.horizon, name)
 
-    def _ticks_by(self, choice: Variables, seconds: npt.NDArray[np.float64]) -> cp_model.LinearExpr:
+    def ticks_by(self, choice: Variables, seconds: npt.NDArray[np.float64]) -> cp_model.LinearExpr:
+        """Times by candidate in ticks, rounded down."""
         return weighted(choice, np.floor(seconds / self.tick_s))
 
-    def _microbatch(self, name: str, phase: PhaseTable) -> tuple[cp_model.IntVar, cp_model.IntVar]:
-        """Time of a microbatch through all stages, and in the slowest one."""
-        parts = self._layers(name, phase)
-        total, slowest = self._time(f"{name} total"), self._time(f"{name} slowest")
-        whole = self._of_stage(parts, self.tables.whole_model)
-        for stages, chosen in zip(self.candidates.pp, self.pp, strict=True):
-            hops, pace = self.tables.hops(phase, int(stages))
-            self.cp.add(total >= whole + self._ticks_by(self.attention, hops)).only_enforce_if(chosen)
-            for stage in self.tables.stages(int(stages)):
-                time = self._of_stage(parts, stage)
-                if not stage.is_last:
-                    time = time + self._ticks_by(self.attention, pace)
-                self.cp.add(slowest >= time).only_enforce_if(chosen)
-        return total, slowest
-
-    def _layers(self, name: str, phase: PhaseTable) -> dict[str, cp_model.LinearExpr]:
-        """One variable for every kind of layer and each end of the model."""
-        layers = phase.layers
-        by_attention = {f"attention {kind}": seconds for kind, seconds in layers.attention.items()}
-        by_attention |= {"dense": layers.dense, "embedding": layers.embedding, "head": layers.head}
-        parts: dict[str, cp_model.LinearExpr] = {}
-        for part, seconds in by_attention.items():
-            parts[part] = self._time(f"{name} {part}")
-            self.cp.add(parts[part] == self._ticks_by(self.attention, np.asarray(seconds)))
-        routed = self._time(f"{name} routed")
-        experts = phase.experts
-        replicated = self._ticks_by(self.attention, layers.routed + phase.all_reduce)
-        sent = self._ticks_by(self.attention, layers.routed + phase.gather)
-        stay = self.cp.add(routed >= replicated + self._ticks_by(self.experts, experts))
-        stay.only_enforce_if(self.dispatched.negated())
-        leave = self.cp.add(routed >= sent + self._ticks_by(self.experts, experts + phase.dispatch))
-        leave.only_enforce_if(self.dispatched)
-        return {**parts, "routed": routed}
-
-    @staticmethod
-    def _of_stage(parts: dict[str, cp_model.LinearExpr], stage: Stage) -> cp_model.LinearExpr:
-        counts = {f"attention {kind}": count for kind, count in stage.attention}
-        counts |= {"dense": stage.dense, "routed": stage.routed}
-        counts |= {"embedding": int(stage.is_first), "head": int(stage.is_last)}
-        present = [name for name, count in counts.items() if count]
-        return weighted([parts[name] for name in present], [counts[name] for name in present])
-
-    def _prefill(self, name: str, phase: PhaseTable) -> cp_model.IntVar:
+    def _prefill(self, phase: PhaseModel) -> cp_model.IntVar:
         """All slots follow each other through the pipeline."""
-        total, slowest = self._microbatch(name, phase)
-        time = self._time(name)
-        self.cp.add(time == total + (self.tables.slots - 1) * slowest)
+        time = self.time(phase.name)
+        self.cp.add(time == phase.total + (self.tables.slots - 1) * phase.slowest)
         return time
 
-    def _decode_step(self) -> cp_model.IntVar:
+    def _decode_step(self, phase: PhaseModel) -> cp_model.IntVar:
         """A step ends when every slot has passed the slowest stage, or one slot all stages."""
-        total, slowest = self._microbatch("decode", self.tables.decode)
-        step = self._time("step")
-        self.cp.add(step >= total)
-        self.cp.add(step >= self.tables.slots * slowest)
+        step = self.time("step")
+        self.cp.add(step >= phase.total)
+        self.cp.add(step >= self.tables.slots * phase.slowest)
         return step
 
     def _run_time(self) -> cp_model.IntVar:
         """Prefill and OSL - 1 steps; a mean OSL may be a fraction."""
-        run, one, many = self._time("run"), self.steps.denominator, self.steps.numerator
+        run, one, many = self.time("run"), self.steps.denominator, self.steps.numerator
         self.cp.add(one * run >= one * self.prefill + many * self.step)
         return run
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ from autoparallel.solver.answers import PairFront, Point, objectives_of
 from autoparallel.solver.bounds import Bounds, attention_bounds, expert_bounds
 from autoparallel.solver.cp_sat import ENDS, fingerprint, new_solver, patient_solver
 from autoparallel.solver.layout_model import LayoutModel, Variables
+from autoparallel.solver.pipeline import pipeline_of
 from autoparallel.solver.rules import LIMITS, LimitRule, StructureRule, fulfilled, structure_of, violations
 from autoparallel.solver.tables import Tables
 
@@ -89,22 +90,40 @@ class PairSolve:
             if layout is None:
                 complete = status == "INFEASIBLE"
                 break
-            facts = self.solver.facts(layout, self.batch, self.microbatch)
-            if violations(facts) or not all(fulfilled(facts).values()):
-                # Rounded down, a plan just past a limit looks as if it kept it.
-                continue
-            objectives = objectives_of(facts.values, 0)
-            points.append(Point(layout, Pair(self.batch, self.microbatch), objectives))
-            shortest_s = min(objectives.ttft_s, self._run_s(objectives))
-            rounding = max(rounding, self.model.rounding_s() / shortest_s)
-            if first_only:
+            # Rounded down, a plan just past a limit looks as if it kept it.
+            found = list(self._rated(layout))
+            for point in found:
+                shortest_s = min(point.objectives.ttft_s, self._run_s(point.objectives))
+                rounding = max(rounding, self.model.rounding_s() / shortest_s)
+                self._exclude(point.objectives)
+            points += found
+            if first_only and found:
                 break
-            self._exclude(objectives)
-            self._prune([objectives])
+            self._prune([point.objectives for point in found])
         # A plan of a solve without a proof may be beaten by one of a later solve.
         stays = non_dominated([point.objectives for point in points])
         kept = tuple(point for point, keep in zip(points, stays, strict=True) if keep)
         return PairFront(kept, tuple(self.solves), self.spanned, False, complete, rounding)
+
+    def _rated(self, layout: Layout) -> Iterator[Point]:
+        """The plans of a layout, with its best splits, that keep every rule."""
+        for layers in self._splits(layout):
+            own = replace(layout, layers=layers)
+            facts = self.solver.facts(own, self.batch, self.microbatch)
+            if not violations(facts) and all(fulfilled(facts).values()):
+                yield Point(own, Pair(self.batch, self.microbatch), objectives_of(facts.values, 0))
+
+    def _splits(self, layout: Layout) -> Iterator[tuple[int, ...] | None]:
+        """Layers of the stages: all splits of a layout that no other of its splits beats."""
+        if not self.tables.free(layout.pp):
+            yield None
+            return
+        chosen = self.model.candidates.chosen(layout)
+        pipeline = pipeline_of(self.tables, *chosen)
+        for cut in pipeline.cuts():
+            if self.solver.cuts.add(layout.pp, cut):
+                self.model.add_cut(chosen[2], cut)
+        yield from pipeline.best_splits(pipeline.caps)
 
     def _prune(self, others: Sequence[Objectives]) -> None:
         """Forbid candidates, by number of stages, whose bounds miss a limit or are no better than others."""

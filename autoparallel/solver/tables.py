@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.domain.layout import even_layers
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.ffn_part import ExpertPart
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.memory import AttentionMemory, ExpertMemory
 from autoparallel.performance.microbatch import LayerCosts, attention_terms, expert_terms
 from autoparallel.performance.operators.cost import Quantity
-from autoparallel.performance.stages import Stage, distinct_stages, whole_model
+from autoparallel.performance.stages import Stage, single_layers, whole_model
 from autoparallel.performance.terms import time_of
 from autoparallel.solver.candidates import Candidates
+from autoparallel.solver.cuts import Cut, Cuts
 
 Array = npt.NDArray[np.float64]
 
@@ -52,13 +51,23 @@ class StageMemory(NamedTuple):
 class Tables:
     """Times and bytes of the candidates' parts, nothing added up across parts."""
 
-    def __init__(self, machine: Machine, candidates: Candidates, batch: int, microbatch: int) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        candidates: Candidates,
+        batch: int,
+        microbatch: int,
+        cuts: Cuts | None = None,
+    ) -> None:
         self.candidates = candidates
         # A pipeline inside of nodes has one number of stages: that of its order.
         self.machine = machine.ordered(candidates.order, int(candidates.pp.max(initial=1)))
         self.batch, self.slots = batch, batch // microbatch
+        self._cuts = Cuts(machine.problem) if cuts is None else cuts
         self._attention = AttentionPart(self.machine, candidates.attention.degrees(batch, microbatch))
         self._experts = ExpertPart(self.machine, candidates.experts.degrees(microbatch))
+        self._attention_memory = AttentionMemory(self._attention)
+        self._expert_memory = ExpertMemory(self._experts)
         self.longest = self._phase(self.machine.longest_prefill)
         self.prefill = self._phase(self.machine.prefill)
         self.decode = self._phase(self.machine.decode)
@@ -88,10 +97,13 @@ class Tables:
     def _by_experts(self, values: Quantity) -> Array:
         return np.broadcast_to(np.asarray(values, dtype=np.float64), self.candidates.experts.ep.shape)
 
-    def stages(self, pp: int) -> tuple[Stage, ...]:
-        """The distinct stages of a pipeline."""
-        model = self.machine.model
-        return distinct_stages(model, even_layers(model.num_hidden_layers, pp))
+    def free(self, pp: int) -> bool:
+        """Whether the layers may be split over the stages in any way."""
+        return self._cuts.free(pp)
+
+    def cuts(self, pp: int) -> tuple[Cut, ...]:
+        """What holds of the stages of a pipeline."""
+        return self._cuts.of(pp)
 
     @property
     def whole_model(self) -> Stage:
@@ -109,24 +121,35 @@ class Tables:
             np.asarray(hops.across) > 0, phase.hop_across, phase.hop_inside
         )
 
-    def memory(self, pp: int) -> Iterator[StageMemory]:
-        """Memory of every distinct stage, without reserve and dispatch buffers."""
-        attention, experts = AttentionMemory(self._attention), ExpertMemory(self._experts)
-        for stage in self.stages(pp):
-            held = (
-                attention.weights(stage)
-                + attention.kv_cache(stage)
-                + attention.residual
-                + attention.buffers(pp)
-            )
-            routed = stage.routed * experts.layer_bytes
-            yield StageMemory(
-                self._by_attention(held),
-                self._by_attention(held + attention.block(stage)),
-                self._by_experts(routed),
-                self._by_experts(routed + experts.tensors),
-            )
+    def memory(self, stage: Stage, pp: int) -> StageMemory:
+        """Memory of a stage of a pipeline of ``pp``, without reserve and dispatch buffers."""
+        attention, experts = self._attention_memory, self._expert_memory
+        held = attention.weights(stage) + attention.kv_cache(stage) + attention.residual
+        held = held + attention.buffers(pp)
+        routed = stage.routed * experts.layer_bytes
+        return StageMemory(
+            self._by_attention(held),
+            self._by_attention(held + attention.block(stage)),
+            self._by_experts(routed),
+            self._by_experts(routed + experts.tensors),
+        )
 
     def dispatch_buffers(self) -> Array:
         """Buffers of the dispatched token flow. [bytes]"""
-        return self._by_experts(ExpertMemory(self._experts).dispatch_buffers)
+        return self._by_experts(self._expert_memory.dispatch_buffers)
+
+    def probes(self, pp: int) -> tuple[Stage, ...]:
+        """Stages of a pipeline such that what is no more in all of them is no more in any possible one.
+
+        Bytes are linear in what a stage holds: where splits are free, empty stages will do, and those of as
+        many layers of one kind as the model has layers.
+        """
+        if not self.free(pp):
+            return tuple(stage for cut in self.cuts(pp) for stage in cut)
+        model = self.machine.model
+        return tuple(
+            kind.repeated(times, is_first=first, is_last=last)
+            for kind in dict.fromkeys(single_layers(model))
+            for times in (0, model.num_hidden_layers)
+            for first, last in ((True, False), (False, False), (False, True))
+        )

@@ -93,6 +93,8 @@ FAULTS = [
     ('weights_dtype = "float16"', "weights_dtype = 16", "model.weights_dtype", "must be one of float32"),
     ('mode = "static"', 'mode = "statik"', "workload.mode", 'did you mean "static"?'),
     ("trials = 16", 'prefer = ["gpu"]', "search.prefer[0]", 'did you mean "gpus"?'),
+    ("trials = 16", 'stages = "optimum"', "search.stages", 'did you mean "optimal"?'),
+    ("trials = 16", 'even_stages = true\nstages = "optimal"', "search.stages", "contradicts even_stages"),
     ("trials = 16", 'sp_kind = "rings"', "search.sp_kind", 'did you mean "ring"?'),
     (
         "peak_tflops = { float16 = 400 }",

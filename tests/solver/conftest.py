@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,13 @@ class BruteForce:
 
     def plans(self, problem: Problem, batch: int, microbatch: int) -> Plans:
         layouts = tuple(self.layouts(problem, batch, microbatch))
+        if problem.search.optimal_stages:
+            layers = problem.model.num_hidden_layers
+            layouts = tuple(
+                replace(layout, layers=split)
+                for layout in layouts
+                for split in self.splits(layers, layout.pp)
+            )
         table = PlanTable.of(layouts, [batch] * len(layouts), [microbatch] * len(layouts))
         values = estimate(Machine(problem), table)
         feasible = np.ones(len(layouts), dtype=bool)
@@ -85,6 +92,12 @@ class BruteForce:
                     facts = Facts(problem, layout, batch, microbatch)
                     if layout.gpus <= problem.max_gpus and not violations(facts):
                         yield layout
+
+    @staticmethod
+    def splits(layers: int, stages: int) -> list[tuple[int, ...]]:
+        """Every way to cut layers into so many stages that follow each other."""
+        cuts = combinations(range(1, layers), stages - 1)
+        return [tuple(b - a for a, b in pairwise((0, *inner, layers))) for inner in cuts]
 
     @staticmethod
     def _alone(problem: Problem, name: str, largest: int, batch: int, microbatch: int) -> Iterator[int]:
@@ -292,3 +305,13 @@ def bound_problem(brute_force: BruteForce) -> Callable[[int, tuple[int, int]], P
 def random_problem_fixture() -> Callable[[int], Problem]:
     """A small problem from a seed."""
     return random_problem
+
+
+@pytest.fixture(scope="session")
+def bind_problem(brute_force: BruteForce) -> Callable[[Problem, tuple[int, int], int], Problem]:
+    """A problem with requirements that bind for a batch and microbatch."""
+
+    def make(problem: Problem, pair: tuple[int, int], seed: int) -> Problem:
+        return bind(problem, brute_force.plans(problem, *pair), random.Random(seed))
+
+    return make

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autoparallel.solver.bounds import Bounds
     from autoparallel.solver.candidates import AttentionCandidates, ExpertCandidates, Ints
     from autoparallel.solver.layout_model import LayoutModel
+    from autoparallel.solver.pipeline import Pipeline
 
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[np.float64]
@@ -160,6 +161,13 @@ class LimitRule:
     def best(self, problem: Problem, bounds: Bounds) -> Array:
         """What the bounds leave possible for the quantity, by size."""
         raise NotImplementedError
+
+    def stage_cap(self, pipeline: Pipeline) -> tuple[int, float] | None:
+        """What the limit leaves the slowest or fullest stage of a split: the row of its costs, and the most.
+
+        ``None`` where it sets none to a single stage; the plain form decides of every split that is rated.
+        """
+        return None
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         """The CP-SAT form."""

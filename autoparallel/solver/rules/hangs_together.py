@@ -40,7 +40,7 @@ class HangsTogether(StructureRule):
         )
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
-        from autoparallel.solver.layout_model import total
+        from autoparallel.solver.linear import total
 
         # For every (stage size, tp x cp) that is chosen, the experts are of a reach that completes it.
         experts = model.groups(model.experts, model.candidates.experts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
+from autoparallel.solver.cuts import MEMORY
 from autoparallel.solver.rules.base import Array, LimitRule
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from autoparallel.solver.bounds import Bounds
     from autoparallel.solver.layout_model import LayoutModel
+    from autoparallel.solver.pipeline import Pipeline
 
 # More than any GPU will have, for a problem without the limit.
 UNLIMITED_GB = 1e9
@@ -44,6 +46,9 @@ class Memory(LimitRule):
 
     def best(self, problem: Problem, bounds: Bounds) -> Array:
         return bounds.memory_bytes / 1e9
+
+    def stage_cap(self, pipeline: Pipeline) -> tuple[int, float] | None:
+        return MEMORY, pipeline.problem.memory_limit_gb * 1e9
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         model.limit_memory(model.problem.memory_limit_gb * 1e9, enforced)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
+from autoparallel.solver.cuts import DECODE, PREFILL
 from autoparallel.solver.rules.base import Array, LimitRule
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from autoparallel.solver.bounds import Bounds
     from autoparallel.solver.layout_model import LayoutModel
+    from autoparallel.solver.pipeline import Pipeline
 
 
 class Throughput(LimitRule):
@@ -40,15 +42,30 @@ class Throughput(LimitRule):
     def best(self, problem: Problem, bounds: Bounds) -> Array:
         return bounds.throughput(problem.workload, problem.requirements.throughput_phase)
 
+    def stage_cap(self, pipeline: Pipeline) -> tuple[int, float] | None:
+        problem = pipeline.problem
+        phase, limit = problem.requirements.throughput_phase, self.limit(problem)
+        if limit is None or phase == "total":
+            return None
+        longest_s = self._gpu_seconds(problem, pipeline.sequences, limit) / pipeline.gpus
+        if phase == "decode":
+            return DECODE, longest_s / pipeline.slots
+        return PREFILL, pipeline.pace_s(PREFILL, longest_s)
+
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         if (limit := self.limit(model.problem)) is None:
             return
-        workload, phase = model.problem.workload, model.problem.requirements.throughput_phase
-        isl, osl = workload.prompt_tokens.mean, workload.output_tokens.mean
-        tokens = {"prefill": isl, "decode": 1.0, "total": isl + osl}[phase] * model.sequences
+        phase = model.problem.requirements.throughput_phase
         time = {"prefill": model.prefill, "decode": model.step, "total": model.run}[phase]
         # tokens / (time * gpus) >= limit, once for every number of GPUs.
-        model.limit_per_gpus(time, tokens / (limit * 1e3), enforced)
+        model.limit_per_gpus(time, self._gpu_seconds(model.problem, model.sequences, limit), enforced)
+
+    @staticmethod
+    def _gpu_seconds(problem: Problem, sequences: int, limit: float) -> float:
+        """GPU time in which the phase of all sequences has to end. [s]"""
+        workload, phase = problem.workload, problem.requirements.throughput_phase
+        isl, osl = workload.prompt_tokens.mean, workload.output_tokens.mean
+        return {"prefill": isl, "decode": 1.0, "total": isl + osl}[phase] * sequences / (limit * 1e3)
 
 
 RULE = Throughput()

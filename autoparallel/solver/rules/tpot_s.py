@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
+from autoparallel.solver.cuts import DECODE
 from autoparallel.solver.rules.base import Array, LimitRule
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from autoparallel.solver.bounds import Bounds
     from autoparallel.solver.layout_model import LayoutModel
+    from autoparallel.solver.pipeline import Pipeline
 
 
 class TimePerOutputToken(LimitRule):
@@ -36,6 +38,10 @@ class TimePerOutputToken(LimitRule):
 
     def best(self, problem: Problem, bounds: Bounds) -> Array:
         return bounds.step_s
+
+    def stage_cap(self, pipeline: Pipeline) -> tuple[int, float] | None:
+        limit = self.limit(pipeline.problem)
+        return None if limit is None else (DECODE, limit / pipeline.slots)
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         if (limit := self.limit(model.problem)) is not None:
