@@ -45,9 +45,11 @@ class Panel(NamedTuple):
     ----------
     prompt, output : Array
         Lengths. [tokens]
-    ahead, step, slot, held : Array
-        Places, as shares between 0 and 1: in the waits for prompts ahead, for the running step and for a
-        slot; and among the numbers of prompts that hold a sequence up, as a normal variable.
+    ahead, step, slot : Array
+        Places, as shares between 0 and 1: in the waits for prompts ahead, for the running step, for a slot.
+    slot_normal, held : Array
+        Places as normal variables: in the wait for a slot, and among the times by which others' prompts
+        hold a sequence up.
     """
 
     prompt: Array
@@ -55,6 +57,7 @@ class Panel(NamedTuple):
     ahead: Array
     step: Array
     slot: Array
+    slot_normal: Array
     held: Array
 
 
@@ -72,8 +75,12 @@ def panel_of(workload: Workload) -> Panel:
         lengths = prompts[rows], outputs[rows]
     else:
         lengths = _at(workload.prompt_tokens, shares), _at(workload.output_tokens, output_share)
+    return Panel(*lengths, ahead, step, slot, _normal(slot), _normal(held))
+
+
+def _normal(shares: Array) -> Array:
     normal = NormalDist()
-    return Panel(*lengths, ahead, step, slot, np.array([normal.inv_cdf(share) for share in held]))
+    return np.array([normal.inv_cdf(share) for share in shares])
 
 
 def _at(lengths: Lengths, shares: Array) -> Array:
@@ -145,7 +152,8 @@ def _of(conditions: Conditions, rows: slice) -> Conditions:
 
 
 def _met(times: tuple[Array, Array, Array], bounds: Bounds) -> npt.NDArray[np.bool_]:
-    met = np.ones(times[0].shape, dtype=bool)
+    # Beyond saturation nobody is served in any time.
+    met = np.isfinite(times[0])
     for values, bound in zip(times, bounds, strict=True):
         if np.isfinite(bound):
             met &= values <= bound
@@ -192,10 +200,19 @@ def _own_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -> Ar
 
 
 def _tpot_s(panel: Panel, column: ServingEstimates, conditions: Conditions, own_s: Array) -> Array:
+    """What prompts of others add is a gamma variable: few long ones make a long tail."""
     prompt_s = conditions.interference * np.maximum(own_s - column.decode_step_s, 0.0)
     square = (prompt_s**2).mean(axis=1, keepdims=True)
-    variance = column.requests_per_s * column.tpot_s * square / np.maximum(panel.output - 1.0, 1.0)
-    return np.asarray(np.maximum(column.tpot_s + panel.held * np.sqrt(variance), column.decode_step_s))
+    per_token = np.maximum(panel.output - 1.0, 1.0)
+    variance = column.requests_per_s * column.tpot_s * square / per_token + column.tpot_sd_s**2
+    added_s = np.maximum(column.tpot_s - column.decode_step_s, 1e-9)
+    return np.asarray(column.decode_step_s + added_s * _gamma(panel.held, added_s**2 / variance))
+
+
+def _gamma(normal: Array, shape: Array) -> Array:
+    """A gamma variable of mean 1 at the place of a normal one (Wilson and Hilferty)."""
+    shape = np.maximum(shape, 0.25)
+    return np.asarray(np.maximum(1.0 - 1.0 / (9.0 * shape) + normal / (3.0 * np.sqrt(shape)), 0.0) ** 3)
 
 
 def _exponential(place: Array, share: Array, mean_s: Array) -> Array:
@@ -210,8 +227,4 @@ def _slot_wait_s(panel: Panel, column: ServingEstimates, conditions: Conditions)
         stable = np.isfinite(column.queue_s)
         waits = _exponential(panel.slot, column.queued, np.where(stable, column.queue_s, 0.0))
         return np.where(stable, waits, np.inf)
-    shape = np.maximum(conditions.ahead_in_queue, 1.0)[:, None]
-    normal = NormalDist()
-    z = np.array([normal.inv_cdf(min(max(share, 1e-6), 1 - 1e-6)) for share in panel.slot])
-    cube = np.maximum(1.0 - 1.0 / (9.0 * shape) + z / (3.0 * np.sqrt(shape)), 0.0)
-    return np.asarray(column.queue_s * cube**3)
+    return np.asarray(column.queue_s * _gamma(panel.slot_normal, conditions.ahead_in_queue[:, None]))

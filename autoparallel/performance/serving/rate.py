@@ -82,6 +82,7 @@ class Served:
             concurrency=np.maximum((workload.concurrency or 1) / table.replicas, 1.0),
             rate_per_s=(workload.rate_per_s or 0.0) / table.replicas,
             arrival_scv=arrival_scv(workload),
+            prompt_scv=_scv(self.panel.prompt),
             service_scv=_scv(self.panel.output),
             max_num_seqs=table.batch / table.dp,
             max_num_batched_tokens=self.chunk,

@@ -29,6 +29,7 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.capacity import capacity
+from autoparallel.performance.serving.occupancy import occupancy
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepCosts, StepModel
 
@@ -54,9 +55,9 @@ class Load(NamedTuple):
         Requests in the instance or before it (closed). [1]
     rate_per_s : array_like
         Requests that arrive at the instance (open). [1/s]
-    arrival_scv, service_scv : float
-        Squared coefficients of variation of the times between arrivals, 0 constant and 1 Poisson, and of
-        the times in service, as lengths differ. [1]
+    arrival_scv, prompt_scv, service_scv : float
+        Squared coefficients of variation of the times between arrivals, 0 constant and 1 Poisson; of the
+        prompts' times; and of the times in service. [1]
     requests_per_slot : float
         Requests that each slot of the concurrency serves while it is measured: the first of them start
         at once. Infinite: the steady state alone. [1]
@@ -72,6 +73,7 @@ class Load(NamedTuple):
     concurrency: Quantity = 1.0
     rate_per_s: Quantity = 0.0
     arrival_scv: float = 1.0
+    prompt_scv: float = 0.0
     service_scv: float = 0.0
     requests_per_slot: float = np.inf
     max_num_seqs: Quantity | None = None
@@ -104,6 +106,8 @@ class ServingEstimates(NamedTuple):
         Mean wait for others' prompts, once admitted. [s]
     prompts_ahead, queued : Array
         Share of the requests that wait for others' prompts, and for a slot. [1]
+    tpot_sd_s : Array
+        Standard deviation of TPOT as the number of sequences in service varies. [s]
     """
 
     capacity: Array
@@ -122,6 +126,7 @@ class ServingEstimates(NamedTuple):
     ahead_s: Array
     prompts_ahead: Array
     queued: Array
+    tpot_sd_s: Array
 
 
 def serve(machine: Machine, engine: EngineConstants, table: PlanTable, load: Load) -> ServingEstimates:
@@ -165,11 +170,14 @@ def _rows(load: Load, chunk: npt.NDArray[np.int64], size: int) -> Load:
 
 
 class _Waits(NamedTuple):
-    """Shares of the requests that wait for others' prompts and for a slot, and the mean wait for one."""
+    """Shares of the requests that wait for others' prompts and for a slot, the mean wait for one, and the
+    standard deviation of TPOT as the number in service varies.
+    """  # noqa: D205
 
     prompts_ahead: Quantity
     queued: Quantity
     queue_s: Quantity
+    tpot_sd_s: Quantity = 0.0
 
 
 class _Chunk:
@@ -257,45 +265,37 @@ class _Chunk:
         full = self.model.at(most)
         full_tpot = self._tpot_s(most, full, self.engine.interference)
         stable = most / (full.own_s + self.lengths.decodes * full_tpot)
-        running = self._running_at(rate, most)
+        counts, rates = self._rates(most)
+        running = self._running_at(rate, counts, rates)
         # Between points of the grid: what the costs there say themselves.
         costs = self.model.at(running)
         busy, tpot_s = self._busy_tpot_s(rate, costs)
         running = np.clip(rate * (costs.own_s + self.lengths.decodes * tpot_s), 1.0, most)
         costs = self.model.at(running)
         busy, tpot_s = self._busy_tpot_s(rate, costs)
-        spread = 0.5 * self.load.arrival_scv
+        spread = 0.5 * (self.load.arrival_scv + self.load.prompt_scv)
         wait_s = spread * busy / (1.0 - busy) * costs.prompt_s
         ttft_s = self.engine.base_ttft_s + costs.own_s + 0.5 * costs.decode_s + wait_s
         unstable = rate >= stable
-        queued, queue_s = self._slot_queue(rate, stable, most)
+        chain = occupancy(
+            rate, most, [*rates[:-1], stable], 0.5 * (self.load.arrival_scv + self.load.service_scv)
+        )
+        queue_s = np.where(unstable, np.inf, chain.queue_s)
         served = np.minimum(rate, stable)
         tpot_s = np.where(unstable, full_tpot, tpot_s)
         running = np.where(unstable, most, running)
-        waits = _Waits(busy, queued, queue_s)
+        # A token takes longer by this for every sequence more in service.
+        slower_s = (tpot_s - self._busy_tpot_s(rate, self.model.at(1.0))[1]) / np.maximum(running - 1.0, 1.0)
+        waits = _Waits(busy, chain.queued, queue_s, chain.running_sd * np.maximum(slower_s, 0.0))
         return self._row(running, costs, tpot_s, ttft_s, waits, (served, stable))
-
-    def _slot_queue(self, rate: Quantity, stable: Quantity, slots: Quantity) -> tuple[Quantity, Quantity]:
-        """Share of the requests that find every slot taken, and the mean wait of all for one. [1], [s]
-
-        References
-        ----------
-        Sakasegawa, "An approximation formula L_q = a rho^beta / (1 - rho)", Annals of the Institute of
-        Statistical Mathematics 29, 1977, doi:10.1007/BF02532775.
-        """
-        load = np.minimum(rate / stable, 1.0)
-        queued = load ** (np.sqrt(2.0 * (slots + 1.0)) - 1.0)
-        spread = 0.5 * (self.load.arrival_scv + self.load.service_scv)
-        left = np.where(load < 1.0, (1.0 - load) * stable, 1.0)
-        return queued, np.where(load < 1.0, spread * queued / left, np.inf)
 
     def _busy_tpot_s(self, rate: Quantity, costs: StepCosts) -> tuple[Quantity, Quantity]:
         """Share of the time that prompts take, and what that leaves of a token's. [1], [s]"""
         busy = np.minimum(self.engine.interference * rate * costs.prompt_s / self.pp, 0.999)
         return busy, costs.decode_s / (1.0 - busy)
 
-    def _running_at(self, rate: Quantity, most: Quantity) -> Quantity:
-        """Sequences in service at a rate: Little's law on a grid of them, interpolated."""
+    def _rates(self, most: Quantity) -> tuple[list[Quantity], list[Quantity]]:
+        """Numbers of sequences in service, and the rates that have so many there. [1], [1/s]"""
         counts = [most ** (step / (GRID - 1)) for step in range(GRID)]
         rates = []
         for count in counts:
@@ -306,11 +306,15 @@ class _Chunk:
             linear = own + work + count * busy
             root = np.sqrt(np.maximum(linear * linear - 4.0 * own * busy * count, 0.0))
             rates.append(2.0 * count / (linear + root))
+        return counts, rates
+
+    def _running_at(self, rate: Quantity, counts: list[Quantity], rates: list[Quantity]) -> Quantity:
+        """Sequences in service at a rate, interpolated."""
         running = np.asarray(counts[0] * rate / rates[0])
         for low, high, below, above in zip(counts, counts[1:], rates, rates[1:], strict=False):
             share = (rate - below) / np.maximum(above - below, 1e-12)
             running = np.where(rate > below, low + np.clip(share, 0.0, 1.0) * (high - low), running)
-        return np.asarray(np.clip(running, 1.0, most))
+        return np.asarray(np.clip(running, 1.0, counts[-1]))
 
     def _row(
         self,
@@ -330,5 +334,5 @@ class _Chunk:
         times = tpot_s, waits.queue_s, first_s, e2e_s
         own = costs.own_s, self.model.prompt_attention_s
         ahead_s = ttft_s - self.engine.base_ttft_s - costs.own_s - 0.5 * costs.decode_s
-        ahead = np.maximum(ahead_s, 0.0), waits.prompts_ahead, waits.queued
+        ahead = np.maximum(ahead_s, 0.0), waits.prompts_ahead, waits.queued, waits.tpot_sd_s
         return (self.capacity, running, *steps, *times, per_s, per_gpu, stable_per_s, *own, *ahead)
