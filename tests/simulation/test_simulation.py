@@ -154,6 +154,27 @@ def test_the_analysis_of_a_closed_loop_agrees(concurrency: int) -> None:
     assert result.analysis["requests_per_s"] == pytest.approx(result.requests_per_s, rel=0.1)
 
 
+# How far percentiles of the analysis may be from those of the simulation. [1]
+APART = {"p50": 0.15, "p90": 0.3, "p99": 0.4}
+
+
+@pytest.mark.parametrize("load", [{"request_rate_per_s": 10.0}, {"request_rate_per_s": 25.0}])
+@pytest.mark.parametrize("mark", APART)
+def test_percentiles_of_the_analysis_agree(load: dict[str, Any], mark: str) -> None:
+    result = run("open", requests=5000, **load)
+    for time, tolerance in (("ttft", APART[mark]), ("tpot", APART[mark]), ("e2e", 0.2)):
+        simulated = getattr(getattr(result, f"{time}_s"), mark)
+        assert result.analysis[f"{time}_{mark}_s"] == pytest.approx(simulated, rel=tolerance), time
+
+
+def test_a_queue_before_few_slots_is_the_one_simulated() -> None:
+    result = simulate(problem("closed", concurrency=64), Layout(), requests=4000, batch=16, chunk=2048)
+    assert result.analysis["capacity"] == 16
+    for mark in ("p50", "p90", "p99"):
+        simulated = getattr(result.ttft_s, mark)
+        assert result.analysis[f"ttft_{mark}_s"] == pytest.approx(simulated, rel=0.25)
+
+
 def test_beyond_saturation_it_says_which_rate_is_stable() -> None:
     result = run("open", requests=10_000, request_rate_per_s=500.0)
     stable = result.analysis["stable_requests_per_s"]

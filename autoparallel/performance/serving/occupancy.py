@@ -20,9 +20,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from autoparallel.performance.operators.cost import Quantity
 
+Array = npt.NDArray[np.float64]
 # Numbers of sequences, evenly spaced in their logarithm, at which the chain is summed.
 POINTS = 128
 
@@ -32,9 +34,9 @@ class Occupancy(NamedTuple):
     service varies (standard deviation). [1], [s], [1]
     """  # noqa: D205
 
-    queued: Quantity
-    queue_s: Quantity
-    running_sd: Quantity
+    queued: Array
+    queue_s: Array
+    running_sd: Array
 
 
 def occupancy(
@@ -74,4 +76,4 @@ def occupancy(
     square = ((inside * middle**2).sum(axis=0) + beyond * np.asarray(most) ** 2 + chances[0]) / total
     queued = np.minimum((beyond + chances[-1]) / total, 1.0)
     queue_s = spread * chances[-1] * load / (1.0 - load) ** 2 / total / np.maximum(rate_per_s, 1e-300)
-    return Occupancy(queued, queue_s, np.sqrt(np.maximum(square - mean**2, 0.0)))
+    return Occupancy(np.asarray(queued), np.asarray(queue_s), np.sqrt(np.maximum(square - mean**2, 0.0)))

@@ -7,9 +7,10 @@ decodes, how long it waits for a slot. The places are points of a lattice, the s
 plans compare without noise.
 
 A wait that not all requests have is exponential among those that have it, the heavy-traffic limit
-(Kingman 1961); the wait for a slot behind a queue of :math:`q` in a closed loop is the sum of :math:`q`
-intervals, a gamma variable. Prompts hold up a decoding sequence as often as a Poisson process has it, so
-TPOT is normal with the variance :math:`\lambda\,\mathrm{TPOT}\,E[\delta^2] / (O - 1)`.
+(Kingman 1961); the wait for a slot behind :math:`q` others in a closed loop is a sum of :math:`q` intervals,
+a gamma variable. What others' prompts add to a token is a gamma variable too, of the variance
+:math:`\lambda\,\mathrm{TPOT}\,E[\delta^2] / (O - 1)` that prompts at the times of a Poisson process have,
+and of that of the number in service.
 
 References
 ----------
@@ -113,8 +114,8 @@ class Conditions(NamedTuple):
         Mean prompt, tokens of a step of a rank, share of a prompt that is cached. [tokens], [1]
     interference, base_ttft_s : float
         Of the engine. [1], [s]
-    ahead_in_queue : array_like
-        Requests before one that comes, in a closed loop. [1]
+    queue_shape : array_like
+        Of the gamma distribution of the waits for a slot in a closed loop. [1]
     """
 
     kind: str
@@ -123,7 +124,7 @@ class Conditions(NamedTuple):
     cached_share: Array
     interference: float
     base_ttft_s: float
-    ahead_in_queue: Array
+    queue_shape: Array
 
 
 def spread(panel: Panel, steady: ServingEstimates, conditions: Conditions, bounds: Bounds) -> Spread:
@@ -147,7 +148,7 @@ def _of(conditions: Conditions, rows: slice) -> Conditions:
     return conditions._replace(
         chunk=conditions.chunk[rows],
         cached_share=conditions.cached_share[rows],
-        ahead_in_queue=conditions.ahead_in_queue[rows],
+        queue_shape=conditions.queue_shape[rows],
     )
 
 
@@ -227,4 +228,4 @@ def _slot_wait_s(panel: Panel, column: ServingEstimates, conditions: Conditions)
         stable = np.isfinite(column.queue_s)
         waits = _exponential(panel.slot, column.queued, np.where(stable, column.queue_s, 0.0))
         return np.where(stable, waits, np.inf)
-    return np.asarray(column.queue_s * _gamma(panel.slot_normal, conditions.ahead_in_queue[:, None]))
+    return np.asarray(column.queue_s * _gamma(panel.slot_normal, conditions.queue_shape[:, None]))

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.domain.workload import CLOSED, CONSTANT, PREFIX_BLOCK, TRACE, Trace, Workload
+from autoparallel.domain.workload import CONSTANT, PREFIX_BLOCK, TRACE, Trace, Workload
 from autoparallel.performance.architecture import flops_per_token
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, ServingColumns, estimate
@@ -20,6 +20,8 @@ from autoparallel.performance.serving.prefix_cache import cached_tokens
 from autoparallel.performance.serving.steady import Load, ServingEstimates, serve
 
 Array = npt.NDArray[np.float64]
+# Times in service never are quite equal: steps of all lengths lie between. [1]
+LEAST_SCV = 0.02
 # Sizes of the prefix cache at which a trace's hits are counted, over what would hold all of it.
 _CACHE_SIZES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
@@ -99,7 +101,7 @@ class Served:
     def conditions(self) -> Conditions:
         """What makes the requests of these plans differ."""
         load, steady = self.load, self.steady
-        queue = np.maximum(np.asarray(load.concurrency) - steady.running, 0.0)
+        queue = np.asarray(load.concurrency) - steady.running
         return Conditions(
             kind=load.kind,
             isl=float(load.isl),
@@ -107,7 +109,7 @@ class Served:
             cached_share=self.cached_share,
             interference=self.engine.interference,
             base_ttft_s=self.engine.base_ttft_s,
-            ahead_in_queue=queue if load.kind == CLOSED else np.zeros(len(steady.running)),
+            queue_shape=np.maximum(queue, 1.0) / max(load.service_scv, LEAST_SCV),
         )
 
     def columns(self) -> dict[str, Array]:
