@@ -25,6 +25,9 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "hidden_act": ("activation_function",),
 }  # fmt: skip
 
+# The field that another word stands for.
+_OF = {other: key for key, others in SYNONYMS.items() for other in others}
+_NOTHING = object()
 _STRUCTURAL = re.compile(
     r"expert|moe|mamba|ssm|state_size|recurrent|conv|heads?(_|$)|kv_|ffn|mlp|feed_forward|intermediate"
     r"|lora_rank|hidden_size|(^|_)layers?(_|$)|residual|share|cross_layer|(^|_)cla(_|$)|multi_query|attn_config"
@@ -33,7 +36,7 @@ _STRUCTURAL = re.compile(
 _HARMLESS = re.compile(
     r"router|routing|routed_scaling|group|topk|top_k|norm|aux|loss|drop|init|rope|rotary|dtype|act|bias|cache"
     r"|overlap|chunk|shard|token|pretrain|beam|logits|offset|index_|mtp|nextn|num_hash|range|factor|swa_"
-    r"|ep_size|freq|window|qk_head_dim|kernel|gate|renormal|sink|skip|vision|audio|image|video|labels?$|_per_layer_input$"
+    r"|ep_size|freq|window|qk_head_dim|kernel|gate|renormal|sink|skip|vision|audio|image|video|labels?$|_per_layer_input$|mixed_mlp_moe"
 )
 _NAMES_EXPERTS = re.compile(r"^(num|n|moe)_.*experts?$|^(num|n)_experts?")
 
@@ -43,6 +46,8 @@ def unread_fields(fields: Mapping[str, Any], read: Collection[str]) -> Iterator[
     for key, value in fields.items():
         says_something = value is not False and value not in (None, 0, 1, "", [], {})
         if isinstance(value, str) or not (says_something or value is True):
+            continue
+        if fields.get(_OF.get(key, ""), _NOTHING) == value:
             continue
         if key not in read and _STRUCTURAL.search(key) and not _HARMLESS.search(key):
             yield key, value

@@ -7,6 +7,7 @@ from autoparallel.documents.breakdown import COMPUTE, PHASES, communicates, of_k
 from autoparallel.documents.phrases import DIMENSIONS, data, link_of, listed
 from autoparallel.documents.subject import Subject
 from autoparallel.domain.layout import TENSOR
+from autoparallel.performance.links import Fabric
 from autoparallel.report.wording import number, percent, seconds
 
 
@@ -87,9 +88,8 @@ def _hidden(subject: Subject) -> tuple[str, ...]:
 def _links(subject: Subject, used: list[str]) -> str:
     hardware = subject.problem.hardware
     across = any(_link(subject, kind) == "between nodes" for kind in used)
-    up, out = (
-        number(link.bandwidth_gb_per_s * link.efficiency) for link in (hardware.scale_up, hardware.scale_out)
-    )
+    fabric = Fabric.of(hardware.scale_up, hardware.scale_out, hardware.gpus_per_node)
+    up, out = (number(float(rate.bandwidth_bytes_per_s) / 1e9) for rate in (fabric.up, fabric.out))
     reach = f"A GPU reaches {up} GB/s inside its node"
     if not across:
         return f"{reach}; no group leaves a node, so the {out} GB/s between nodes carry nothing."
