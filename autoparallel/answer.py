@@ -138,17 +138,19 @@ def bindings(solver: PairSolver, point: Point) -> tuple[Binding, ...]:
     return tuple(sorted(rows, key=lambda row: row.slack))
 
 
-def order_costs(machine: Machine, best: Plan) -> tuple[OrderCost, ...]:
+def order_costs(solver: PairSolver, best: Plan) -> tuple[OrderCost, ...]:
     """The best plan in every order that its groups can have, its own first."""
-    if machine.problem.search.order is not None:
+    problem = solver.problem
+    if problem.search.order is not None:
         return ()
     orders = (order for size in range(len(ORDERS) + 1) for order in combinations(ORDERS, size))
     layouts = [replace(best.layout, order=order) for order in orders]
     pair = best.batch, best.microbatch
-    layouts = [layout for layout in layouts if not violations(Facts(machine.problem, layout, *pair))]
+    layouts = [layout for layout in layouts if not violations(Facts(problem, layout, *pair))]
     layouts.sort(key=lambda layout: layout.order != best.layout.order)
     table = PlanTable.of(layouts, *([size] * len(layouts) for size in pair))
-    values = estimate(machine, table)
+    solver.place(layouts)
+    values = estimate(solver.machine, table)
     return tuple(
         OrderCost(
             order=layout.order,

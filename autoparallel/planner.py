@@ -25,7 +25,7 @@ from autoparallel.performance.serving.engine import own_pair
 from autoparallel.solver.answers import PairFront, Point
 from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
 from autoparallel.solver.landscape import landscape
-from autoparallel.solver.rules import fulfilled, violations
+from autoparallel.solver.rules import Facts, fulfilled, violations
 from autoparallel.solver.sweep import PairSolver, pair_solver
 from autoparallel.tuning.shared import Shared, Spec, finish, join, start
 from autoparallel.tuning.space import PairSpace
@@ -101,9 +101,10 @@ def _evaluated(solver: PairSolver, layout: Layout, pair: Pair) -> Plan:
         wrong.append(f"sp_kind must be one of {', '.join(SP_KINDS)}, not {layout.sp_kind!r}")
     if wrong:
         raise LayoutError(wrong)
-    facts = solver.facts(layout, *pair)
-    if broken := violations(facts):
+    if broken := violations(Facts(solver.problem, layout, pair.batch, pair.microbatch)):
         raise LayoutError(broken)
+    solver.place([layout])
+    facts = solver.facts(layout, *pair)
     return build_plan(solver.machine, layout, **pair._asdict(), meets=fulfilled(facts))
 
 
@@ -174,8 +175,7 @@ class _Search:
     def __init__(self, problem: Problem, trials: int, seed: int) -> None:
         self.problem, self.seed = problem, seed
         self.started = time.perf_counter()
-        self.machine = Machine(problem)
-        self.solver = pair_solver(self.machine, seed=seed)
+        self.solver = pair_solver(Machine(problem), seed=seed)
         self.space = PairSpace(problem)
         self.trials = trials
         self.fronts: dict[Pair, PairFront] = {}
@@ -201,21 +201,26 @@ class _Search:
         if not points:
             raise self._infeasible()
         plans = tuple(_evaluated(self.solver, p.layout, p.pair) for p in points)
-        around = landscape(self.machine, self._pairs_around(points[0]), seed=self.seed)
-        second, reason = runner_up(self.solver, points, plans, around)
+        while True:
+            around = landscape(self.solver.machine, self._pairs_around(points[0]), seed=self.seed)
+            second, reason = runner_up(self.solver, points, plans, around)
+            # A runner-up whose experts were not placed yet was rated too well.
+            if second is None or not self.solver.place([second.layout]):
+                break
         return SearchResult(
-            problem=self.problem,
+            problem=self.solver.problem,
             best=plans[0],
             runner_up=second,
             runner_up_reason=reason,
             front=plans,
-            equals=tuple(equal_layouts(self.machine, point, around) for point in points),
+            equals=tuple(equal_layouts(self.solver.machine, point, around) for point in points),
             binding=bindings(self.solver, points[0]),
             proof=self._proof(study, len(points)),
             limits=limits,
             warnings=notes(self.problem),
             sample=sample(around, seed=self.seed),
-            orders=order_costs(self.machine, plans[0]),
+            orders=order_costs(self.solver, plans[0]),
+            placements=tuple(self.solver.placements.values()),
         )
 
     def visit(self, progress: Progress | None, store: Store | None) -> Study:
@@ -278,7 +283,7 @@ class _Search:
 
     def _statement(self, *, complete: bool, exact: bool, front: int) -> str:
         """The proof in words."""
-        served = self.machine.engine is not None
+        served = self.solver.machine.engine is not None
         fronts = self.fronts.values()
         spanned, bounded = sum(p.layouts_spanned for p in fronts), sum(p.bounded for p in fronts)
         second, one = ("chunk", "plans") if served else ("microbatch", "layouts")
@@ -299,7 +304,7 @@ class _Search:
         """Why nothing was found; deployments larger than the requirements allow are looked at as well."""
         visited = list(self.fronts)
         largest = self.problem.search.max_gpus
-        plans = landscape(self.machine, visited, seed=self.seed, max_gpus=largest) if visited else None
+        plans = landscape(self.solver.machine, visited, seed=self.seed, max_gpus=largest) if visited else None
         if plans is None or not len(plans.table.tp):
             conflicts: Sequence[Conflict] = conflicting_structure(self.problem, visited)
             return InfeasibleError(

@@ -167,8 +167,9 @@ def _table(rows: pd.DataFrame) -> PlanTable:
     none = np.zeros(len(rows), dtype=np.int8)
     layers = even_stages(len(rows))
     return PlanTable(
-        sp=one, sp_kind=none, replicas=one, batch=one, microbatch=one, layers=layers, order=none, **degrees
-    )
+        sp=one, sp_kind=none, replicas=one, redundant_experts=0.0 * one, batch=one, microbatch=one,
+        layers=layers, order=none, **degrees,
+    )  # fmt: skip
 
 
 def _load(rows: pd.DataFrame, engine: EngineConstants) -> Load:

@@ -10,7 +10,7 @@ from autoparallel.catalog.spelling import did_you_mean
 from autoparallel.domain.layout import ORDERS
 from autoparallel.domain.search_space import DEGREES, SP_KINDS
 
-KEYS = (*DEGREES, "sp_kind", "replicas", "layers", "order")
+KEYS = (*DEGREES, "sp_kind", "replicas", "layers", "order", "redundant_experts")
 LARGEST = 2**20
 _FOLLOWS = {
     "cp": "cp follows from sp with sp_kind=ring or ulysses",
@@ -31,7 +31,7 @@ class LayoutOption(click.ParamType[dict[str, Degree]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> dict[str, Degree]:
-        """Read ``tp=2,sp=2,sp_kind=tensor``; what is not named stays 1.
+        """Read ``tp=2,sp=2,sp_kind=tensor``; what is not named stays 1, or 0 copies of experts.
 
         ``layers=16+15+15+15`` are the layers of every stage, ``order=cp+pp`` groups that lie closer together
         than usual.

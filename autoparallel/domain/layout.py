@@ -54,6 +54,8 @@ class Layout:
         Which of :data:`ORDERS` lie closer together on the network than usual: neighbouring GPUs are ``cp``
         ranks before ``tp`` ranks, ``ep`` before ``etp`` ranks, and a node holds a slice of every one of
         the ``pp`` stages. Empty for tp, cp, dp and etp, ep, edp, each stage on as few nodes as can be.
+    redundant_experts : int
+        Slots of a layer's experts beyond one for each, all ep ranks together, for copies of the heaviest.
 
     Examples
     --------
@@ -71,6 +73,7 @@ class Layout:
     replicas: int = 1
     layers: tuple[int, ...] | None = None
     order: tuple[str, ...] = ()
+    redundant_experts: int = 0
 
     @property
     def cp(self) -> int:
@@ -108,9 +111,9 @@ class Layout:
         return tuple(absent[name] if value is None else value for name, value in asdict(self).items())
 
     def to_dict(self) -> dict[str, Any]:
-        """The degrees by name; layers of the stages and order of the groups only where they are unusual."""
-        degrees = asdict(self)
-        return {name: value for name, value in degrees.items() if name not in ("layers", "order") or value}
+        """The degrees by name; layers, order and copies of experts only where they are unusual."""
+        usual = {"layers": None, "order": (), "redundant_experts": 0}
+        return {name: value for name, value in asdict(self).items() if usual.get(name, ...) != value}
 
     @classmethod
     def from_dict(cls, degrees: Mapping[str, Any]) -> Layout:
@@ -124,8 +127,9 @@ class Layout:
     def __str__(self) -> str:
         sequence = f" sp={self.sp} ({self.sp_kind})" if self.sp > 1 else ""
         layers = f" layers={spelled(self.layers)}" if self.layers else ""
+        redundant = f" redundant_experts={self.redundant_experts}" if self.redundant_experts else ""
         return (
             f"tp={self.tp}{sequence} dp={self.dp} pp={self.pp}{layers} "
-            f"ep={self.ep} etp={self.etp} replicas={self.replicas}"
+            f"ep={self.ep} etp={self.etp} replicas={self.replicas}{redundant}"
             + (f" order={'+'.join(self.order)}" if self.order else "")
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from autoparallel.domain.expert_loads import ExpertPlacement
 from autoparallel.domain.layout import Layout, spelled
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
@@ -164,6 +165,9 @@ class SearchResult:
     orders : tuple of OrderCost
         The best plan in every order that its groups can have, its own first; empty where the problem leaves
         the order no choice.
+    placements : tuple of ExpertPlacement
+        Experts on ranks, where their loads are known: of every group of ranks that a plan of the front, or
+        one that was compared with it, has. Layouts of other groups are rated by a bound.
     """
 
     problem: Problem
@@ -178,6 +182,7 @@ class SearchResult:
     warnings: tuple[str, ...] = ()
     sample: tuple[Candidate, ...] = field(default=(), repr=False)
     orders: tuple[OrderCost, ...] = ()
+    placements: tuple[ExpertPlacement, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``search --json`` prints."""
@@ -203,9 +208,11 @@ class SearchResult:
         """The front as a table, one plan a row, best first."""
         import pandas as pd
 
+        copied = {"redundant_experts": 0} if any(plan.layout.redundant_experts for plan in self.front) else {}
         return pd.DataFrame(
             [
                 {
+                    **copied,
                     **plan.layout.to_dict(),
                     **({"layers": spelled(plan.layout.layers)} if plan.layout.layers else {}),
                     **({"order": "+".join(plan.layout.order)} if plan.layout.order else {}),

@@ -36,6 +36,8 @@ class SearchSpace:
     order : tuple of str or None
         Groups that lie closer together on the network than usual in every layout, as in ``Layout.order``;
         ``None`` looks at every order.
+    redundant_experts : tuple of int
+        Candidates of a layer's slots beyond one for each expert.
     prefer : tuple of str
         Order of ``gpus``, ``throughput``, ``ttft_s`` in which plans are compared; empty for the default.
     """
@@ -59,6 +61,7 @@ class SearchSpace:
     constraints: tuple[str, ...] = ()
     chunk: tuple[int, ...] | None = None
     order: tuple[str, ...] | None = ()
+    redundant_experts: tuple[int, ...] = (0,)
 
     @property
     def pinned_order(self) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from autoparallel.domain.expert_loads import ExpertLoads
+
 STATIC, CLOSED, OPEN, SATURATED = "static", "closed", "open", "saturated"
 MODES = (STATIC, CLOSED, OPEN, SATURATED)
 CONSTANT, POISSON, TRACE = "constant", "poisson", "trace"
@@ -112,7 +114,8 @@ class Workload:
     prompt_tokens, output_tokens : Lengths
         ISL and OSL of a request.
     expert_imbalance : float
-        Load of the fullest expert rank over the mean load; 1 when tokens spread evenly.
+        Load of the fullest expert rank over the mean load; 1 when tokens spread evenly. With
+        ``expert_loads`` a factor on what follows from them, 1 but for a what-if.
     request_rate_per_s : float or None
         Arrivals at the whole deployment (open). [1/s]
     arrivals : str
@@ -121,6 +124,8 @@ class Workload:
         Recorded requests; lengths are then theirs.
     cached_share : float
         Share of a prompt that a prefix cache is assumed to hold. [1]
+    expert_loads : ExpertLoads or None
+        How tokens fall on the experts of every layer; ``None`` where only ``expert_imbalance`` is known.
     """
 
     prompt_tokens: Lengths
@@ -132,6 +137,7 @@ class Workload:
     arrivals: str = POISSON
     trace: Trace | None = None
     cached_share: float = 0.0
+    expert_loads: ExpertLoads | None = None
 
     @property
     def rate_per_s(self) -> float | None:

@@ -41,6 +41,7 @@ class ExpertDegrees(NamedTuple):
     etp: Quantity
     edp: Quantity
     microbatch: Quantity
+    redundant_experts: Quantity = 0.0
 
     @property
     def gpus_per_stage(self) -> Quantity:
@@ -64,6 +65,7 @@ class PlanTable(NamedTuple):
     ep: npt.NDArray[np.float64]
     etp: npt.NDArray[np.float64]
     replicas: npt.NDArray[np.float64]
+    redundant_experts: npt.NDArray[np.float64]
     batch: npt.NDArray[np.float64]
     microbatch: npt.NDArray[np.float64]
     layers: npt.NDArray[np.object_]
@@ -165,7 +167,7 @@ class PlanTable(NamedTuple):
             self.batch,
         )
         edp = self.tp * cp * self.dp / (self.ep * self.etp)
-        return attention, ExpertDegrees(self.ep, self.etp, edp, self.microbatch)
+        return attention, ExpertDegrees(self.ep, self.etp, edp, self.microbatch, self.redundant_experts)
 
 
 def even_stages(size: int) -> npt.NDArray[np.object_]:
@@ -183,4 +185,4 @@ def _order(bits: int) -> tuple[str, ...]:
 
 
 SP_KIND_NAMES = (None, TENSOR, RING, ULYSSES)
-_DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp", "replicas")
+_DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp", "replicas", "redundant_experts")

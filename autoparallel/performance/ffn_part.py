@@ -17,6 +17,7 @@ import numpy.typing as npt
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import Collective
 from autoparallel.performance.degrees import ExpertDegrees
+from autoparallel.performance.expert_balance import Balances
 from autoparallel.performance.expert_exchange import Routing, distinct_groups, exchange
 from autoparallel.performance.links import Group
 from autoparallel.performance.machine import Machine, Phase
@@ -103,8 +104,13 @@ class ExpertPart:
 
     def __init__(self, machine: Machine, degrees: ExpertDegrees) -> None:
         self.machine, self.degrees = machine, degrees
-        imbalance = machine.workload.expert_imbalance
-        self.imbalance = 1.0 if imbalance == 1.0 else np.where(degrees.ep > 1, imbalance, 1.0)
+        factor = machine.workload.expert_imbalance
+        self.imbalance: Quantity = 1.0 if factor == 1.0 else np.where(degrees.ep > 1, factor, 1.0)
+        self.worst_imbalance: Quantity = self.imbalance
+        if self.balance is not None:
+            # Of all layers for times, of the worst for what has to fit.
+            self.worst_imbalance = self.imbalance * self.balance.worst_imbalance
+            self.imbalance = self.imbalance * self.balance.imbalance
 
     def group_tokens(self, phase: Phase) -> Quantity:
         """Tokens of a microbatch that one expert group computes. [tokens]"""
@@ -115,23 +121,42 @@ class ExpertPart:
         """Expected different ranks and nodes among a token's experts."""
         model = self.machine.model
         routing = Routing.of(self._ep_ranks, model.routed_experts, model.routed_experts_per_tok)
+        if self.balance is not None:
+            return routing._replace(nodes=self.balance.nodes_per_token, ranks=self.balance.ranks_per_token)
         # A group that lies unevenly on nodes is placed as if they were alike, and has no more ranks for it.
         ranks = distinct_groups(self.degrees.ep, model.routed_experts, model.routed_experts_per_tok)
         return routing._replace(ranks=ranks)
+
+    @cached_property
+    def balance(self) -> Balances | None:
+        """What the experts' loads make of the ranks; ``None`` where they are not known."""
+        table, d = self.machine.expert_balances, self.degrees
+        return None if table is None else table.of(d.ep, self._ep_ranks.local, d.redundant_experts)
+
+    def touched(self, tokens: Quantity) -> Quantity | None:
+        """Slots of a rank that tokens of its group use; ``None`` without loads by expert. [1]"""
+        table, d = self.machine.expert_balances, self.degrees
+        return None if table is None else table.touched(tokens, d.ep, d.redundant_experts)
 
     @cached_property
     def rank_hit(self) -> Quantity:
         """Probability that a token needs a given expert rank."""
         return self.routing.ranks / self.degrees.ep
 
+    @cached_property
+    def _even_hit(self) -> Quantity:
+        """Probability that a token needs a given expert rank, all experts alike."""
+        model, ep = self.machine.model, self.degrees.ep
+        return distinct_groups(ep, model.routed_experts, model.routed_experts_per_tok) / ep
+
     def pairs(self, phase: Phase) -> Quantity:
-        """Token-expert pairs of the fullest rank. [1]"""
-        share = self.machine.model.routed_experts_per_tok * self.imbalance
+        """Token-expert pairs of the fullest rank of the worst layer. [1]"""
+        share = self.machine.model.routed_experts_per_tok * self.worst_imbalance
         return self.group_tokens(phase) * share / self.degrees.ep
 
-    def received_bytes(self, phase: Phase) -> Quantity:
-        """Tokens that the ranks of one expert shard receive, each once. [bytes]"""
-        hit = np.minimum(self.rank_hit * self.imbalance, 1.0)
+    def received_bytes(self, phase: Phase, imbalance: Quantity) -> Quantity:
+        """Tokens that the fullest ranks of one expert shard receive, each once. [bytes]"""
+        hit = np.minimum(self.rank_hit * imbalance, 1.0)
         token = self.machine.model.hidden_size * self.machine.activation_bytes
         return self.group_tokens(phase) * hit * token
 
@@ -165,6 +190,7 @@ class ExpertPart:
             activation_bytes=machine.expert_input_bytes,
             ffn_matrices=model.ffn_matrices,
             weight_scale=machine.scale,
+            touched=self.touched(self.group_tokens(phase)),
         )
         return [Term("experts", COMPUTE, cost)]
 
@@ -196,7 +222,8 @@ class ExpertPart:
     def _exchange(self, phase: Phase, direction: str) -> OperatorCost:
         """Own tokens to their experts or back; the fullest rank's links set the pace."""
         machine = self.machine
-        skew = np.minimum(self.imbalance, 1.0 / self.rank_hit)
+        # No rank gets more than every token.
+        skew = np.minimum(self.imbalance, 1.0 / self._even_hit)
         return exchange(
             self.own_tokens(phase) * skew,
             machine.model.hidden_size * machine.activation_bytes,
@@ -208,7 +235,7 @@ class ExpertPart:
 
     def dispatch(self, phase: Phase) -> list[Term]:
         """Tokens to the experts and back (the dispatched flow)."""
-        received, etp = self.received_bytes(phase), self._etp_group
+        received, etp = self.received_bytes(phase, self.imbalance), self._etp_group
         there, gather = self._exchange(phase, "dispatch"), etp.all_gather(received)
         # Kernels without constants of their own take as long on the way back.
         kernels = self.machine.exchange_constants

@@ -11,6 +11,7 @@ from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.workload import STATIC
 from autoparallel.performance.architecture import expert_scale
+from autoparallel.performance.expert_balance import BalanceTable
 from autoparallel.performance.kernels import Kernels
 from autoparallel.performance.links import Fabric, Placement
 from autoparallel.performance.operators import Gpu
@@ -93,6 +94,12 @@ class Machine:
         computed = self._kernels.computes_in(operator, dtype)
         narrow = {"fp8": 1.0, "int8": 1.0, "fp4": DTYPES["nvfp4"].bytes, "int4": 1.0}
         return min(narrow.get(computed, self.activation_bytes), self.activation_bytes)
+
+    @cached_property
+    def expert_balances(self) -> BalanceTable | None:
+        """How evenly tokens fall on expert ranks, where the loads of the experts are known."""
+        loads = self.workload.expert_loads
+        return BalanceTable(loads, self.model.num_experts_per_tok) if loads else None
 
     @cached_property
     def attention_input_bytes(self) -> float:

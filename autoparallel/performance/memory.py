@@ -149,11 +149,11 @@ class ExpertMemory:
 
     @cached_property
     def layer_bytes(self) -> Quantity:
-        """Routed experts of a layer (the FFN of a dense model), the declared scale counted in."""
+        """Slots of a layer's routed experts (the FFN of a dense model), the declared scale counted in."""
         model, d = self.model, self.part.degrees
         matrix = model.ffn_matrices * model.hidden_size * model.routed_width
         value = self.machine.expert_weight_bytes * self.machine.scale
-        return (model.routed_experts * matrix * value) / (d.ep * d.etp)
+        return ((model.routed_experts + d.redundant_experts) * matrix * value) / (d.ep * d.etp)
 
     @cached_property
     def tensors(self) -> Quantity:
@@ -165,8 +165,8 @@ class ExpertMemory:
     @cached_property
     def dispatch_buffers(self) -> Quantity:
         """Tokens sent to and received by expert ranks (the dispatched flow)."""
-        phase = self.machine.longest_prefill
-        return self.part.sent_bytes(phase) + self.part.received_bytes(phase)
+        phase, part = self.machine.longest_prefill, self.part
+        return part.sent_bytes(phase) + part.received_bytes(phase, part.worst_imbalance)
 
 
 class MemoryRows(NamedTuple):

@@ -52,9 +52,11 @@ def _checks(model: Model, space: SearchSpace) -> Iterator[_Check]:
         yield _Check("pp", f"{layers} layers in even stages", lambda stages: layers % stages == 0, layers)
     else:
         yield _Check("pp", f"{layers} layers", lambda stages: stages <= layers, layers)
-    experts = model.routed_experts
-    noun = f"{experts} routed experts" if model.is_moe else "a dense model (one FFN)"
-    yield _Check("ep", noun, lambda ranks: experts % ranks == 0, experts)
+    slots = [model.routed_experts + redundant for redundant in space.redundant_experts]
+    shown = " or ".join(map(str, slots[:_SHOWN]))
+    noun = f"{shown} slots of routed experts" if any(space.redundant_experts) else f"{shown} routed experts"
+    noun = noun if model.is_moe else "a dense model (one FFN)"
+    yield _Check("ep", noun, lambda ranks: any(count % ranks == 0 for count in slots), max(slots))
     width = model.routed_width
     noun = "an expert's" if model.is_moe else "the FFN's"
     yield _Check("etp", f"{noun} width of {width}", lambda ranks: width % ranks == 0, min(width, 4096))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "tp", "sp", "cp", "dp", "pp", "ep", "etp", "edp", "replicas", "batch", "microbatch",
-    "gpus_per_stage", "gpus_per_instance", "gpus",
+    "gpus_per_stage", "gpus_per_instance", "gpus", "redundant_experts",
 )  # fmt: skip
 GROUPS = ("tp", "cp", "dp", "pp", "ep", "etp", "edp")
 LONGEST_TEXT = 200

@@ -76,7 +76,8 @@ def _workload_warnings(
         yield f"workload.output_tokens is not given: {workload.output_tokens.max} tokens are assumed."
     if workload.mode != STATIC and problem.engine is None:
         yield "engine.name is not given: the scheduler, memory and own costs of vllm are assumed."
-    if problem.model.is_moe and "expert_imbalance" not in given and workload.mode == STATIC:
+    known = "expert_imbalance" in given or workload.expert_loads is not None
+    if problem.model.is_moe and not known and workload.mode == STATIC:
         yield "workload.expert_imbalance is not given: tokens are assumed to spread evenly over the experts."
     if workload.concurrency is None and "batch" not in search and problem.search.batch:
         yield (

@@ -66,6 +66,11 @@ Degrees = Annotated[
     Field(min_length=1, max_length=1000),
     BeforeValidator(listed, json_schema_input_type=Gpus | list[Gpus]),
 ]
+Redundant = Annotated[
+    list[Annotated[int, Field(ge=0, le=MAX_EXPERTS)]],
+    Field(min_length=1, max_length=1000),
+    BeforeValidator(listed, json_schema_input_type=Experts | list[Experts]),
+]
 Batches = Annotated[
     list[Sequences],
     Field(min_length=1, max_length=1000),

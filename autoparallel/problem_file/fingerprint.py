@@ -9,8 +9,8 @@ from typing import Any
 
 from autoparallel.domain.problem import Problem
 
-# Where a number comes from, and what only a benchmark asks for, changes no answer.
-SILENT = ("sources", "l2_cache_mb")
+# Where a number comes from, what only a benchmark asks for, and what was worked out, changes no answer.
+SILENT = ("sources", "l2_cache_mb", "source", "balances")
 
 
 def fingerprint(problem: Problem) -> str:

@@ -18,6 +18,7 @@ from autoparallel.problem_file.compatibility import check_dtypes
 from autoparallel.problem_file.defaults import default_warnings
 from autoparallel.problem_file.document import read_document
 from autoparallel.problem_file.engine_section import build_engine
+from autoparallel.problem_file.expert_loads_section import add_expert_loads
 from autoparallel.problem_file.faults import Faults, checked
 from autoparallel.problem_file.fingerprint import fingerprint
 from autoparallel.problem_file.fleet_section import build_fleet, has_own_gpus
@@ -107,6 +108,7 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
         faults.add(("model", model.counted_only), "can be counted by `autoparallel model`, not yet timed")
     if model:
         check_candidates(model, search, faults)
+        workload = add_expert_loads(workload, workload_section, bad, model, search, faults)
     if search.optimal_stages and workload and workload.mode != STATIC:
         faults.add(("search", "stages"), f'"optimal" is for static batches, not for mode = "{workload.mode}"')
     if model and hardware:

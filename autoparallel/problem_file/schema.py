@@ -30,6 +30,7 @@ from autoparallel.problem_file import fields
 
 COMPUTE_FORMATS = ("float32", "float16", "bfloat16", "fp8", "int8", "int4", "fp4")
 LENGTH_KINDS = ("fixed", "uniform", "lognormal", "quantiles")
+LOAD_KINDS = ("file", "zipf")
 BASES = ("derived", "declared")
 TOPOLOGIES = ("switch", "mesh", "rail")
 BACKENDS = ("vllm", "trtllm", "none")
@@ -184,6 +185,28 @@ LengthsField = Annotated[
 ]
 
 
+class ExpertLoadsSection(Section):
+    """Loads of the experts of a layer: a CSV file, or Zipf's law over experts in a random order."""
+
+    kind: Annotated[str, fields.OneOf(LOAD_KINDS)]
+    file: fields.Name | None = None
+    exponent: Annotated[float, Field(ge=0, le=10)] | None = Field(
+        None,
+        description="Of Zipf's law: the n-th expert has n^-exponent of the first one's load.",
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Which experts of a layer are which.")
+
+
+def _load_table(value: Any) -> Any:
+    """Take a plain name for that of a file."""
+    return value if isinstance(value, dict) else {"kind": "file", "file": value}
+
+
+ExpertLoadsField = Annotated[
+    ExpertLoadsSection, BeforeValidator(_load_table, json_schema_input_type=fields.Name | ExpertLoadsSection)
+]
+
+
 class WorkloadSection(Section):
     """Requests and how they arrive."""
 
@@ -201,6 +224,12 @@ class WorkloadSection(Section):
     )
     cached_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="Share of a prompt that a prefix cache holds."
+    )
+    expert_loads: ExpertLoadsField | None = Field(
+        None, description="Load of every expert: a CSV (layer, expert, load) relative to this file, or a law."
+    )
+    expert_coactivation: fields.Name | None = Field(
+        None, description="A CSV (layer, expert_a, expert_b, count): which experts tokens use together."
     )
 
 
@@ -277,6 +306,9 @@ class SearchSection(Section):
         description='Order of the groups on the network: "usual", "any", or those that lie closer together '
         "than usual, of cp, ep and pp.",
     )
+    redundant_experts: fields.Redundant | None = Field(
+        None, description="Slots of a layer for copies of its heaviest experts; needs workload.expert_loads."
+    )
     constraints: Constraints | None = Field(
         None, description='Conditions on layouts: "tp * sp == 4", "ep in [8, 16]", "group ep inside a node".'
     )
@@ -339,6 +371,7 @@ NESTED: dict[str, type[Section]] = {
     "scale_out": LinkSection,
     "prompt_tokens": LengthsSection,
     "output_tokens": LengthsSection,
+    "expert_loads": ExpertLoadsSection,
     "pool": PoolSection,
 }
 

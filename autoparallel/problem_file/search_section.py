@@ -17,7 +17,7 @@ DEFAULT_BATCHES = tuple(2**power for power in range(9))
 def build_search(section: SearchSection, concurrency: int | None, mode: str, faults: Faults) -> SearchSpace:
     """Build the search space and check what batch and microbatch alone can contradict."""
     given = section.model_dump(exclude_none=True)
-    for key in (*DEGREES, "batch", "microbatch", "chunk"):
+    for key in (*DEGREES, "batch", "microbatch", "chunk", "redundant_experts"):
         if key in given:
             given[key] = tuple(sorted(set(given[key])))
     if "sp_kind" in given:

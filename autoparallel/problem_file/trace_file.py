@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import math
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from autoparallel.domain.workload import Lengths, Trace
 from autoparallel.errors import Fault, ProblemError
+from autoparallel.problem_file.text_file import file_text
 
 AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 MOONCAKE = ("timestamp", "input_length", "output_length")
@@ -46,7 +46,7 @@ def read_trace(path: str | Path) -> Trace:
         or lengths of zero; each with its line.
     """
     file = Path(path)
-    text = _text(file)
+    text = file_text(file, MAX_BYTES)
     if not text.strip():
         raise ProblemError([Fault("has no requests", file=str(file))])
     first = text.lstrip()[0]
@@ -73,23 +73,6 @@ def trace_lengths(tokens: tuple[int, ...]) -> Lengths:
     return Lengths(
         kind="trace", min=ordered[0], max=ordered[-1], points=points, average=sum(ordered) / len(ordered)
     )
-
-
-def _text(file: Path) -> str:
-    try:
-        data = file.read_bytes()
-        if file.suffix == ".gz":
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ProblemError([Fault(f"is larger than {MAX_BYTES >> 20} MiB", file=str(file))])
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ProblemError([Fault("is not UTF-8 text", file=str(file))]) from None
-    except (OSError, EOFError, ValueError) as error:
-        # A ValueError is a null byte in the name.
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ProblemError([Fault(f"cannot be read: {reason}", file=str(file))]) from None
 
 
 def _azure(text: str, file: str) -> Iterator[tuple[int, dict[str, Any], Callable[[Any], float]]]:

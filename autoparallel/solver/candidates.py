@@ -66,6 +66,7 @@ class ExpertCandidates(NamedTuple):
     ep: Ints
     etp: Ints
     edp: Ints
+    redundant_experts: Ints
 
     @property
     def reach(self) -> Ints:
@@ -79,8 +80,8 @@ class ExpertCandidates(NamedTuple):
 
     def degrees(self, microbatch: int) -> ExpertDegrees:
         """For the performance core."""
-        ep, etp, edp = (column.astype(np.float64) for column in self)
-        return ExpertDegrees(ep, etp, edp, np.full(len(self.ep), float(microbatch)))
+        ep, etp, edp, redundant = (column.astype(np.float64) for column in self)
+        return ExpertDegrees(ep, etp, edp, np.full(len(self.ep), float(microbatch)), redundant)
 
 
 class Candidates(NamedTuple):
@@ -105,6 +106,7 @@ class Candidates(NamedTuple):
             etp=int(e.etp[experts]),
             replicas=self.replicas,
             order=self.order,
+            redundant_experts=int(e.redundant_experts[experts]),
         )
 
     def chosen(self, layout: Layout) -> tuple[int, int, int]:
@@ -119,6 +121,7 @@ class Candidates(NamedTuple):
         kind = SP_KIND_NAMES.index(layout.sp_kind)
         of_attention = (a.tp == layout.tp) & (a.sp == layout.sp) & (a.kind == kind) & (a.dp == layout.dp)
         of_experts = (e.ep == layout.ep) & (e.etp == layout.etp) & (e.edp == layout.edp)
+        of_experts &= e.redundant_experts == layout.redundant_experts
         parts = [np.flatnonzero(mask) for mask in (of_attention, of_experts, self.pp == layout.pp)]
         if not all(len(part) for part in parts):
             raise ValueError(f"{layout} is not made of these candidates")
@@ -186,15 +189,15 @@ def _stages(problem: Problem, largest: int) -> Ints:
 def _experts(problem: Problem, sizes: list[int]) -> ExpertCandidates:
     search, model = problem.search, problem.model
     widths = search.etp if search.etp is not None else divisors(model.routed_width)
-    shards = search.ep if search.ep is not None else divisors(model.routed_experts)
     rows = [
-        (ep, etp, size // (ep * etp))
+        (ep, etp, size // (ep * etp), redundant)
         for size in sizes
-        for ep in shards
+        for redundant in search.redundant_experts
+        for ep in (search.ep if search.ep is not None else divisors(model.routed_experts + redundant))
         for etp in widths
         if ep * etp <= size and size % (ep * etp) == 0
     ]
-    return ExpertCandidates(*_columns(rows, 3))
+    return ExpertCandidates(*_columns(rows, 4))
 
 
 def _columns(rows: Sequence[tuple[int, ...]], width: int) -> Ints:

@@ -25,23 +25,17 @@ from autoparallel.solver.cuts import Cuts
 from autoparallel.solver.dominance import without_dominated
 from autoparallel.solver.landscape import count_layouts
 from autoparallel.solver.pair_solve import PairSolve
+from autoparallel.solver.placement.model import place_experts
+from autoparallel.solver.placement.placing import Placer, PlacingSolver
 from autoparallel.solver.rules import LIMITS, Facts
 from autoparallel.solver.tables import Tables
 
 
-class FrontSolver:
-    """Solves one problem for batch after batch.
+class FrontSolver(PlacingSolver):
+    """Solves one problem for batch after batch; with one worker a solve is reproducible."""
 
-    Parameters
-    ----------
-    machine : Machine
-        The problem in the formulas' units.
-    seed : int
-        Seed of the solver; with one worker a solve is reproducible.
-    """
-
-    def __init__(self, machine: Machine, *, seed: int = 0) -> None:
-        self.machine, self.problem, self.seed = machine, machine.problem, seed
+    def __init__(self, machine: Machine, *, seed: int = 0, place: Placer = place_experts) -> None:
+        super().__init__(machine, seed=seed, place=place)
         self.cuts = Cuts(machine.problem)
 
     def solve(
@@ -56,8 +50,25 @@ class FrontSolver:
     ) -> PairFront:
         """The non-dominated layouts that no incumbent dominates or equals, or any one of them.
 
-        A model that is the one of the ``recorded`` solve at its place is not solved again.
+        A model that is the one of the ``recorded`` solve at its place is not solved again. Where a plan's
+        experts were not placed before, it was rated too well: they are, and the pair is solved again.
         """
+
+        def solve(solver: FrontSolver, solves: tuple[Solve, ...]) -> PairFront:
+            later = recorded[len(solves) :]
+            return solver._solve(batch, microbatch, incumbents, first_only=first_only, recorded=later)
+
+        return self._until_placed(solve)
+
+    def _solve(
+        self,
+        batch: int,
+        microbatch: int,
+        incumbents: Sequence[Objectives],
+        *,
+        first_only: bool,
+        recorded: Sequence[Solve],
+    ) -> PairFront:
         candidates = candidates_for(self.problem, batch, microbatch)
         spanned = count_layouts(self.problem, candidates, Pair(batch, microbatch))
         narrowed = self._narrowed(candidates, batch, microbatch, incumbents) if spanned else None

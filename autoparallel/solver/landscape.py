@@ -120,6 +120,7 @@ def _layouts(candidates: Candidates, pair: Pair, max_gpus: int) -> PlanTable:
         ep=experts.ep[e].astype(np.float64),
         etp=experts.etp[e].astype(np.float64),
         replicas=full * candidates.replicas,
+        redundant_experts=experts.redundant_experts[e].astype(np.float64),
         batch=full * pair.batch,
         microbatch=full * pair.microbatch,
         chunk=None if pair.chunk is None else full * pair.chunk,

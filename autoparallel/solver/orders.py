@@ -17,20 +17,23 @@ from autoparallel.performance.microbatch import LayerCosts
 from autoparallel.solver.answers import PairFront
 from autoparallel.solver.candidates import Candidates, order_variants
 from autoparallel.solver.front import FrontSolver
+from autoparallel.solver.placement.model import place_experts
+from autoparallel.solver.placement.placing import Placer
 from autoparallel.solver.tables import Array, PhaseTable, Tables
 
 
 class OrderSolver(FrontSolver):
     """Solves one problem for batch after batch, over all orders that it looks at."""
 
-    def __init__(self, machine: Machine, *, seed: int = 0) -> None:
-        super().__init__(machine, seed=seed)
+    def __init__(self, machine: Machine, *, seed: int = 0, place: Placer = place_experts) -> None:
+        super().__init__(machine, seed=seed, place=place)
         usual, *others = order_variants(machine.problem)
         self._chooses = bool(others) and machine.problem.search.order is None
-        self._usual = FrontSolver(Machine(usual), seed=seed)
-        self._others = tuple(FrontSolver(Machine(other), seed=seed) for other in others)
+        self._usual = FrontSolver(Machine(usual), seed=seed, place=self._place)
+        self._others = tuple(FrontSolver(Machine(other), seed=seed, place=self._place) for other in others)
         # A pinned order is no choice: its variants are parts of one whole.
-        self._relaxed = _RelaxedSolver(Machine(usual), seed=seed) if self._chooses else None
+        relaxed = _RelaxedSolver(Machine(usual), seed=seed, place=self._place)
+        self._relaxed = relaxed if self._chooses else None
 
     def solve(
         self,
@@ -43,6 +46,21 @@ class OrderSolver(FrontSolver):
         recorded: Sequence[Solve] = (),
     ) -> PairFront:
         """The non-dominated layouts of any order that no incumbent dominates or equals, or one of them."""
+        front = self._over_orders(
+            batch, microbatch, incumbents=incumbents, first_only=first_only, recorded=recorded
+        )
+        self.place(point.layout for point in front.points)
+        return front
+
+    def _over_orders(
+        self,
+        batch: int,
+        microbatch: int,
+        *,
+        incumbents: Sequence[Objectives],
+        first_only: bool,
+        recorded: Sequence[Solve],
+    ) -> PairFront:
         front = self._usual.solve(
             batch, microbatch, incumbents=incumbents, first_only=first_only, recorded=recorded
         )

@@ -19,22 +19,12 @@ from autoparallel.solver.answers import PairFront, Point, objectives_of, rated_f
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.orders import OrderSolver
+from autoparallel.solver.placement.placing import PlacingSolver
 from autoparallel.solver.rules import Facts
 
 
-class SweepSolver:
-    """Rates every layout of pair after pair.
-
-    Parameters
-    ----------
-    machine : Machine
-        Of a workload that is batched continuously.
-    seed : int
-        Of the sample that is rated where layouts are too many.
-    """
-
-    def __init__(self, machine: Machine, *, seed: int = 0) -> None:
-        self.machine, self.problem, self.seed = machine, machine.problem, seed
+class SweepSolver(PlacingSolver):
+    """Rates every layout of pair after pair, or a seeded sample where they are too many."""
 
     def solve(
         self,
@@ -45,8 +35,14 @@ class SweepSolver:
         incumbents: Sequence[Objectives] = (),
         first_only: bool = False,
     ) -> PairFront:
-        """The non-dominated layouts that no incumbent dominates or equals, or any one of them."""
+        """The non-dominated layouts that no incumbent dominates or equals, or any one of them.
+
+        Where a plan's experts were not placed before, they are, and the pair is rated again.
+        """
         pair = Pair(batch, microbatch, chunk)
+        return self._until_placed(lambda solver, _: solver._rated(pair, incumbents, first_only=first_only))
+
+    def _rated(self, pair: Pair, incumbents: Sequence[Objectives], *, first_only: bool) -> PairFront:
         plans = landscape(self.machine, [pair], seed=self.seed)
         rows = np.flatnonzero(plans.feasible)
         values = plans.values

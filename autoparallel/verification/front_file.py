@@ -64,7 +64,11 @@ def _front_row(row: Mapping[str, str], file: str, line: int) -> FrontRow:
     order = tuple(filter(None, (row.get("order") or "").split("+")))
     if not set(order) <= set(ORDERS):
         raise ProblemError([Fault(f"{row['order']!r} is no order", file, line, "order")])
-    layout = Layout(sp_kind=row["sp_kind"] or None, layers=layers, order=order, **degrees)
+    copies = _number(row.get("redundant_experts") or "0", file, line, "redundant_experts")
+    if copies < 0 or copies != int(copies):
+        raise ProblemError([Fault(f"{copies:g} is not a count", file, line, "redundant_experts")])
+    kind = row["sp_kind"] or None
+    layout = Layout(sp_kind=kind, layers=layers, order=order, redundant_experts=int(copies), **degrees)
     chunk = int(numbers[CHUNK]) if served else None
     return FrontRow(layout, Pair(int(numbers["batch"]), int(numbers["microbatch"]), chunk), numbers)
 

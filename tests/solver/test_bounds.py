@@ -42,7 +42,7 @@ def columns_of(by: str, layouts: Any, tables: Tables, bounds: Bounds) -> list[in
             for layout in layouts
         ]
     rows = np.stack(tables.candidates.experts, axis=1).tolist()
-    return [rows.index([layout.ep, layout.etp, layout.edp]) for layout in layouts]
+    return [rows.index([layout.ep, layout.etp, layout.edp, layout.redundant_experts]) for layout in layouts]
 
 
 BOUNDS = {"size": bounds_of, "attention": attention_bounds, "experts": expert_bounds}

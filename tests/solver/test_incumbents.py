@@ -91,7 +91,7 @@ def test_integer_times_stay_within_the_stated_bound(random_problem: Any, brute_f
         kind = (None, "tensor", "ring", "ulysses").index(layout.sp_kind)
         chosen = (
             model.attention[attention.index((layout.tp, layout.sp, kind, layout.dp))],
-            model.experts[experts.index((layout.ep, layout.etp, layout.edp))],
+            model.experts[experts.index((layout.ep, layout.etp, layout.edp, layout.redundant_experts))],
             model.pp[candidates.pp.tolist().index(layout.pp)],
         )
         fixed = model.cp.clone()

@@ -27,8 +27,8 @@ MOST_SEQUENCES = 2**31 - 1
     type=LAYOUT,
     required=True,
     metavar="DEGREES",
-    help="tp, sp, sp_kind, dp, pp, ep, etp, replicas; what is not named is 1, replicas follow the batch; "
-    "layers=16+15+15+15 are those of the stages. "
+    help="tp, sp, sp_kind, dp, pp, ep, etp, replicas, redundant_experts; what is not named is 1, or no copy "
+    "of an expert; replicas follow the batch; layers=16+15+15+15 are those of the stages. "
     "An engine's TP 8 of a dense model is tp=8,etp=8.",
 )
 @click.option(

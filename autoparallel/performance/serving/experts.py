@@ -41,7 +41,10 @@ def expert_cost(part: ExpertPart, tokens: Phase, shape: float) -> OperatorCost:
         return OperatorCost(*(a + b for a, b in zip(up, down, strict=True)))
     ranks = model.num_experts / d.ep
     load = group * (model.num_experts_per_tok / model.num_experts)
-    imbalance = np.maximum(rank_imbalance(d.ep, ranks, shape), part.imbalance)
+    imbalance, touched = part.imbalance, part.touched(group)
+    if touched is None:
+        imbalance = np.maximum(rank_imbalance(d.ep, ranks, shape), imbalance)
+        touched = touched_share(load, shape) * ranks
     # With less than a token an expert the fullest rank is hardly fuller than the others.
     imbalance = 1.0 + (imbalance - 1.0) * np.minimum(load, 1.0)
     return experts(
@@ -59,5 +62,5 @@ def expert_cost(part: ExpertPart, tokens: Phase, shape: float) -> OperatorCost:
         activation_bytes=machine.expert_input_bytes,
         ffn_matrices=model.ffn_matrices,
         weight_scale=machine.scale,
-        touched=touched_share(load, shape) * ranks,
+        touched=touched,
     )

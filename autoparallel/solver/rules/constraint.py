@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ATTENTION, EXPERTS, STAGES, PAIR = "attention", "experts", "stages", "pair"
 _PARTS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("tp", "sp", "cp", "dp", "gpus_per_stage"), frozenset({ATTENTION})),
-    **dict.fromkeys(("ep", "etp", "edp"), frozenset({EXPERTS})),
+    **dict.fromkeys(("ep", "etp", "edp", "redundant_experts"), frozenset({EXPERTS})),
     **dict.fromkeys(("gpus_per_instance",), frozenset({ATTENTION, STAGES})),
     **dict.fromkeys(("gpus",), frozenset({ATTENTION, STAGES, PAIR})),
     **dict.fromkeys(("replicas", "batch", "microbatch"), frozenset({PAIR})),
@@ -35,7 +35,7 @@ _PARTS: Mapping[str, frozenset[str]] = {
 _GROUP_PARTS = {**_PARTS, "pp": frozenset({ATTENTION, STAGES})}
 # Columns of the candidates behind a name.
 _COLUMNS = {"cp": ("sp", "kind"), "sp": ("sp",), "tp": ("tp",), "dp": ("dp",), "ep": ("ep",), "etp": ("etp",),
-            "edp": ("ep", "etp")}  # fmt: skip
+            "edp": ("ep", "etp"), "redundant_experts": ("redundant_experts",)}  # fmt: skip
 
 
 class ConstraintRule(StructureRule):
@@ -184,7 +184,7 @@ def _attention_values(problem: Problem, attention: AttentionCandidates, pp: int 
 
 
 def _expert_values(problem: Problem, experts: ExpertCandidates) -> dict[str, Any]:
-    values = dict(zip(("ep", "etp", "edp"), experts, strict=True))
+    values: dict[str, Any] = experts._asdict()
     values["gpus_per_stage"] = experts.gpus_per_stage
     return {**values, **_nodes(problem, values)}
 

@@ -1,0 +1,1 @@
+"""Experts on ranks: copies and slots for every layer, near a proven bound."""
