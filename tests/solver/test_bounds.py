@@ -94,7 +94,7 @@ def test_every_layout_is_matched_by_one_that_dominance_keeps(
     stays = np.array(
         [
             (layout.tp, layout.sp, kinds.index(layout.sp_kind), layout.dp) in attention
-            and (layout.ep, layout.etp, layout.edp) in experts
+            and (layout.ep, layout.etp, layout.edp, layout.redundant_experts) in experts
             for layout in plans.layouts
         ]
     )
