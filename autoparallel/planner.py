@@ -97,6 +97,8 @@ def _evaluated(solver: PairSolver, layout: Layout, pair: Pair) -> Plan:
         **{k: v for k, v in pair._asdict().items() if v is not None},
     }
     wrong = [f"{name} must be at least 1, not {value}" for name, value in sizes.items() if value < 1]
+    if layout.redundant_experts < 0:
+        wrong.append(f"redundant_experts must be at least 0, not {layout.redundant_experts}")
     if layout.sp_kind not in (None, *SP_KINDS):
         wrong.append(f"sp_kind must be one of {', '.join(SP_KINDS)}, not {layout.sp_kind!r}")
     if wrong:

@@ -116,7 +116,7 @@ def test_evaluate_places_the_experts_of_its_layout(zipf: Callable[[float], Probl
     [
         ({"dp": 8, "ep": 8, "redundant_experts": 4}, "16 experts and 4 copies cannot be split by ep=8"),
         ({"redundant_experts": 4}, "4 copies of experts on the one rank that has them all"),
-        ({"dp": 2, "ep": 2, "redundant_experts": -2}, "redundant_experts must be at least 1, not -2"),
+        ({"dp": 2, "ep": 2, "redundant_experts": -2}, "redundant_experts must be at least 0, not -2"),
     ],
 )
 def test_copies_that_cannot_be_are_refused(
