@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help search test lint types pytest site bench check-engines chromium clean
+.PHONY: help search test lint types pytest torture site bench check-engines chromium postgresql clean
 
 VENV := .venv
 PROBLEM ?= problems/moe10b.toml
@@ -28,8 +28,12 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(VENV)/bin/mypy
 
-pytest: $(VENV)/.installed-dev chromium
+pytest: $(VENV)/.installed-dev chromium postgresql
 	$(VENV)/bin/pytest
+
+torture: $(VENV)/.installed-dev postgresql ## kill workers of a shared search for 30 s, restart their database
+	AUTOPARALLEL_TORTURE_S=30 $(VENV)/bin/pytest -q tests/test_shared_search_torture.py --junit-xml=.torture.xml
+	@grep -o '<property [^>]*>' .torture.xml
 
 site: $(VENV)/.installed-dev ## build the documentation site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
@@ -55,17 +59,25 @@ $(ENGINES)/.installed: tests/engines/requirements.txt tests/engines/without_requ
 	$(ENGINES)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/engines/without_requirements.txt
 	@touch $@
 
-# The report's tests draw it in a browser; without one they are skipped and say so.
+# The report's tests draw it in a browser, those of shared searches run a database; without them they are
+# skipped and say so.
 chromium:
-	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; fi; \
-	root=; if [ "$$(id -u)" != 0 ]; then root="sudo -n"; fi; \
-	if command -v apt-get >/dev/null && $$root apt-get update -qq \
-		&& DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq --no-install-recommends chromium; then exit 0; fi; \
-	echo "No chromium, and it cannot be installed here: the tests of the drawn report are skipped." >&2; \
-	echo "On Debian: apt-get install chromium" >&2
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; fi; $(call install,chromium)
+
+postgresql:
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then exit 0; fi; \
+	$(call install,postgresql)
+
+define install
+root=; if [ "$$(id -u)" != 0 ]; then root="sudo -n"; fi; \
+if command -v apt-get >/dev/null && $$root apt-get update -qq \
+	&& DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq --no-install-recommends $(1); then exit 0; fi; \
+echo "No $(1), and it cannot be installed here: its tests are skipped." >&2; \
+echo "On Debian: apt-get install $(1)" >&2
+endef
 
 clean: ## remove the virtual environment and all caches, keep results
-	rm -rf $(VENV) $(ENGINES) .engine-commands site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	rm -rf $(VENV) $(ENGINES) .engine-commands site build dist .torture.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -27,7 +28,7 @@ from autoparallel.solver.conflicts import conflicting_limits, conflicting_struct
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.rules import Facts, fulfilled, violations
 from autoparallel.solver.sweep import PairSolver, pair_solver
-from autoparallel.tuning.shared import Shared, Spec, finish, join, start
+from autoparallel.tuning.shared import Shared, Spec, joined, started
 from autoparallel.tuning.space import PairSpace
 from autoparallel.tuning.store import Store
 from autoparallel.tuning.study import Study
@@ -166,8 +167,8 @@ def work(shared: Shared, *, progress: Progress | None = None) -> Work:
     StorageError
         The storage cannot be used (any more), holds no such search, or that is of another version.
     """
-    store, spec = join(shared, versions())
-    study = _Search(spec.problem, spec.trials, spec.seed).visit(progress, store)
+    with joined(shared, versions()) as (store, spec):
+        study = _Search(spec.problem, spec.trials, spec.seed).visit(progress, store)
     return Work(store.study.study_name, spec.problem.name, study.solved_here, study.size)
 
 
@@ -195,10 +196,9 @@ class _Search:
                     f"{limit.sentence}",
                     [conflict],
                 )
-        store = start(shared, Spec(self.problem, self.trials, self.seed, versions())) if shared else None
-        study = self.visit(progress, store)
-        if store:
-            finish(store)
+        spec = Spec(self.problem, self.trials, self.seed, versions())
+        with started(shared, spec) if shared else nullcontext() as store:
+            study = self.visit(progress, store)
         points = self._front()
         if not points:
             raise self._infeasible()

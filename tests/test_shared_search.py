@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 
 from autoparallel import planner
@@ -24,8 +25,9 @@ from autoparallel.results_folder import result_files
 from autoparallel.solver.answers import PairFront
 from autoparallel.solver.front import FrontSolver
 from autoparallel.tuning import owner, study
+from autoparallel.tuning.journal import Journal
 from autoparallel.tuning.shared import Shared
-from autoparallel.tuning.storage import open_storage
+from autoparallel.tuning.storage import opened
 
 TRIALS = 100
 STORAGES = ("study.journal", "sqlite:///study.db")
@@ -72,9 +74,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, pairs: int, end: BaseException) -> 
 
 
 def states(url: str) -> list[TrialState]:
-    storage = open_storage(url, make=False)
-    (only,) = optuna.get_all_study_names(storage)
-    return [trial.state for trial in optuna.load_study(storage=storage, study_name=only).get_trials()]
+    with opened(url, make=False) as storage:
+        (only,) = optuna.get_all_study_names(storage)
+        return [trial.state for trial in optuna.load_study(storage=storage, study_name=only).get_trials()]
 
 
 @pytest.mark.parametrize("url", STORAGES)
@@ -180,7 +182,7 @@ def test_other_versions_problems_and_things_are_refused(
 
 def test_an_edited_study_is_refused(problem: Problem) -> None:
     planner.search(problem, trials=TRIALS, shared=Shared("study.journal", "mine"))
-    kept = optuna.load_study(storage=open_storage("study.journal", make=False), study_name="mine")
+    kept = optuna.load_study(storage=JournalStorage(Journal(Path("study.journal"))), study_name="mine")
     spec = json.loads(kept.user_attrs["autoparallel"])
     spec["problem"]["hardware"]["memory_gb"] = 1.0
     kept.set_user_attr("autoparallel", json.dumps(spec))

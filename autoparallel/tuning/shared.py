@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import optuna
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import ProblemError, StorageError
 from autoparallel.problem_file.resolved import read_resolved, resolved_document
-from autoparallel.tuning.storage import explained, open_storage, shown
+from autoparallel.tuning.storage import explained, opened, shown
 from autoparallel.tuning.store import DIRECTIONS, Store
 
 STUDY_SCHEMA = "autoparallel.study/1"
@@ -68,44 +69,36 @@ class Spec:
         )
 
 
-def start(shared: Shared, spec: Spec) -> Store:
-    """Open the study of a search; made where there is none yet.
+@contextmanager
+def started(shared: Shared, spec: Spec) -> Iterator[Store]:
+    """Open the study of a search; made where there is none yet, and marked when all is done.
 
     Raises
     ------
     StorageError
         The storage cannot be opened, or the study there is of another problem or version.
     """
-    storage = open_storage(shared.url, make=True)
-    with explained(shared.url):
-        sampler = optuna.samplers.TPESampler(seed=spec.seed)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=shared.study or spec.name,
-            directions=DIRECTIONS,
-            sampler=sampler,
-            load_if_exists=True,
-        )
-        if SPEC not in study.user_attrs:
-            study.set_user_attr(SPEC, spec.to_json())
-        kept = study.user_attrs[SPEC]
-    document = _document(study.study_name, kept)
-    _same_versions(study.study_name, document, spec.versions)
-    mine = json.loads(spec.to_json())
-    for key, what in (
-        ("fingerprint", "another problem"),
-        ("trials", "other trials"),
-        ("seed", "another seed"),
-    ):
-        if document.get(key) != mine[key]:
-            raise StorageError(
-                f"the study {study.study_name} is of {what}: its {key} is {document.get(key)}, "
-                f"not {mine[key]}; name another with --study"
+    with opened(shared.url, make=True) as storage:
+        with explained(shared.url):
+            sampler = optuna.samplers.TPESampler(seed=spec.seed)
+            study = optuna.create_study(
+                storage=storage,
+                study_name=shared.study or spec.name,
+                directions=DIRECTIONS,
+                sampler=sampler,
+                load_if_exists=True,
             )
-    return Store(study, storage, url=shared.url, notice=shared.notice)
+            if SPEC not in study.user_attrs:
+                study.set_user_attr(SPEC, spec.to_json())
+            kept = study.user_attrs[SPEC]
+        _same_search(study.study_name, _document(study.study_name, kept), spec)
+        yield Store(study, storage, url=shared.url, notice=shared.notice)
+        with explained(shared.url):
+            study.set_user_attr(DONE, True)
 
 
-def join(shared: Shared, versions: Mapping[str, str]) -> tuple[Store, Spec]:
+@contextmanager
+def joined(shared: Shared, versions: Mapping[str, str]) -> Iterator[tuple[Store, Spec]]:
     """Open a study that a search has started, the only unfinished one where none is named.
 
     Raises
@@ -114,30 +107,27 @@ def join(shared: Shared, versions: Mapping[str, str]) -> tuple[Store, Spec]:
         The storage cannot be opened, there is no such study or more than one, or it was started by
         another version.
     """
-    storage = open_storage(shared.url, make=False)
-    with explained(shared.url):
-        specs = {
-            study.study_name: study.user_attrs[SPEC]
-            for study in optuna.get_all_study_summaries(storage, include_best_trial=False)
-            if SPEC in study.user_attrs and (shared.study or DONE not in study.user_attrs)
-        }
-        name = _choose(specs, shared)
-        sampler = optuna.samplers.TPESampler()
-        study = optuna.load_study(storage=storage, study_name=name, sampler=sampler)
-    document = _document(name, specs[name])
-    _same_versions(name, document, versions)
+    with opened(shared.url, make=False) as storage:
+        with explained(shared.url):
+            specs = {
+                study.study_name: study.user_attrs[SPEC]
+                for study in optuna.get_all_study_summaries(storage, include_best_trial=False)
+                if SPEC in study.user_attrs and (shared.study or DONE not in study.user_attrs)
+            }
+            name = _choose(specs, shared)
+            sampler = optuna.samplers.TPESampler()
+            study = optuna.load_study(storage=storage, study_name=name, sampler=sampler)
+        document = _document(name, specs[name])
+        _same_versions(name, document, versions)
+        yield Store(study, storage, url=shared.url, notice=shared.notice), _spec(name, document)
+
+
+def _spec(name: str, document: Mapping[str, Any]) -> Spec:
     try:
         problem = read_resolved(json.dumps(document["problem"]), file=f"study {name}")
-        spec = Spec(problem, int(document["trials"]), int(document["seed"]), versions)
+        return Spec(problem, int(document["trials"]), int(document["seed"]), document["versions"])
     except (KeyError, TypeError, ValueError, ProblemError) as error:
         raise StorageError(f"the study {name} holds no problem that this version reads: {error}") from None
-    return Store(study, storage, url=shared.url, notice=shared.notice), spec
-
-
-def finish(store: Store) -> None:
-    """Note that nothing is left to do in a study."""
-    with explained(store.url):
-        store.study.set_user_attr(DONE, True)
 
 
 def _choose(specs: Mapping[str, Any], shared: Shared) -> str:
@@ -166,6 +156,22 @@ def _document(name: str, kept: object) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("schema") != STUDY_SCHEMA:
         raise StorageError(f"the study {name} is no search: its schema is not {STUDY_SCHEMA!r}")
     return document
+
+
+def _same_search(name: str, document: Mapping[str, Any], spec: Spec) -> None:
+    """Refuse a study that a search of another problem has left."""
+    _same_versions(name, document, spec.versions)
+    mine = json.loads(spec.to_json())
+    for key, what in (
+        ("fingerprint", "another problem"),
+        ("trials", "other trials"),
+        ("seed", "another seed"),
+    ):
+        if document.get(key) != mine[key]:
+            raise StorageError(
+                f"the study {name} is of {what}: its {key} is {document.get(key)}, "
+                f"not {mine[key]}; name another with --study"
+            )
 
 
 def _same_versions(name: str, document: Mapping[str, Any], versions: Mapping[str, str]) -> None:

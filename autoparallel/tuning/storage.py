@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -28,8 +28,9 @@ _CREDENTIALS = re.compile(r"://(.*)@", re.DOTALL)
 _POSTGRESQL = re.compile(r"^postgres(ql)?(\+psycopg)?://", re.IGNORECASE)
 
 
-def open_storage(url: str, *, make: bool) -> BaseStorage:
-    """Open the storage of a URL; ``make`` a journal or SQLite file where there is none.
+@contextmanager
+def opened(url: str, *, make: bool) -> Iterator[BaseStorage]:
+    """Open the storage of a URL, and close it; ``make`` a journal or SQLite file where there is none.
 
     Raises
     ------
@@ -42,18 +43,35 @@ def open_storage(url: str, *, make: bool) -> BaseStorage:
     if not make and "://" not in file and not Path(file).is_file():
         raise StorageError(f"{shown(url)}: there is no such file")
     with explained(url):
-        if _POSTGRESQL.match(url):
-            _require("psycopg", "PostgreSQL")
-            address = _POSTGRESQL.sub("postgresql+psycopg://", url)
-            options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_S}}
-            return optuna.storages.RDBStorage(address, engine_kwargs=options)
-        if url.startswith(SQLITE):
-            return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": CONNECT_S}})
-        if url.startswith("grpc://"):
-            return _proxy(url)
-        if "://" in url or not url.strip():
-            raise StorageError(f"{shown(url)!r} is no storage: name {FORMS}")
-        return optuna.storages.JournalStorage(Journal(Path(url)))
+        storage = _open(url)
+    try:
+        yield storage
+    finally:
+        with suppress(*failures()):
+            _close(storage)
+
+
+def _open(url: str) -> BaseStorage:
+    if _POSTGRESQL.match(url):
+        _require("psycopg", "PostgreSQL")
+        address = _POSTGRESQL.sub("postgresql+psycopg://", url)
+        options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_S}}
+        return optuna.storages.RDBStorage(address, engine_kwargs=options)
+    if url.startswith(SQLITE):
+        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": CONNECT_S}})
+    if url.startswith("grpc://"):
+        return _proxy(url)
+    if "://" in url or not url.strip():
+        raise StorageError(f"{shown(url)!r} is no storage: name {FORMS}")
+    return optuna.storages.JournalStorage(Journal(Path(url)))
+
+
+def _close(storage: BaseStorage) -> None:
+    if isinstance(storage, optuna.storages.RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
+    elif isinstance(storage, optuna.storages.GrpcStorageProxy):
+        storage.close()
 
 
 def _proxy(url: str) -> BaseStorage:

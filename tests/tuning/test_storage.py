@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from autoparallel.errors import StorageError
 from autoparallel.tuning.journal import Journal
-from autoparallel.tuning.storage import explained, hidden, is_passing, open_storage, shown
+from autoparallel.tuning.storage import explained, hidden, is_passing, opened, shown
 
 URL = "postgresql://alice:s3cr%40t@db.example:5432/searches?sslmode=require&sslpassword=hush"
 LINES = [{"op_code": 0, "worker_id": "w", "number": number} for number in range(3)]
@@ -79,7 +79,7 @@ def test_the_text_of_a_driver_s_error_is_one_line_without_secrets() -> None:
 )
 def test_what_cannot_be_opened_is_explained(url: str, part: str) -> None:
     with pytest.raises(StorageError, match=r"\S") as raised:
-        open_storage(url, make=True)
+        opened(url, make=True).__enter__()
     assert part in str(raised.value)
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -89,7 +89,7 @@ def test_what_cannot_be_opened_is_explained(url: str, part: str) -> None:
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch, url: str, module: str) -> None:
     monkeypatch.setattr(util, "find_spec", lambda name: None)
     with pytest.raises(StorageError, match=rf"needs {module}.*autoparallel\[storage\]"):
-        open_storage(url, make=True)
+        opened(url, make=True).__enter__()
 
 
 def test_a_full_disk_is_not_waited_for_and_a_restart_is() -> None:
