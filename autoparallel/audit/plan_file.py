@@ -19,6 +19,8 @@ from autoparallel.problem_file.faults import Faults, checked
 _TABLES = ("layout", "baseline", "claim")
 _KEYS = (*PlanSection.model_fields, *_TABLES)
 
+CHECK_PATH = "check the path"
+
 
 def read_written_plan(path: str | Path, problem: Problem) -> WrittenPlan:
     """Read a plan file.
@@ -39,7 +41,7 @@ def read_written_plan(path: str | Path, problem: Problem) -> WrittenPlan:
     path = Path(path)
     if path.is_dir() or path.suffix == ".json":
         return read_searched_plan(path, problem)
-    faults = Faults(read_document(path))
+    faults = Faults(read_document(path, otherwise=CHECK_PATH))
     written = _build(path, faults, problem, with_baseline=True)
     if faults.found or written is None:
         raise ProblemError(faults.found)
@@ -112,7 +114,7 @@ def _baseline(path: Path, data: Mapping[str, Any], faults: Faults, problem: Prob
     try:
         if file.is_dir() or file.suffix == ".json":
             return read_searched_plan(file, problem)
-        own = Faults(read_document(file))
+        own = Faults(read_document(file, otherwise=CHECK_PATH))
     except ProblemError as error:
         faults.found.extend(error.faults)
         return None

@@ -36,9 +36,15 @@ class Values:
         if value is None:
             return default
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_SIZE:
-            self.fault(f"{name}: must be a whole number from 1, not {value}")
+            self.fault(f"{name}: must be a whole number from 1 to {LARGEST_SIZE:,}, not {value}")
             return default
         return value
+
+    def check_share(self, name: str) -> None:
+        """A fault where a share of memory is given and is none."""
+        value = self.given.get(name)
+        if value is not None and not 0 < value <= 1:
+            self.fault(f"{name}: must be above 0 and at most 1, not {value:g}")
 
     def switch(self, name: str) -> bool:
         """Whether a switch is on."""

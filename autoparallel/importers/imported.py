@@ -156,8 +156,11 @@ def _toml_string(text: str) -> str:
 
 
 def _batch(reading: Reading, problem: Problem) -> tuple[int, Sequence[str]]:
-    dp = reading.layout.dp
-    if reading.sequences is not None:
+    dp, most = reading.layout.dp, problem.workload.concurrency
+    if reading.sequences is not None and most is not None and reading.sequences > most:
+        wanted = most
+        notes = [f"The command has room for {reading.sequences} sequences; the workload's {most} are taken."]
+    elif reading.sequences is not None:
         wanted, notes = reading.sequences, []
     else:
         wanted = -(-(problem.workload.concurrency or dp) // reading.layout.replicas)

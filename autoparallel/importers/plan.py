@@ -20,6 +20,7 @@ READERS: dict[str, Callable[[Values, Problem], Reading]] = {
     "trtllm": trtllm.read,
 }
 YAML = (".yaml", ".yml")
+CHECK_PATH = "check the path, or put a launch command in quotation marks"
 # Words that a command may have besides its flags: the model.
 POSITIONAL = {"vllm": 1, "sglang": 0, "trtllm": 1}
 
@@ -56,7 +57,7 @@ def _values(source: str, engine: str | None) -> tuple[str, Values]:
     path = _path(source)
     if path is None:
         return _of_command(find_command(source, engine), "", Path())
-    text = read_text(path)
+    text = read_text(path, otherwise=CHECK_PATH)
     if path.suffix in YAML and engine in (None, "trtllm"):
         values = trtllm.parse(text, load_engine("trtllm"), file=str(path))
         return "trtllm", values
@@ -86,5 +87,5 @@ def _of_command(found: FoundCommand, file: str, folder: Path) -> tuple[str, Valu
     config = None
     if "--config" in values.given:
         config_path = folder / values.given["--config"]
-        config = trtllm.parse(read_text(config_path), engine, file=str(config_path))
+        config = trtllm.parse(read_text(config_path, otherwise=CHECK_PATH), engine, file=str(config_path))
     return found.engine, trtllm.with_flags(values, config)

@@ -60,6 +60,7 @@ def _check(values: Values, world: int, dp: int, cp: int, ep: int, moe_dp: int) -
     """What SGLang refuses at the start."""
     replicas = _data_parallel(values)[0]
     nodes, pp = values.count("--nnodes"), values.count("--pp-size")
+    values.check_share("--mem-fraction-static")
     if world % (dp * cp):
         values.fault(f"--attn-dp-size {dp} x --attn-cp-size {cp} does not divide --tp-size {world}")
     if world % (ep * moe_dp):

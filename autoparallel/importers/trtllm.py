@@ -85,6 +85,7 @@ def read(values: Values, problem: Problem) -> Reading:
     """The layout of the keys; everything contradictory becomes a fault of ``values``."""
     world, pp = values.count("tensor_parallel_size"), values.count("pipeline_parallel_size")
     cp = values.count("context_parallel_size")
+    values.check_share("kv_cache_config.free_gpu_memory_fraction")
     ep, etp = _experts(values, world)
     layers, notes = _stages(values, problem, pp), []
     dp = world if values.switch("enable_attention_dp") else 1

@@ -53,6 +53,7 @@ def _default_layers(layers: int, pp: int) -> tuple[int, ...]:
 def _check(values: Values, problem: Problem, tp: int, pcp: int, dcp: int) -> None:
     """What vLLM refuses at the start."""
     model = problem.model
+    values.check_share("--gpu-memory-utilization")
     if pcp == 1 and tp % dcp:
         values.fault(f"tp {tp} and dcp {dcp} contradict each other: dcp divides tp")
     elif pcp > 1 and dcp not in (1, pcp, tp * pcp):

@@ -51,8 +51,15 @@ def dotted(path: Path) -> str:
     return keys.removeprefix(".")
 
 
-def read_document(path: str | FilePath, overrides: Sequence[str] = ()) -> Document:
+def read_document(
+    path: str | FilePath, overrides: Sequence[str] = (), *, otherwise: str = OR_WRITE_ONE
+) -> Document:
     """Read a TOML file and apply ``--set`` overrides.
+
+    Parameters
+    ----------
+    otherwise : str
+        What to do where there is no such file.
 
     Raises
     ------
@@ -60,7 +67,7 @@ def read_document(path: str | FilePath, overrides: Sequence[str] = ()) -> Docume
         The file cannot be read or is not TOML, or an override is not ``key=value``.
     """
     file = str(path)
-    text = read_text(path)
+    text = read_text(path, otherwise=otherwise)
     try:
         data = tomllib.loads(text)
     except RecursionError:

@@ -60,6 +60,10 @@ class Faults:
         self.found.append(self.document.fault(path, f"{message} ({origin})" if origin else message))
 
 
+# A section with more keys is not listed in a message.
+MOST_NAMED = 12
+
+
 def checked(
     section: type[AnySection], raw: Mapping[str, Any], path: Path, faults: Faults
 ) -> tuple[AnySection, frozenset[str]]:
@@ -115,9 +119,10 @@ def _unknown_key(detail: ErrorDetails, section: type[Section]) -> str:
     meant = _ALSO_KNOWN_AS.get(str(key))
     names = (NESTED[str(tables[0])] if tables else section).model_fields
     guess = meant if meant in names else closest(str(key), names)
-    return (
-        f'unknown key; did you mean "{guess}"?' if guess else "unknown key; `autoparallel schema` lists them"
-    )
+    if guess:
+        return f'unknown key; did you mean "{guess}"?'
+    few = len(names) <= MOST_NAMED
+    return f"unknown key; known {'are ' + ', '.join(names) if few else 'ones: `autoparallel schema`'}"
 
 
 def _not_a_choice(detail: ErrorDetails, _section: type[Section]) -> str:

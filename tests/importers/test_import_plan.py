@@ -115,7 +115,12 @@ def test_data_parallel_of_a_dense_model_are_replicas(dense: Problem) -> None:
             "vllm serve m --disable-chunked-prefill --max-num-batched-tokens 100 --max-model-len 200",
             "without chunked prefill",
         ),
-        ("vllm serve m -tp 0", "--tensor-parallel-size: must be a whole number from 1"),
+        (
+            "vllm serve m -tp 0",
+            "must be a whole number from 1 to 2,147,483,647, not 0",
+        ),
+        ("vllm serve m --gpu-memory-utilization 7", "must be above 0 and at most 1, not 7"),
+        (SGLANG + "--mem-fraction-static 0", "must be above 0 and at most 1, not 0"),
         ("vllm serve m n", "'n': belongs to no flag"),
         (SGLANG + "--tp 8 --attn-dp-size 3", "does not divide --tp-size 8"),
         (SGLANG + "--tp 8 --ep 3", "--ep-size 3"),
@@ -168,6 +173,11 @@ class TestSizes:
         command = command.replace("--pp 2", "--pp-size 2")
         found = import_plan(command, moe)
         assert (found.batch, found.microbatch) == sizes
+
+    def test_no_more_than_the_workload_has(self, moe: Problem) -> None:
+        found = import_plan("vllm serve m --max-num-seqs 1024", moe)
+        assert (found.batch, found.layout.replicas) == (128, 1)
+        assert "The command has room for 1024 sequences; the workload's 128 are taken." in found.notes
 
     def test_given_by_hand(self, moe: Problem) -> None:
         found = import_plan("vllm serve m --max-num-seqs 64", moe, batch=32, microbatch=4)

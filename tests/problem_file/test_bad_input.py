@@ -69,7 +69,7 @@ FAULTS = [
     # unknown names
     ("hidden_size = 256", "hiden_size = 256", "model.hiden_size", 'did you mean "hidden_size"?'),
     ("num_experts = 16", "num_local_experts = 16", "model.num_local_experts", 'did you mean "num_experts"?'),
-    ("memory_gb = 64", "xyzzy = 64", "hardware.xyzzy", "unknown key; `autoparallel schema`"),
+    ("memory_gb = 64", "xyzzy = 64", "hardware.xyzzy", "unknown key; known ones: `autoparallel schema`"),
     (
         "scale_up = { bandwidth_gb_per_s",
         "scale_up = { bandwith_gb_per_s",
