@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from autoparallel.domain.layout import Layout
+from autoparallel.domain.layout import ORDERS, Layout
 from autoparallel.domain.plan import SCHEMA, Memory, Metrics, Operation, Plan, ServingMetrics
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
@@ -98,6 +98,7 @@ def size_faults(layout: Layout, batch: object, microbatch: object, file: str, ke
 
     degrees = {f"layout.{name}": size for name, size in layout.to_dict().items()}
     kind, layers = degrees.pop("layout.sp_kind"), degrees.pop("layout.layers", ())
+    order = degrees.pop("layout.order", ())
     if isinstance(layers, tuple):
         degrees |= {f"layout.layers[{stage}]": count for stage, count in enumerate(layers)}
     else:
@@ -115,6 +116,9 @@ def size_faults(layout: Layout, batch: object, microbatch: object, file: str, ke
     if kind not in (None, *SP_KINDS):
         message = f"no kind of sequence parallelism: {_shown(kind)}; it is one of {', '.join(SP_KINDS)}"
         faults.append(Fault(message, file, key=f"{key}layout.sp_kind"))
+    if not isinstance(order, tuple) or not set(order) <= set(ORDERS):
+        message = f"no order on the network: {_shown(order)}; it is of {', '.join(ORDERS)}"
+        faults.append(Fault(message, file, key=f"{key}layout.order"))
     return faults
 
 

@@ -40,6 +40,11 @@ def test_every_order_is_looked_at_and_said(small_problem: str, write: Write, tmp
         (folder / name).write_text(text, encoding="utf-8")
     assert [check.says for check in verify(folder) if not check.holds] == []
     assert read_plan(folder).layout == result.best.layout
+    pinned = ap.search(ap.load_problem(path, [*SLOW, 'search.order=["pp"]']))
+    for name, text in result_files(pinned).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    assert read_plan(folder).layout == pinned.best.layout
+    assert [check.says for check in verify(folder) if not check.holds] == []
 
 
 def test_a_pinned_order_is_kept(small_problem: str, write: Write) -> None:

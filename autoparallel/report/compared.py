@@ -1,0 +1,97 @@
+"""Several results side by side: one row each, and the fronts behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoparallel.domain.cost import usd_per_hour, usd_per_million_tokens
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.report.wording import brief
+from autoparallel.results_folder import read_plan, read_problem
+from autoparallel.verification.front_file import FrontRow, front_rows
+
+SCHEMA = "autoparallel.report/1"
+FRONT_FILE = "front.csv"
+# Columns of the table: name, heading, unit of its number (empty for words).
+COLUMNS = (
+    ("name", "Result", ""),
+    ("model", "Model", ""),
+    ("weights", "Weights", ""),
+    ("gpu", "GPU", ""),
+    ("engine", "Engine", ""),
+    ("mode", "Load", ""),
+    ("gpus", "GPUs", "GPUs"),
+    ("layout", "Layout", ""),
+    ("batch", "Batch", "sequences"),
+    ("ttft_s", "TTFT", "s"),
+    ("tpot_s", "TPOT", "s"),
+    ("tokens_per_ms_per_gpu", "Tokens/ms/GPU", "tokens/ms/GPU"),
+    ("memory_gb", "Memory", "GB"),
+    ("usd_per_hour", "$/hour", "$"),
+    ("usd_per_million_tokens", "$/million tokens", "$"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One result: its problem, its best plan, its front, and the row that it is in the table."""
+
+    name: str
+    problem: Problem
+    plan: Plan
+    front: tuple[FrontRow, ...]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The cells of :data:`COLUMNS`, numbers in their units; ``None`` where nothing is known."""
+        problem, plan = self.problem, self.plan
+        price, rate = problem.hardware.usd_per_gpu_hour, plan.metrics.total_tokens_per_ms_per_gpu
+        return {
+            "name": self.name,
+            "model": problem.model.name,
+            "weights": problem.model.weights_dtype,
+            "gpu": problem.hardware.name,
+            "engine": problem.engine or "any",
+            "mode": problem.workload.mode,
+            "gpus": plan.gpus,
+            "layout": brief(plan.layout),
+            "batch": plan.batch,
+            "ttft_s": plan.metrics.ttft_s,
+            "tpot_s": plan.metrics.tpot_s,
+            "tokens_per_ms_per_gpu": rate,
+            "memory_gb": plan.memory.total_bytes / 1e9,
+            "usd_per_hour": usd_per_hour(plan.gpus, price),
+            "usd_per_million_tokens": usd_per_million_tokens(rate, price),
+        }
+
+
+def read_compared(folders: Sequence[Path]) -> tuple[Compared, ...]:
+    """The results of some folders, named by their folders, apart where these have one name.
+
+    Raises
+    ------
+    ProblemError
+        A folder holds no whole result.
+    """
+    names = [folder.resolve().name for folder in folders]
+    called = [
+        name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)
+    ]
+    return tuple(
+        Compared(
+            name=name,
+            problem=read_problem(folder),
+            plan=read_plan(folder),
+            front=tuple(front_rows(folder / FRONT_FILE)),
+        )
+        for name, folder in zip(called, folders, strict=True)
+    )
+
+
+def compared_document(results: Sequence[Compared]) -> dict[str, Any]:
+    """What ``report --json`` prints."""
+    return {"schema": SCHEMA, "results": [result.row for result in results]}
