@@ -86,6 +86,19 @@ def test_the_nearest_plan_is_written_on_request(run: Run, odd: Path, problem: st
     assert (read["layout"], read["batch"]) == (engine["nearest"]["layout"], engine["nearest"]["batch"])
 
 
+def test_a_plan_for_another_model_is_refused(run: Run, folder: Path, problem: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    text = Path(problem).read_text(encoding="utf-8")
+    other.write_text(text.replace('name = "small"', 'name = "large"', 1), encoding="utf-8")
+    done = run("export", str(folder), "--problem", str(other))
+    assert done.exit_code == 2
+    assert "the plan is for the model small, the problem for large" in done.stderr
+    # Of the same model it is estimated again.
+    other.write_text(text.replace("memory_gb = 64", "memory_gb = 640", 1), encoding="utf-8")
+    again = run("export", str(folder), "--problem", str(other), "--engine", "vllm")
+    assert (again.exit_code, "another fingerprint" in again.stderr) == (0, True)
+
+
 def test_the_others_are_written_all_the_same(run: Run, odd: Path) -> None:
     done = run("export", str(odd), "--engine", "all")
     assert done.exit_code == 1

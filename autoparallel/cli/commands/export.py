@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,9 @@ def command(
     A plan that the engine cannot express ends with exit code 1, the reason, and the nearest plan that it
     can, which --nearest writes instead; what other engines can is written all the same.
     """  # noqa: D205
-    from autoparallel.problem_file import load_problem
-    from autoparallel.results_folder import EXPORT_FOLDER, json_text, plan_path, read_plan
+    from autoparallel.results_folder import EXPORT_FOLDER, json_text, plan_path
 
-    plan = read_plan(result)
-    problem = load_problem(problem_path) if problem_path else _problem_beside(result)
+    problem, plan = _meant(result, problem_path)
     target = out or plan_path(result).parent / EXPORT_FOLDER
     chosen = engine or problem.engine or ALL
     engines = ENGINES if chosen == ALL else (chosen,)
@@ -70,16 +69,21 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _problem_beside(result: Path) -> Any:
-    """The problem that stands beside the plan."""
-    from autoparallel.errors import Fault, ProblemError
-    from autoparallel.results_folder import read_problem
+def _meant(result: Path, problem_path: Path | None) -> tuple[Any, Any]:
+    """The problem and the plan of a result; estimated again where another problem is given for it."""
+    from autoparallel import planner
+    from autoparallel.cli.terminal import say
+    from autoparallel.documents.source import read_source
+    from autoparallel.results_folder import read_plan
 
-    try:
-        return read_problem(result)
-    except ProblemError as error:
-        hint = Fault("--problem names the problem of a plan without its problem.json")
-        raise ProblemError([*error.faults, hint]) from None
+    source = read_source(result, problem_path)
+    if not source.warnings:
+        return source.problem, read_plan(result)
+    for warning in source.warnings:
+        say(f"Warning: {warning}")
+    arranged, free = source.plan, replace(source.problem, engine=None)
+    plan = planner.evaluate(free, arranged.layout, batch=arranged.batch, microbatch=arranged.microbatch)
+    return source.problem, plan
 
 
 def _exported(
