@@ -163,3 +163,15 @@ def test_names_cannot_steer_the_terminal(
     assert "\x1b" not in done.output
     assert "\x07" not in done.output
     assert "[bold]red[/bold]" in done.stdout
+
+
+def test_a_dry_run_tells_the_size_and_writes_nothing(run: Run, problem: str, tmp_path: Path) -> None:
+    out = tmp_path / "dry"
+    size = json.loads(run("search", problem, "--dry-run", "--json", "--out", str(out)).stdout)
+    assert not out.exists()
+    result = json.loads(run("search", problem, "--json", "--out", str(out)).stdout)
+    assert size["layouts"] == result["proof"]["layouts_spanned"]
+    assert size["pairs"] == result["proof"]["pairs"]
+    words = run("search", problem, "--dry-run", "--trials", "1").stdout
+    assert f"{size['layouts']:,} layouts" in words
+    assert "1 would be visited" in words

@@ -16,9 +16,11 @@ from autoparallel.cli.options import (
     study_option,
 )
 
+SIZE_SCHEMA = "autoparallel.size/1"
 EPILOG = """\b
 Examples:
   autoparallel search problems/moe10b.toml --set search.tp=2 --out results/tp2
+  autoparallel search problems/moe10b.toml --dry-run
   autoparallel search problems/moe10b.toml --resume
   autoparallel search problems/moe10b.toml --storage postgresql://me@db/searches
 """
@@ -38,12 +40,14 @@ Examples:
 @click.option(
     "--resume", is_flag=True, help="Keep a journal in the results folder until done, and go on from one."
 )
+@click.option("--dry-run", is_flag=True, help="Say how large the search is, and do not run it.")
 @set_option
 @json_option
 @quiet_option
 def command(
     problem_path: Path,
     out: Path | None,
+    dry_run: bool,
     overrides: tuple[str, ...],
     as_json: bool,
     quiet: bool,
@@ -61,6 +65,9 @@ def command(
     from autoparallel.staging import staged
 
     problem = load_problem(problem_path, overrides)
+    if dry_run:
+        _say_size(problem, options["trials"], as_json=as_json)
+        return
     target = out or Path("results") / (problem.name.strip(".") or "problem")
     tuning = {name: options.pop(name) for name in ("seed", "trials")}
     with kept(target, **options) as shared, staged(target) as stage:
@@ -75,6 +82,27 @@ def command(
     if stage.superseded and not quiet:
         say(f"The earlier result, another plan, and what was made of it moved to {stage.superseded}")
     _answer(result, target, as_json=as_json, quiet=quiet)
+
+
+def _say_size(problem: Any, trials: int | None, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from autoparallel.results_folder import json_text
+    from autoparallel.tuning.size import search_size
+
+    size = search_size(problem, trials=trials)
+    if as_json:
+        click.echo(json_text({"schema": SIZE_SCHEMA, "problem": problem.name, **asdict(size)}), nl=False)
+        return
+    chunks = problem.workload.mode != "static"
+    second = "tokens of a step" if chunks else "microbatch"
+    visited = "all" if size.visited == size.pairs else f"{size.visited:,}"
+    layouts = f"{size.layouts:,} layouts of up to {size.largest_gpus:,} GPUs"
+    pairs = f"{size.pairs:,} pairs of batch and {second}"
+    click.echo(
+        f"{layouts}, over {pairs}; {size.ruled_out:,} pairs are ruled out before a solve, "
+        f"{visited} would be visited."
+    )
 
 
 def _answer(result: Any, target: Path, *, as_json: bool, quiet: bool) -> None:
