@@ -9,6 +9,7 @@ The layers, each importing only from those below it::
     verification                 a result re-checked without its solver
     results_folder               what a search leaves on disk
     explanation                  why nothing fits, or what binds
+    fleet_planner                instances rated, and counted out to a fleet
     planner                      the search: problem -> tuned batches -> solved layouts -> front
     answer                       runner-up, slack, what lies around the front
     tuning                       Optuna proposes batch and microbatch
@@ -37,8 +38,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autoparallel.domain import Layout, Plan, Problem
+    from autoparallel.domain.fleet_result import FleetResult
     from autoparallel.domain.result import SearchResult
     from autoparallel.errors import AutoparallelError, InfeasibleError, LayoutError, OutputError, ProblemError
+    from autoparallel.fleet_planner import fleet
     from autoparallel.planner import best_plan, evaluate, search
     from autoparallel.problem_file import load_problem
 
@@ -48,6 +51,7 @@ _HOMES = {
     "Layout": "autoparallel.domain",
     "Plan": "autoparallel.domain",
     "Problem": "autoparallel.domain",
+    "FleetResult": "autoparallel.domain.fleet_result",
     "SearchResult": "autoparallel.domain.result",
     "AutoparallelError": "autoparallel.errors",
     "InfeasibleError": "autoparallel.errors",
@@ -56,12 +60,14 @@ _HOMES = {
     "ProblemError": "autoparallel.errors",
     "best_plan": "autoparallel.planner",
     "evaluate": "autoparallel.planner",
+    "fleet": "autoparallel.fleet_planner",
     "search": "autoparallel.planner",
     "load_problem": "autoparallel.problem_file",
 }
 
 __all__ = [
     "AutoparallelError",
+    "FleetResult",
     "InfeasibleError",
     "Layout",
     "LayoutError",
@@ -73,6 +79,7 @@ __all__ = [
     "__version__",
     "best_plan",
     "evaluate",
+    "fleet",
     "load_problem",
     "search",
 ]

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from autoparallel.domain.fleet_result import FleetResult
 from autoparallel.domain.layout import ORDERS, Layout
 from autoparallel.domain.plan import SCHEMA, Memory, Metrics, Operation, Plan, ServingMetrics
 from autoparallel.domain.problem import Problem
@@ -20,6 +21,7 @@ from autoparallel.problem_file.resolved import read_resolved, resolved_document
 PROOF_SCHEMA = "autoparallel.proof/1"
 PLAN_FILE = "plan.json"
 PROBLEM_FILE = "problem.json"
+FLEET_FILE, FLEET_PAGE = "fleet.json", "fleet.html"
 # What other commands make of the plan, in the same folder.
 DOCUMENT_FILE, DOCUMENT_PAGE, EXPORT_FOLDER = "deployment-plan.md", "deployment-plan.html", "export"
 MADE_OF_THE_PLAN = (DOCUMENT_FILE, DOCUMENT_PAGE, EXPORT_FOLDER)
@@ -68,6 +70,14 @@ def result_files(result: SearchResult) -> dict[str, str]:
         "proof.json": json_text({**proof, **result.proof.to_dict()}),
         PROBLEM_FILE: json_text(resolved_document(result.problem)),
         PLAN_FILE: json_text(plan_document(result)),
+    }
+
+
+def fleet_files(result: FleetResult) -> dict[str, str]:
+    """Name and text of every data file of a fleet: the same for the same seed, no timings."""
+    return {
+        PROBLEM_FILE: json_text(resolved_document(result.problem)),
+        FLEET_FILE: json_text(result.to_dict(timings=False)),
     }
 
 

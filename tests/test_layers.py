@@ -25,6 +25,7 @@ LAYERS = [
     {"tuning"},
     {"answer"},
     {"planner"},
+    {"fleet_planner"},
     {"explanation"},
     {"results_folder"},
     {"verification"},

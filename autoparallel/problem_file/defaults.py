@@ -79,7 +79,8 @@ def _workload_warnings(
     known = "expert_imbalance" in given or workload.expert_loads is not None
     if problem.model.is_moe and not known and workload.mode == STATIC:
         yield "workload.expert_imbalance is not given: tokens are assumed to spread evenly over the experts."
-    if workload.concurrency is None and "batch" not in search and problem.search.batch:
+    batches_matter = workload.concurrency is None and problem.fleet is None
+    if batches_matter and "batch" not in search and problem.search.batch:
         yield (
             "workload.concurrency is not given: batches are the powers of two up to "
             f"{max(problem.search.batch)}; search.batch names others."

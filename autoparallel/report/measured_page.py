@@ -19,7 +19,7 @@ from autoparallel.report.figures.drawing import (
     figure,
     text,
 )
-from autoparallel.report.standalone import figures_json, plotly_script, report_style, script_hash
+from autoparallel.report.standalone import DRAW, figures_json, plotly_script, report_style, script_hash
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -44,12 +44,6 @@ PAGE = """<!doctype html>
 SECTION = (
     '<section><h2>{key}</h2><p>{words}</p><div id="{key}" role="img" aria-label="{words}"></div></section>'
 )
-DRAW = """\
-const figures = JSON.parse(document.getElementById("data").textContent);
-for (const [name, figure] of Object.entries(figures)) {
-  Plotly.newPlot(name, figure.data, figure.layout, {displayModeBar: false, responsive: true});
-}
-"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,14 @@ from importlib import resources
 from autoparallel.report.figures.drawing import Drawing
 from autoparallel.report.page import script_json
 
+# Draws every figure of the data into the element of its name.
+DRAW = """\
+const figures = JSON.parse(document.getElementById("data").textContent);
+for (const [name, figure] of Object.entries(figures)) {
+  Plotly.newPlot(name, figure.data, figure.layout, {displayModeBar: false, responsive: true});
+}
+"""
+
 
 def plotly_script() -> str:
     """Plotly's own code, to be put into the page."""

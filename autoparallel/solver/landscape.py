@@ -67,7 +67,7 @@ def landscape(
         raise ValueError("a landscape of no pairs")
     variants = tuple(order_variants(problem))
     tables = [
-        _launchable(
+        launchable(
             variant, candidates_for(variant, pair.batch, pair.microbatch, max_gpus=largest), pair, largest
         )
         for pair in pairs
@@ -90,10 +90,10 @@ def count_layouts(problem: Problem, candidates: Candidates, pair: Pair) -> int:
     if problem.engine is None and not any(rule.tells_apart(problem) for rule in structure_of(problem)):
         # No rule about several parts at once but that an instance hangs together.
         return layouts_spanned(candidates, problem.max_gpus)
-    return len(_launchable(problem, candidates, pair, problem.max_gpus).tp)
+    return len(launchable(problem, candidates, pair, problem.max_gpus).tp)
 
 
-def _launchable(problem: Problem, candidates: Candidates, pair: Pair, max_gpus: int) -> PlanTable:
+def launchable(problem: Problem, candidates: Candidates, pair: Pair, max_gpus: int) -> PlanTable:
     """Every layout of the candidates that no rule about degrees refuses."""
     table = _layouts(candidates, pair, max_gpus)
     launched = np.all([rule.allows_rows(problem, table) for rule in structure_of(problem)], axis=0)

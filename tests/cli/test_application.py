@@ -24,6 +24,7 @@ COMMANDS = (
     "evaluate",
     "explain",
     "export",
+    "fleet",
     "import",
     "init",
     "model",

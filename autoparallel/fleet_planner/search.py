@@ -1,0 +1,166 @@
+"""The search for a fleet from end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from autoparallel.domain.fleet import GPUS, NO_SPARE, RATE, FleetOptions, Pool
+from autoparallel.domain.fleet_result import FleetResult
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.requirements import SERVED
+from autoparallel.errors import Fault, InfeasibleError, ProblemError
+from autoparallel.fleet_planner.answer import Answer, Smaller
+from autoparallel.fleet_planner.refusal import loses_all, no_instance, too_little
+from autoparallel.fleet_planner.supply import cost_of, enough, sizes_of
+from autoparallel.solver.fleet.kinds import PoolSize, served
+from autoparallel.solver.fleet.model import FleetModel, Space, cases_of_loss
+from autoparallel.solver.fleet.table import InstanceTable, PoolTable
+
+Progress = Callable[[int, int, str], None]
+
+
+def fleet(
+    problem: Problem, *, seed: int | None = None, column: bool = True, progress: Progress | None = None
+) -> FleetResult:
+    """Find the fleet that serves most with the GPUs there are, or the cheapest one that serves a demand.
+
+    Parameters
+    ----------
+    problem : Problem
+        With a ``[fleet]`` section, and a TTFT or a TPOT to keep.
+    seed : int, optional
+        Of the solver; by default the problem's.
+    column : bool
+        Also find the best fleet of every smaller number of GPUs, where there is a budget.
+    progress : callable, optional
+        Called with steps done, steps in all, and a message.
+
+    Raises
+    ------
+    ProblemError
+        The problem has no fleet, or no SLO.
+    InfeasibleError
+        No instance keeps the SLOs, or the GPUs cannot serve the demand; says what would.
+
+    Examples
+    --------
+    >>> import autoparallel as ap
+    >>> result = ap.fleet(ap.load_problem("problems/fleet-llama-70b-28xh200.toml"), column=False)
+    >>> result.gpus_taken
+    28
+    """
+    return _Search(problem, problem.search.seed if seed is None else seed, progress).run(column)
+
+
+class _Search:
+    """Rates instances, counts them out, answers."""
+
+    def __init__(self, problem: Problem, seed: int, progress: Progress | None) -> None:
+        self.problem, self.seed, self.started = problem, seed, time.perf_counter()
+        self.fleet = _checked(problem)
+        self.report = progress or _silent
+        self.losses = cases_of_loss(self.fleet.redundancy, self.fleet.roles)
+        self.sizes = sizes_of(self.fleet.pools, problem.search.max_gpus)
+        self.table = InstanceTable(problem, tuple(self._rated()), self.sizes)
+
+    def _rated(self) -> Iterator[PoolTable]:
+        pools = self.fleet.pools
+        for number, (pool, size) in enumerate(zip(pools, self.sizes, strict=True)):
+            self.report(number, len(pools), f"rating instances on {pool.name}")
+            yield PoolTable(self.problem, pool, size.gpus)
+
+    def run(self, column: bool) -> FleetResult:
+        """Solve, then the smaller budgets, then the words."""
+        if not self.table.can_serve:
+            raise no_instance(self.problem, self.table)
+        model = self._solved()
+        smaller = tuple(self._smaller()) if column and self.fleet.objective == RATE else ()
+        answer = Answer(self.problem, self.table, model, self.losses, self.seed)
+        return answer.result(smaller, time.perf_counter() - self.started)
+
+    def _space(self, sizes: tuple[PoolSize, ...], objective: str) -> Space:
+        costs = tuple(cost_of(pool, objective) for pool in self.fleet.pools)
+        return Space(self.table.kinds, sizes, self.losses, costs)
+
+    def _solved(self) -> FleetModel:
+        demand = self.fleet.request_rate_per_s
+        if demand is None:
+            model = self._most()
+            if not model.composition().taken:
+                raise loses_all(self.fleet.redundancy)
+            return model
+        model = self._cheapest(demand, self.fleet.objective, self.fleet.pools)
+        if not model.lowest_cost():
+            raise self._too_little(demand)
+        return model
+
+    def _most(self, max_gpus: int | None = None) -> FleetModel:
+        model = FleetModel(self._space(self.sizes, RATE), max_gpus=max_gpus, seed=self.seed)
+        model.highest_rate()
+        return model
+
+    def _cheapest(self, demand: float, objective: str, pools: tuple[Pool, ...]) -> FleetModel:
+        spare = int(self.fleet.redundancy != NO_SPARE)
+        sizes = enough(pools, self.sizes, self.table.kinds, demand=demand, objective=objective, spare=spare)
+        return FleetModel(self._space(sizes, objective), demand=demand, seed=self.seed)
+
+    def _smaller(self) -> Iterator[Smaller]:
+        """The best fleets of fewer and fewer GPUs; what leaves GPUs idle is the best of fewer as well."""
+        total = limit = sum(size.gpus for size in self.sizes)
+        while limit > 0:
+            self.report(total - limit, total, f"the best fleet of {limit} GPUs")
+            model = self._most(limit)
+            taken = model.composition().taken
+            if not taken:
+                return
+            used = sum(self.table.kinds[one.kind].gpus * one.instances for one in taken)
+            yield Smaller(limit, used, taken)
+            limit = used - 1
+
+    def _too_little(self, demand: float) -> InfeasibleError:
+        """What is possible with the GPUs there are, and how many the demand takes."""
+        possible = served(self.table.kinds, self._most().composition().taken, self.losses)
+        endless = tuple(replace(pool, count=None) for pool in self.fleet.pools)
+        model = self._cheapest(demand, GPUS, endless)
+        needed = "no number of them would do"
+        if model.lowest_cost():
+            many = sum(self.table.kinds[one.kind].gpus * one.instances for one in model.composition().taken)
+            needed = f"{many} GPUs would do"
+        return too_little(demand, possible, needed)
+
+
+def _silent(_done: int, _total: int, _message: str) -> None:
+    """Tell nobody how far the search is."""
+
+
+def _checked(problem: Problem) -> FleetOptions:
+    """What is asked of a fleet.
+
+    Raises
+    ------
+    ProblemError
+        Nothing is, or there is no SLO that a rate could be limited by.
+    """
+    required = problem.requirements
+    if problem.fleet is None:
+        message = "is missing: say how many GPUs there are (gpus) or what to serve (request_rate_per_s)"
+        raise ProblemError([Fault(message, key="fleet")])
+    if required.ttft_s is None and required.tpot_s is None:
+        message = (
+            "names no SLO: a fleet is as large as its TTFT and TPOT make it; give ttft_s, tpot_s or both"
+        )
+        raise ProblemError([Fault(message, key="requirements")])
+    if faults := [_not_kept(name) for name in SERVED if getattr(required, name) is not None]:
+        raise ProblemError(faults)
+    return problem.fleet
+
+
+def _not_kept(name: str) -> Fault:
+    if name == "request_rate_per_s":
+        return Fault(
+            "is a plan's: what a fleet has to serve is fleet.request_rate_per_s", key=f"requirements.{name}"
+        )
+    message = "is not kept by fleets, which are loaded by their means: give ttft_s, tpot_s or both"
+    return Fault(message, key=f"requirements.{name}")

@@ -1,0 +1,98 @@
+"""A fleet in words and table rows, for the terminal and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autoparallel.domain.fleet_result import ColumnRow, FleetResult, InstanceKind
+from autoparallel.report.wording import NONE, brief, count, number, percent, printable, seconds
+
+CHOSEN_BY = {"rate_per_gpu": "its rate per GPU", "rate": "the rate of all"}
+
+
+def fleet_headline(result: FleetResult) -> str:
+    """The answer in one sentence, plain text."""
+    name = printable(result.problem.model.name)
+    verb = "serves" if result.gpus_taken == 1 else "serve"
+    gpus = f"{count(result.gpus_taken, 'GPU')} {verb}"
+    demand = result.problem.fleet.request_rate_per_s if result.problem.fleet else None
+    if demand is None:
+        return f"{gpus} {number(result.requests_per_s)} requests/s of {name} within the SLOs."
+    return (
+        f"{gpus} the {number(demand)} requests/s of {name} within the SLOs, "
+        f"up to {number(result.requests_per_s)}."
+    )
+
+
+def member_columns(result: FleetResult) -> tuple[str, ...]:
+    """Heads of the columns of :func:`member_rows`; the pool is named where there are several."""
+    pool = ("pool",) if len(result.pools) > 1 else ()
+    return ("role", "layout", *pool, "count", "GPUs", "requests/s", "TTFT", "TPOT", "load")
+
+
+def member_rows(result: FleetResult) -> list[tuple[str, ...]]:
+    """Instances by kind; GPUs, rate and times are those of one, the rate the highest that keeps the SLOs."""
+    return [
+        (
+            member.kind.role,
+            brief(member.kind.layout),
+            *((member.kind.pool,) if len(result.pools) > 1 else ()),
+            str(member.instances),
+            gpus_words(member.kind),
+            number(member.kind.requests_per_s),
+            seconds(member.kind.ttft_s),
+            seconds(member.kind.tpot_s),
+            percent(member.load_share),
+        )
+        for member in result.members
+    ]
+
+
+def gpus_words(kind: InstanceKind) -> str:
+    """GPUs of an instance, and those that it leaves idle on its nodes."""
+    idle = kind.gpus_taken - kind.gpus
+    return f"{kind.gpus} (+{idle} idle)" if idle else str(kind.gpus)
+
+
+def column_steps(result: FleetResult) -> list[ColumnRow]:
+    """Numbers of GPUs with which a fleet serves more than with any less."""
+    steps: list[ColumnRow] = []
+    for row in result.column:
+        if row.requests_per_s > (steps[-1].requests_per_s if steps else 0.0):
+            steps.append(row)
+    return steps
+
+
+def instances_words(row: ColumnRow) -> str:
+    """Instances of a fleet in a line."""
+    several = len({pool for _, _, pool, _ in row.instances}) > 1
+    return ", ".join(
+        f"{many} {role} ({layout}{f' on {pool}' if several else ''})"
+        for role, layout, pool, many in row.instances
+    )
+
+
+def uniform_rows(result: FleetResult) -> Iterator[tuple[str, ...]]:
+    """Replicas of one unit: the unit, how it was chosen, rate, idle GPUs, and the fleet's rate beyond."""
+    for row in result.uniform:
+        unit = " + ".join(f"{many} {role} ({layout})" for role, layout, many in row.unit)
+        more = result.requests_per_s / row.requests_per_s - 1.0 if row.requests_per_s else None
+        yield (
+            f"{row.replicas} x [{unit}]",
+            CHOSEN_BY[row.chosen_by],
+            number(row.requests_per_s),
+            str(row.idle_gpus),
+            NONE if more is None else f"+{more * 100:.1f} %",
+        )
+
+
+def cost_rows(result: FleetResult) -> Iterator[tuple[str, str]]:
+    """Price and power, where they are known."""
+    if result.usd_per_hour is not None:
+        yield "Price", f"${number(result.usd_per_hour)} per hour"
+    for output_only, words in ((True, "output tokens"), (False, "tokens, prompts counted")):
+        price = result.usd_per_million_tokens(output_only=output_only)
+        if price is not None:
+            yield f"Price of a million {words}", f"${number(price)}"
+    if result.watts is not None:
+        yield "Rated power of the GPUs", f"{number(result.watts / 1e3)} kW"

@@ -1,0 +1,1 @@
+"""Which instances a fleet is made of, exactly."""
