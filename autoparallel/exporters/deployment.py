@@ -87,14 +87,36 @@ class Deployment:
 
     @property
     def sequences_per_dp_rank(self) -> int:
-        """Sequences in service at once on one data parallel rank; dp divides the batch of an instance."""
+        """Sequences in service at once on one data parallel rank; dp divides the batch of an instance.
+
+        In continuous batching the plan's own bound, which the estimate counted with.
+        """
+        if self.plan.serving:
+            return self.plan.serving.max_num_seqs
         return self.plan.batch // self.plan.layout.dp
 
     @property
     def prefill_tokens_per_dp_rank(self) -> int:
-        """Prompt tokens of a microbatch on one data parallel rank, at the longest prompts."""
+        """Tokens of a prefill step on one data parallel rank.
+
+        Of a static batch a microbatch of the longest prompts; in continuous batching the plan's budget.
+        """
+        if self.plan.serving:
+            return self.plan.serving.max_num_batched_tokens
         per_rank = self.plan.microbatch // self.plan.layout.dp
         return per_rank * self.problem.workload.prompt_tokens.max
+
+    @property
+    def prefill_step(self) -> str:
+        """What a prefill step is, in words."""
+        if self.plan.serving:
+            return "the tokens of a step that the plan was estimated with"
+        return "a microbatch of the longest prompts"
+
+    @property
+    def cuts_prompts(self) -> bool:
+        """Whether a step does not take the longest prompt whole."""
+        return self.prefill_tokens_per_dp_rank < self.problem.workload.prompt_tokens.max
 
     @property
     def longest_sequence(self) -> int:

@@ -59,8 +59,8 @@ class Sglang(NodeByNode):
         found = [
             *deployment.heading,
             f"--tp-size is all {layout.gpus_per_stage} ranks of a stage: {_folds(deployment)}.",
-            "--max-running-requests is the batch of the instance, --chunked-prefill-size a microbatch of the "
-            f"longest prompts{divided}.",
+            "--max-running-requests counts sequences of the instance, --chunked-prefill-size is "
+            f"{deployment.prefill_step}{divided}.",
             "--mem-fraction-static is the share of the whole GPU for weights and KV cache alone.",
         ]
         if layout.pp > 1:
@@ -100,7 +100,7 @@ def _sizes(deployment: Deployment) -> list[str]:
     """Sizes: each number is a property of the deployment, which says what it is; SGLang's units are noted."""
     plan, layout, model = deployment.plan, deployment.plan.layout, deployment.problem.model
     # Of the instance: SGLang divides it by --attn-dp-size.
-    words = ["--max-running-requests", str(plan.batch)]
+    words = ["--max-running-requests", str(deployment.sequences_per_dp_rank * layout.dp)]
     if layout.pp > 1:
         # Of one attention group, in one pipeline slot.
         words += ["--pp-max-micro-batch-size", str(plan.microbatch // layout.dp)]

@@ -72,8 +72,9 @@ class TrtLlm(Exporter):
             "No parser of this engine can be installed: keys are checked against its published sources only.",
             f"tensor_parallel_size is all {layout.gpus_per_stage} ranks of a stage; attention is "
             + ("data parallel over all of them." if layout.dp > 1 else "tensor parallel over all of them."),
-            "max_batch_size counts sequences of one pipeline batch of one attention data parallel rank: "
-            f"batch {plan.batch} / (dp {layout.dp} x pp {layout.pp}).",
+            "max_batch_size counts sequences of one pipeline batch of one attention data parallel rank"
+            + ("." if plan.serving else f": batch {plan.batch} / (dp {layout.dp} x pp {layout.pp})."),
+            f"max_num_tokens is {deployment.prefill_step} on one attention data parallel rank.",
             "free_gpu_memory_fraction is a share of what is free after weights and buffers, not of the GPU.",
         ]
         if layout.ep > 1 and layout.etp > 1 and deployment.ranks.nodes > 1:
@@ -99,7 +100,7 @@ def config(deployment: Deployment) -> dict[str, Any]:
     if layout.gpus_per_instance > deployment.problem.hardware.gpus_per_node:
         found["gpus_per_node"] = len(deployment.shares(0)[0].gpus)
     # Sizes of one attention data parallel rank; of the sequences a pipeline has one part in each stage.
-    # Prompts are not cut (enable_chunked_prefill is off): a step has to take the longest one whole.
+    # A step takes the longest prompt whole unless enable_chunked_prefill is on; it is off by default.
     found |= {
         "max_batch_size": -(-deployment.sequences_per_dp_rank // layout.pp),
         "max_num_tokens": max(deployment.prefill_tokens_per_dp_rank, deployment.sequences_per_dp_rank),
@@ -110,6 +111,8 @@ def config(deployment: Deployment) -> dict[str, Any]:
             "free_gpu_memory_fraction": deployment.share_of_free_memory(deployment.engine.memory_fraction)
         },
     }
+    if deployment.cuts_prompts:
+        found["enable_chunked_prefill"] = True
     if model.kv_cache_dtype.startswith("fp8"):
         found["kv_cache_config"]["dtype"] = "fp8"
     return found

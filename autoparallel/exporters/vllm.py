@@ -64,8 +64,9 @@ class Vllm(NodeByNode):
         plan, layout = deployment.plan, deployment.plan.layout
         found = [
             *deployment.heading,
-            f"--max-num-seqs counts sequences of a data parallel rank: batch {plan.batch} / dp {layout.dp}.",
-            "--max-num-batched-tokens is a microbatch of the longest prompts on one data parallel rank.",
+            "--max-num-seqs counts sequences of a data parallel rank"
+            + ("." if plan.serving else f": batch {plan.batch} / dp {layout.dp}."),
+            f"--max-num-batched-tokens is {deployment.prefill_step} on one data parallel rank.",
             "--gpu-memory-utilization is a share of the whole GPU, activations included.",
         ]
         if layout.pp > 1:

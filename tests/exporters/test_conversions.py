@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import yaml
 
 from autoparallel.catalog.engines import load_engine
 from autoparallel.domain import EngineOptions, Layout, Lengths, Memory, Plan, Problem
+from autoparallel.domain.plan import ServingMetrics
 from autoparallel.exporters import exporters
 from autoparallel.exporters.command import Command
 from autoparallel.exporters.deployment import Deployment
@@ -88,6 +89,24 @@ def test_trtllm_counts_per_rank_and_pipeline_batch(moe10b: Problem, cases: Any) 
     assert result.commands[0].words[:6] == (
         "mpirun", "-n", "16", "--host", "$NODE_0:8,$NODE_1:8", "-x",
     )  # fmt: skip
+
+
+def test_continuous_batching_has_its_own_bounds(moe10b: Problem, cases: Any) -> None:
+    """64 sequences and 2,048 tokens of a step on each of 4 data parallel ranks, as the plan was estimated."""
+    numbers: dict[str, Any] = {field.name: 1.0 for field in fields(ServingMetrics)}
+    bounds = {"engine": "vllm", "max_num_seqs": 64, "max_num_batched_tokens": 2048}
+    plan = cases.plan(moe10b, Layout(dp=4, ep=4), 128, 32)
+    plan = replace(plan, serving=ServingMetrics(**{**numbers, **bounds}))
+    made = {engine: export(moe10b, plan, EXPORTERS[engine]) for engine in EXPORTERS}
+    vllm, sglang = (flags(made[engine].commands[0]) for engine in ("vllm", "sglang"))
+    assert (vllm["--max-num-seqs"], vllm["--max-num-batched-tokens"]) == ("64", "2048")
+    assert (sglang["--max-running-requests"], sglang["--chunked-prefill-size"]) == ("256", "8192")
+    config = yaml.safe_load(made["trtllm"].files["config.yaml"])
+    # 2,048 tokens do not take a prompt of 10,240 whole.
+    assert (config["max_batch_size"], config["max_num_tokens"], config["enable_chunked_prefill"]) == (
+        64, 2048, True,
+    )  # fmt: skip
+    assert "enable_chunked_prefill" not in exported(moe10b, cases, Layout(), "trtllm").files["config.yaml"]
 
 
 def test_uneven_stages_are_named(cases: Any) -> None:
