@@ -13,10 +13,10 @@ from autoparallel.domain.plan import Plan
 from autoparallel.domain.result import Binding, Candidate, OrderCost
 from autoparallel.pareto import RESOLUTION, Objectives, preference_key
 from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.estimate import estimate
 from autoparallel.performance.gpu_time import dearest
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
+from autoparallel.performance.rate import rate
 from autoparallel.solver.answers import Point, objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import LIMITS, Facts, fulfilled, violations
@@ -145,12 +145,14 @@ def order_costs(solver: PairSolver, best: Plan) -> tuple[OrderCost, ...]:
         return ()
     orders = (order for size in range(len(ORDERS) + 1) for order in combinations(ORDERS, size))
     layouts = [replace(best.layout, order=order) for order in orders]
-    pair = best.batch, best.microbatch
+    pair, chunk = (best.batch, best.microbatch), best.pair.chunk
     layouts = [layout for layout in layouts if not violations(Facts(problem, layout, *pair))]
     layouts.sort(key=lambda layout: layout.order != best.layout.order)
-    table = PlanTable.of(layouts, *([size] * len(layouts) for size in pair))
+    batches, microbatches = ([size] * len(layouts) for size in pair)
+    chunks = [] if chunk is None else [chunk] * len(layouts)
+    table = PlanTable.of(layouts, batches, microbatches, chunks)
     solver.place(layouts)
-    values = estimate(solver.machine, table)
+    values = rate(solver.machine, table, spreads=False)
     return tuple(
         OrderCost(
             order=layout.order,

@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from autoparallel.answer import bindings, equal_layouts, order_costs, runner_up, sample
@@ -16,13 +16,15 @@ from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import Proof, SearchResult
 from autoparallel.domain.search_space import DEGREES, SP_KINDS
-from autoparallel.errors import Conflict, InfeasibleError, LayoutError
+from autoparallel.domain.workload import STATIC
+from autoparallel.errors import Conflict, Fault, InfeasibleError, LayoutError, ProblemError
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.limits import physical_limits
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.notes import notes
 from autoparallel.performance.plan import build_plan
 from autoparallel.performance.serving.engine import own_pair
+from autoparallel.simulation import beside_analysis
 from autoparallel.solver.answers import PairFront, Point
 from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
 from autoparallel.solver.landscape import landscape
@@ -118,6 +120,7 @@ def search(
     seed: int | None = None,
     progress: Progress | None = None,
     shared: Shared | None = None,
+    verify_requests: int | None = None,
 ) -> SearchResult:
     """Find the plans of a problem that no other plan beats, and the preferred one among them.
 
@@ -131,6 +134,9 @@ def search(
         Called with pairs done, pairs in all, and a message.
     shared : Shared, optional
         The storage in which the search is kept, shared with workers and resumed; by default in memory.
+    verify_requests : int, optional
+        Serve so many requests with the best plan and the runner-up in the event simulation, and keep what
+        it says beside the analysis; only in continuous batching.
 
     Raises
     ------
@@ -142,11 +148,22 @@ def search(
         No plan meets the requirements; ``conflicts`` names the rules, what each asks for and the best
         that can be had when it alone gives way.
     """
+    if verify_requests is not None and problem.workload.mode == STATIC:
+        raise ProblemError([Fault("a static batch has no queue to simulate", key="workload.mode")])
     seed = problem.search.seed if seed is None else seed
     trials = problem.search.trials if trials is None else trials
     if trials < 1:
         raise ValueError(f"trials must be at least 1, not {trials}")
-    return _Search(problem, trials, seed).run(progress, shared)
+    result = _Search(problem, trials, seed).run(progress, shared)
+    if verify_requests is None:
+        return result
+    plans = {"best": result.best, "runner_up": result.runner_up}
+    checked = (
+        beside_analysis(problem, plan, name, requests=verify_requests, seed=seed)
+        for name, plan in plans.items()
+        if plan is not None
+    )
+    return replace(result, simulated=tuple(checked))
 
 
 @dataclass(frozen=True)

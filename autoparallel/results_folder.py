@@ -65,9 +65,10 @@ def result_files(result: SearchResult) -> dict[str, str]:
         "problem": result.problem.name,
         "fingerprint": result.problem.fingerprint,
     }
+    simulated = {"simulated": [one.to_dict() for one in result.simulated]} if result.simulated else {}
     return {
         "front.csv": result.to_frame().to_csv(index=False, lineterminator="\n"),
-        "proof.json": json_text({**proof, **result.proof.to_dict()}),
+        "proof.json": json_text({**proof, **result.proof.to_dict(), **simulated}),
         PROBLEM_FILE: json_text(resolved_document(result.problem)),
         PLAN_FILE: json_text(plan_document(result)),
     }

@@ -14,9 +14,10 @@ import pytest
 from autoparallel import planner
 from autoparallel.domain import Layout, Problem
 from autoparallel.domain.result import SearchResult
-from autoparallel.errors import InfeasibleError, LayoutError
+from autoparallel.errors import InfeasibleError, LayoutError, ProblemError
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.problem_file import load_problem
+from autoparallel.results_folder import result_files
 
 Load = Callable[..., Problem]
 
@@ -278,3 +279,20 @@ def test_fewer_trials_than_one_are_refused(load: Load, trials: int) -> None:
 def test_an_unknown_kind_of_sequence_parallelism_is_no_layout(load: Load, sp: int) -> None:
     with pytest.raises(LayoutError, match=r"sp_kind must be one of tensor, ring, ulysses, not 'foo'"):
         planner.evaluate(load(), Layout(sp=sp, sp_kind="foo"), batch=8, microbatch=8)
+
+
+def test_the_simulation_stands_beside_the_analysis(load: Load) -> None:
+    result = planner.search(load("workload.mode=closed"), verify_requests=300)
+    assert [one.plan for one in result.simulated] == ["best", "runner_up"]
+    best, plan = result.simulated[0], result.best
+    assert plan.serving is not None
+    assert best.requests == 300
+    assert best.analysis["tpot_s"] == pytest.approx(plan.metrics.tpot_s)
+    assert best.analysis["ttft_p99_s"] == pytest.approx(plan.serving.ttft_p99_s)
+    difference = best.analysis["tpot_s"] / best.simulated["tpot_s"] - 1
+    assert best.differences["tpot_s"] == pytest.approx(difference)
+    assert abs(difference) < 0.3
+    proof = json.loads(result_files(result)["proof.json"])
+    assert proof["simulated"][0]["simulated"]["ttft_s"] == pytest.approx(best.simulated["ttft_s"])
+    with pytest.raises(ProblemError, match="static"):
+        planner.search(load(), verify_requests=300)

@@ -9,6 +9,7 @@ from autoparallel.domain.plan import Memory, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.requirements import PERCENTILES
 from autoparallel.domain.result import Limit, OrderCost, SearchResult
+from autoparallel.domain.simulated import Simulated
 from autoparallel.report.requirement_rows import requirement_rows
 from autoparallel.report.wording import brief, gigabytes, given, number, percent, printable, quantity, seconds
 
@@ -130,6 +131,22 @@ def operations_table(plan: Plan, phase: str) -> Table:
     return table(title, ("operator", "over", "time", "share", "bound by"), rows)
 
 
+def simulated_table(simulated: Simulated) -> Table:
+    """The analysis of a plan next to its simulation."""
+    rows = [
+        (name, f"{simulated.analysis[name]:.4g}", f"{found:.4g}", _signed(simulated.differences.get(name)))
+        for name, found in simulated.simulated.items()
+    ]
+    which = "best plan" if simulated.plan == "best" else "runner-up"
+    turned = f", {simulated.rejected:,} rejected" if simulated.rejected else ""
+    title = f"The {which} in the simulation, {simulated.requests:,} requests of one instance{turned}"
+    return table(title, ("", "analysis", "simulated", "difference"), rows)
+
+
+def _signed(share: float | None) -> str:
+    return "" if share is None else f"{share:+.0%}"
+
+
 def metrics_table(rows: Sequence[tuple[str, str]]) -> Table:
     """Label and value."""
     return table("Plan", ("", "value"), rows)
@@ -165,6 +182,8 @@ def search_answer(result: SearchResult) -> Iterator[Any]:
 
     yield text(plan_line(result.best), "bold")
     yield requirements_table(result.problem, result.best)
+    if result.best.serving is not None:
+        yield serving_table(result.best)
     yield memory_table(result.problem, result.best.memory)
     yield front_table(result)
     if result.runner_up is not None:
@@ -172,5 +191,7 @@ def search_answer(result: SearchResult) -> Iterator[Any]:
     if result.orders:
         yield text("\n".join(("Order on the network", *(f"  {line}" for line in order_lines(result.orders)))))
     yield text(f"Proof: {result.proof.statement}")
+    for simulated in result.simulated:
+        yield simulated_table(simulated)
     if result.limits:
         yield text("\n".join(("Physical limits", *(f"  {line}" for line in limit_lines(result.limits)))))

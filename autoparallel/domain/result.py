@@ -10,6 +10,7 @@ from autoparallel.domain.expert_loads import ExpertPlacement
 from autoparallel.domain.layout import Layout, spelled
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.simulated import Simulated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,6 +169,8 @@ class SearchResult:
     placements : tuple of ExpertPlacement
         Experts on ranks, where their loads are known: of every group of ranks that a plan of the front, or
         one that was compared with it, has. Layouts of other groups are rated by a bound.
+    simulated : tuple of Simulated
+        The best plan and the runner-up in the event simulation, where that was asked for.
     """
 
     problem: Problem
@@ -183,6 +186,7 @@ class SearchResult:
     sample: tuple[Candidate, ...] = field(default=(), repr=False)
     orders: tuple[OrderCost, ...] = ()
     placements: tuple[ExpertPlacement, ...] = field(default=(), repr=False)
+    simulated: tuple[Simulated, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """What ``search --json`` prints."""
@@ -202,6 +206,7 @@ class SearchResult:
             "limits": [{**asdict(limit), "allows": limit.allows} for limit in self.limits],
             "warnings": list(self.warnings),
             **({"orders": [asdict(order) for order in self.orders]} if self.orders else {}),
+            **({"simulated": [one.to_dict() for one in self.simulated]} if self.simulated else {}),
         }
 
     def to_frame(self) -> pd.DataFrame:

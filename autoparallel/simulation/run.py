@@ -11,6 +11,7 @@ import numpy.typing as npt
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.requirements import PERCENTILES
 from autoparallel.domain.workload import CLOSED, OPEN, STATIC
 from autoparallel.errors import Fault, LayoutError, ProblemError
 from autoparallel.performance.degrees import PlanTable
@@ -32,6 +33,15 @@ SCHEMA = "autoparallel.simulation/1"
 EDGE = 0.1
 # Share of lockstep from which an engine counts as one that puts prompts first.
 PROMPTS_FIRST = 0.5
+
+
+# Shares of the requests at which their times are kept.
+SHARES = (*(step / 50 for step in range(1, 50)), 0.99, 0.995)
+
+
+def _quantiles(values: Array) -> tuple[float, ...]:
+    known = values[np.isfinite(values)]
+    return tuple(np.quantile(known, SHARES).tolist()) if len(known) else ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,8 @@ class Simulation:
         ``stable_requests_per_s`` of the instance.
     warnings : tuple of str
         What makes the figures less than a steady state.
+    shares, ttft_cdf_s, tpot_cdf_s : tuple of float
+        Shares of the requests, and the times that they do not exceed. [1], [s]
     """
 
     engine: str
@@ -88,6 +100,17 @@ class Simulation:
     goodput_fraction: float
     analysis: dict[str, float]
     warnings: tuple[str, ...]
+    shares: tuple[float, ...]
+    ttft_cdf_s: tuple[float, ...]
+    tpot_cdf_s: tuple[float, ...]
+
+    def means(self) -> dict[str, float]:
+        """Means and percentiles by the names that the analysis has for them."""
+        found = {"goodput_fraction": self.goodput_fraction, "requests_per_s": self.requests_per_s}
+        for time, figures in (("ttft", self.ttft_s), ("tpot", self.tpot_s), ("e2e", self.e2e_s)):
+            found |= {f"{time}_{mark}_s": getattr(figures, mark) for mark in PERCENTILES}
+            found[f"{time}_s"] = figures.mean
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """What ``--json`` prints."""
@@ -222,6 +245,9 @@ class _Run:
             steps=outcome.steps,
             rejected=outcome.rejected,
             preempted=outcome.preempted,
+            shares=SHARES,
+            ttft_cdf_s=_quantiles(ttft_s[inside]),
+            tpot_cdf_s=_quantiles(tpot_s[inside]),
             ttft_s=Figures.of(ttft_s[inside]),
             tpot_s=Figures.of(tpot_s[inside]),
             e2e_s=Figures.of(e2e_s[inside]),

@@ -17,6 +17,7 @@ from autoparallel.cli.options import (
 )
 
 SIZE_SCHEMA = "autoparallel.size/1"
+VERIFY_REQUESTS = 10_000
 EPILOG = """\b
 Examples:
   autoparallel search problems/moe10b.toml --set search.tp=2 --out results/tp2
@@ -41,6 +42,12 @@ Examples:
     "--resume", is_flag=True, help="Keep a journal in the results folder until done, and go on from one."
 )
 @click.option("--dry-run", is_flag=True, help="Say how large the search is, and do not run it.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Continuous batching: serve 10,000 requests with the best plan and the runner-up, one by one, and "
+    "set what that gives beside the analysis.",
+)
 @set_option
 @json_option
 @quiet_option
@@ -51,6 +58,7 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
     quiet: bool,
+    verify: bool,
     **options: Any,
 ) -> None:
     """Find the best plan for PROBLEM, prove it, and write plan.json, front.csv, proof.json, report.html."""
@@ -70,6 +78,7 @@ def command(
         return
     target = out or Path("results") / (problem.name.strip(".") or "problem")
     tuning = {name: options.pop(name) for name in ("seed", "trials")}
+    tuning["verify_requests"] = VERIFY_REQUESTS if verify else None
     with kept(target, **options) as shared, staged(target) as stage:
         try:
             with progress_bar(quiet) as progress:

@@ -9,8 +9,9 @@ plans compare without noise.
 A wait that not all requests have is exponential among those that have it, the heavy-traffic limit
 (Kingman 1961); the wait for a slot behind :math:`q` others in a closed loop is a sum of :math:`q` intervals,
 a gamma variable. What others' prompts add to a token is a gamma variable too, of the variance
-:math:`\lambda\,\mathrm{TPOT}\,E[\delta^2] / (O - 1)` that prompts at the times of a Poisson process have,
-and of that of the number in service.
+:math:`\lambda\,\mathrm{TPOT}\,E[\delta^2] / (O - 1)` of prompts at the times of a Poisson process
+(in an open load over the square of the share of time that decoding has, as in a busy period), and of that of
+the number in service.
 
 References
 ----------
@@ -114,6 +115,9 @@ class Conditions(NamedTuple):
         Mean prompt, tokens of a step of a rank, share of a prompt that is cached. [tokens], [1]
     interference, base_ttft_s : float
         Of the engine. [1], [s]
+    arrival_scv : float
+        Squared coefficient of variation of the times between prompts; in a closed loop they come as others
+        end. [1]
     queue_shape : array_like
         Of the gamma distribution of the waits for a slot in a closed loop. [1]
     """
@@ -124,6 +128,7 @@ class Conditions(NamedTuple):
     cached_share: Array
     interference: float
     base_ttft_s: float
+    arrival_scv: float
     queue_shape: Array
 
 
@@ -203,11 +208,18 @@ def _own_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -> Ar
 def _tpot_s(panel: Panel, column: ServingEstimates, conditions: Conditions, own_s: Array) -> Array:
     """What prompts of others add is a gamma variable: few long ones make a long tail."""
     prompt_s = conditions.interference * np.maximum(own_s - column.decode_step_s, 0.0)
-    square = (prompt_s**2).mean(axis=1, keepdims=True)
+    mean, spread_s = (of(prompt_s, axis=1, keepdims=True) for of in (np.mean, np.var))
+    square = spread_s + conditions.arrival_scv * mean**2
     per_token = np.maximum(panel.output - 1.0, 1.0)
-    variance = column.requests_per_s * column.tpot_s * square / per_token + column.tpot_sd_s**2
+    variance = column.requests_per_s * column.tpot_s * square / per_token
+    if conditions.kind == OPEN:
+        # Held up, a sequence meets still more prompts: a busy period, not a fixed time.
+        variance = variance * (column.tpot_s / column.decode_step_s) ** 2
+    variance = variance + column.tpot_sd_s**2
     added_s = np.maximum(column.tpot_s - column.decode_step_s, 1e-9)
-    return np.asarray(column.decode_step_s + added_s * _gamma(panel.held, added_s**2 / variance))
+    return np.asarray(
+        column.decode_step_s + added_s * _gamma(panel.held, added_s**2 / np.maximum(variance, 1e-30))
+    )
 
 
 def _gamma(normal: Array, shape: Array) -> Array:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.domain.workload import CONSTANT, PREFIX_BLOCK, TRACE, Trace, Workload
+from autoparallel.domain.workload import CONSTANT, OPEN, PREFIX_BLOCK, TRACE, Trace, Workload
 from autoparallel.performance.architecture import flops_per_token
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, ServingColumns, estimate
@@ -109,6 +109,7 @@ class Served:
             cached_share=self.cached_share,
             interference=self.engine.interference,
             base_ttft_s=self.engine.base_ttft_s,
+            arrival_scv=load.arrival_scv if load.kind == OPEN else min(load.service_scv, 1.0),
             queue_shape=np.maximum(queue, 1.0) / max(load.service_scv, LEAST_SCV),
         )
 

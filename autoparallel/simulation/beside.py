@@ -1,0 +1,28 @@
+"""A plan of a search in the simulation, beside the analysis that chose it."""
+
+from __future__ import annotations
+
+from autoparallel.domain.plan import Plan
+from autoparallel.domain.problem import Problem
+from autoparallel.domain.simulated import Simulated
+from autoparallel.simulation.run import simulate
+
+
+def beside_analysis(problem: Problem, plan: Plan, name: str, *, requests: int, seed: int) -> Simulated:
+    """Simulate one plan; ``name`` says which of a search it is."""
+    chunk = plan.pair.chunk
+    found = simulate(problem, plan.layout, requests=requests, seed=seed, batch=plan.batch, chunk=chunk)
+    simulated = found.means()
+    return Simulated(
+        plan=name,
+        requests=found.requests,
+        seed=seed,
+        rejected=found.rejected,
+        preempted=found.preempted,
+        analysis={key: found.analysis[key] for key in simulated},
+        simulated=simulated,
+        shares=found.shares,
+        ttft_s=found.ttft_cdf_s,
+        tpot_s=found.tpot_cdf_s,
+        warnings=found.warnings,
+    )
