@@ -72,6 +72,12 @@ class Conflict:
     unit: str = ""
 
 
+class TimeLimitError(AutoparallelError):
+    """The time of a search was over before it had a plan."""
+
+    exit_code = 1
+
+
 class InfeasibleError(AutoparallelError):
     """No plan meets the requirements; ``conflicts`` says which rules are in each other's way."""
 

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 
 from autoparallel.answer import bindings, equal_layouts, order_costs, runner_up, sample
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.result import Proof, SearchResult
+from autoparallel.domain.result import SearchResult
 from autoparallel.domain.search_space import DEGREES, SP_KINDS
 from autoparallel.domain.workload import STATIC
-from autoparallel.errors import Conflict, Fault, InfeasibleError, LayoutError, ProblemError
+from autoparallel.errors import (
+    Conflict,
+    Fault,
+    InfeasibleError,
+    LayoutError,
+    ProblemError,
+    TimeLimitError,
+)
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.limits import physical_limits
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.notes import notes
 from autoparallel.performance.plan import build_plan
 from autoparallel.performance.serving.engine import own_pair
+from autoparallel.proof import UNBOUNDED, Visit, versions
 from autoparallel.simulation import beside_analysis
 from autoparallel.solver.answers import PairFront, Point
 from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
+from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.rules import Facts, fulfilled, violations
 from autoparallel.solver.sweep import PairSolver, pair_solver
@@ -118,6 +125,7 @@ def search(
     *,
     trials: int | None = None,
     seed: int | None = None,
+    time_limit_s: float | None = None,
     progress: Progress | None = None,
     shared: Shared | None = None,
     verify_requests: int | None = None,
@@ -130,6 +138,8 @@ def search(
         Batch and microbatch pairs to visit at most; by default the problem's.
     seed : int, optional
         Seed of tuner and solver; by default the problem's. The same seed gives the same answer.
+    time_limit_s : float, optional
+        Time after which the best plans so far are the answer, with their gap. [s]
     progress : callable, optional
         Called with pairs done, pairs in all, and a message.
     shared : Shared, optional
@@ -141,7 +151,9 @@ def search(
     Raises
     ------
     ValueError
-        ``trials`` is less than 1.
+        ``trials`` is less than 1, or the time limit not above 0.
+    TimeLimitError
+        The time was over before there was a plan.
     StorageError
         The storage cannot be used (any more), or its study is not this search.
     InfeasibleError
@@ -154,7 +166,9 @@ def search(
     trials = problem.search.trials if trials is None else trials
     if trials < 1:
         raise ValueError(f"trials must be at least 1, not {trials}")
-    result = _Search(problem, trials, seed).run(progress, shared)
+    if time_limit_s is not None and not time_limit_s > 0:
+        raise ValueError(f"time_limit_s must be above 0, not {time_limit_s}")
+    result = _Search(problem, trials, seed, Deadline(time_limit_s)).run(progress, shared)
     if verify_requests is None:
         return result
     plans = {"best": result.best, "runner_up": result.runner_up}
@@ -192,10 +206,11 @@ def work(shared: Shared, *, progress: Progress | None = None) -> Work:
 class _Search:
     """One search from end to end."""
 
-    def __init__(self, problem: Problem, trials: int, seed: int) -> None:
-        self.problem, self.seed = problem, seed
+    def __init__(self, problem: Problem, trials: int, seed: int, deadline: Deadline | None = None) -> None:
+        self.problem, self.seed, self.deadline = problem, seed, deadline or Deadline()
         self.started = time.perf_counter()
-        self.solver = pair_solver(Machine(problem), seed=seed)
+        self.solver = pair_solver(Machine(problem), seed=seed, deadline=self.deadline)
+        self.promises: dict[Pair, Objectives | None] = {}
         self.space = PairSpace(problem)
         self.trials = trials
         self.fronts: dict[Pair, PairFront] = {}
@@ -217,8 +232,9 @@ class _Search:
         with started(shared, spec) if shared else nullcontext() as store:
             study = self.visit(progress, store)
         points = self._front()
+        visit = self._visited(study)
         if not points:
-            raise self._infeasible()
+            raise self._out_of_time() if self.deadline.over and visit.missing else self._infeasible()
         plans = tuple(_evaluated(self.solver, p.layout, p.pair) for p in points)
         while True:
             around = landscape(self.solver.machine, self._pairs_around(points[0]), seed=self.seed)
@@ -234,7 +250,11 @@ class _Search:
             front=plans,
             equals=tuple(equal_layouts(self.solver.machine, point, around) for point in points),
             binding=bindings(self.solver, points[0]),
-            proof=self._proof(study, len(points)),
+            proof=visit.proof(
+                [point.objectives for point in points],
+                seed=self.seed,
+                wall_s=time.perf_counter() - self.started,
+            ),
             limits=limits,
             warnings=notes(self.problem),
             sample=sample(around, seed=self.seed),
@@ -244,18 +264,22 @@ class _Search:
 
     def visit(self, progress: Progress | None, store: Store | None) -> Study:
         """Solve the pairs that the study proposes, the most promising first."""
-        promises = {pair: self.solver.promise(*pair) for pair in self.space.pairs}
+        promises = self.promises = {pair: self._promise(pair) for pair in self.space.pairs}
         worst = (float("inf"),) * 3
         prefer = self.problem.prefer
         ranking = sorted(
             self.space.pairs,
             key=lambda pair: (preference_key(p, prefer) if (p := promises[pair]) else worst, pair),
         )
+        cut_short: dict[Pair, PairFront] = {}
         with Study(self.space, ranking, trials=self.trials, seed=self.seed, store=store) as study:
             for pair in study.pairs():
                 if progress:
                     progress(len(study.fronts), study.size, str(pair))
                 front = self.solver.solve(*pair, incumbents=study.incumbents(pair))
+                if self.deadline.over:
+                    cut_short[pair] = front
+                    break
                 promise = promises[pair]
                 best = min(
                     (point.objectives for point in front.points),
@@ -263,10 +287,31 @@ class _Search:
                     default=promise or Objectives(float(self.problem.max_gpus), 0.0, 1e9),
                 )
                 study.tell(pair, front, best, feasible=promise is not None)
-        self.fronts = study.fronts
+        self.fronts = {**study.fronts, **cut_short}
         if progress:
             progress(study.size, study.size, "done")
         return study
+
+    def _promise(self, pair: Pair) -> Objectives | None:
+        """What no plan of a pair beats; anything, once the time is over."""
+        return UNBOUNDED if self.deadline.over else self.solver.promise(*pair)
+
+    def _visited(self, study: Study) -> Visit:
+        return Visit(
+            problem=self.problem,
+            pairs=self.space.pairs,
+            promises=self.promises,
+            fronts=self.fronts,
+            exhaustive=study.exhaustive,
+            rated=self.solver.machine.engine is not None,
+            deadline=self.deadline,
+        )
+
+    def _out_of_time(self) -> TimeLimitError:
+        return TimeLimitError(
+            f"no plan was found within {self.deadline.limit_s:g} s: {len(self.fronts)} of "
+            f"{len(self.space.pairs)} pairs were looked at; give the search more time"
+        )
 
     def _front(self) -> list[Point]:
         """The non-dominated plans of all pairs, the preferred one first."""
@@ -278,46 +323,6 @@ class _Search:
     def _pairs_around(self, best: Point) -> list[Pair]:
         """The visited pairs, the best plan's first."""
         return [best.pair, *(pair for pair in self.fronts if pair != best.pair)]
-
-    def _proof(self, study: Study, front: int) -> Proof:
-        fronts = self.fronts.values()
-        solves = tuple(solve for pair in fronts for solve in pair.solves)
-        exact = all(pair.complete for pair in fronts)
-        complete = study.exhaustive and exact and len(self.fronts) == len(self.space.pairs)
-        bounded = sum(pair.bounded for pair in fronts)
-        spanned = sum(pair.layouts_spanned for pair in fronts)
-        return Proof(
-            complete=complete,
-            statement=self._statement(complete=complete, exact=exact, front=front),
-            layouts_spanned=spanned,
-            pairs=len(self.space.pairs),
-            pairs_visited=len(self.fronts),
-            pairs_bounded=bounded,
-            rounding=max((pair.rounding for pair in fronts), default=0.0),
-            seed=self.seed,
-            versions=versions(),
-            solves=solves,
-            wall_s=time.perf_counter() - self.started,
-        )
-
-    def _statement(self, *, complete: bool, exact: bool, front: int) -> str:
-        """The proof in words."""
-        served = self.solver.machine.engine is not None
-        fronts = self.fronts.values()
-        spanned, bounded = sum(p.layouts_spanned for p in fronts), sum(p.bounded for p in fronts)
-        second, one = ("chunk", "plans") if served else ("microbatch", "layouts")
-        pairs = f"{len(self.fronts)} of {len(self.space.pairs)} pairs of batch and {second}"
-        split = ", each with its best splits of the layers," if self.problem.search.optimal_stages else ""
-        what = f"{spanned:,} {one}{split} over {pairs}"
-        how = f"{bounded} pairs ruled out by bounds, the others solved to optimality"
-        missing = "not every solve ended with a proof"
-        if served:
-            how, missing = "every one was rated", "they are too many to rate every one"
-        if complete:
-            return f"The front of {front} plans is complete: {what}; {how}."
-        if exact:
-            return f"The front of {front} plans is exact for the pairs that were visited: {what}; {how}."
-        return f"The front of {front} plans is the best found: {what}; {missing}."
 
     def _infeasible(self) -> InfeasibleError:
         """Why nothing was found; deployments larger than the requirements allow are looked at as well."""
@@ -341,9 +346,3 @@ class _Search:
         if missed := pairs - len(visited):
             message += f" ({missed} of {pairs} pairs of batch and microbatch were not visited)"
         return InfeasibleError(message, conflicts)
-
-
-def versions() -> dict[str, str]:
-    """What the answer was computed with."""
-    names = ("autoparallel", "numpy", "ortools", "optuna")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

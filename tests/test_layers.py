@@ -24,6 +24,7 @@ LAYERS = [
     {"solver"},
     {"tuning"},
     {"answer"},
+    {"proof"},
     {"planner"},
     {"fleet_planner"},
     {"explanation"},

@@ -21,6 +21,7 @@ from autoparallel.domain import Problem
 from autoparallel.domain.result import SearchResult
 from autoparallel.errors import StorageError
 from autoparallel.problem_file import load_problem
+from autoparallel.proof import versions
 from autoparallel.results_folder import result_files
 from autoparallel.solver.answers import PairFront
 from autoparallel.solver.front import FrontSolver
@@ -170,8 +171,8 @@ def test_other_versions_problems_and_things_are_refused(
     with pytest.raises(StorageError, match="holds no search named yours"):
         planner.work(Shared(url, "yours"))
     assert planner.work(Shared(url, "mine")).solved == 0
-    versions = {**planner.versions(), "autoparallel": "9.9", "python": "9.9"}
-    monkeypatch.setattr(planner, "versions", lambda: versions)
+    others = {**versions(), "autoparallel": "9.9", "python": "9.9"}
+    monkeypatch.setattr(planner, "versions", lambda: others)
     for use in (
         lambda: planner.work(Shared(url, "mine")),
         lambda: planner.search(problem, trials=TRIALS, shared=Shared(url, "mine")),

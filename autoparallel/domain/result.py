@@ -74,6 +74,12 @@ class Proof:
         ruled out without a solve.
     rounding : float
         Relative error bound of the solver's integer times.
+    gap : float or None
+        By how much, relatively, a plan of a pair that was not visited or not finished can beat the best one,
+        in ``gap_in``, the first preferred objective in which it can; 0 where no such plan is preferred,
+        ``None`` where no bound is known.
+    time_limit_s : float or None
+        Time that the search was given. [s]
     """
 
     complete: bool
@@ -87,6 +93,9 @@ class Proof:
     versions: Mapping[str, str]
     solves: tuple[Solve, ...]
     wall_s: float
+    gap: float | None = 0.0
+    gap_in: str = ""
+    time_limit_s: float | None = None
 
     def to_dict(self, *, timings: bool = True) -> dict[str, Any]:
         """The proof as JSON-compatible data, without wall times unless asked for."""

@@ -22,20 +22,28 @@ from autoparallel.solver.candidates import (
     layouts_spanned,
 )
 from autoparallel.solver.cuts import Cuts
+from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.dominance import without_dominated
 from autoparallel.solver.landscape import count_layouts
 from autoparallel.solver.pair_solve import PairSolve
 from autoparallel.solver.placement.model import place_experts
 from autoparallel.solver.placement.placing import Placer, PlacingSolver
-from autoparallel.solver.rules import LIMITS, Facts
+from autoparallel.solver.rules import LIMITS, Facts, fulfilled, violations
 from autoparallel.solver.tables import Tables
 
 
 class FrontSolver(PlacingSolver):
     """Solves one problem for batch after batch; with one worker a solve is reproducible."""
 
-    def __init__(self, machine: Machine, *, seed: int = 0, place: Placer = place_experts) -> None:
-        super().__init__(machine, seed=seed, place=place)
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        seed: int = 0,
+        place: Placer = place_experts,
+        deadline: Deadline | None = None,
+    ) -> None:
+        super().__init__(machine, seed=seed, place=place, deadline=deadline)
         self.cuts = Cuts(machine.problem)
 
     def solve(
@@ -69,6 +77,8 @@ class FrontSolver(PlacingSolver):
         first_only: bool,
         recorded: Sequence[Solve],
     ) -> PairFront:
+        # Every pair learns its own, so that its solves do not depend on those of other pairs.
+        self.cuts = Cuts(self.problem)
         candidates = candidates_for(self.problem, batch, microbatch)
         spanned = count_layouts(self.problem, candidates, Pair(batch, microbatch))
         narrowed = self._narrowed(candidates, batch, microbatch, incumbents) if spanned else None
@@ -104,6 +114,10 @@ class FrontSolver(PlacingSolver):
         experts = ExpertCandidates(*(column[keep_experts] for column in candidates.experts))
         narrowed = candidates._replace(attention=attention, experts=experts, pp=pp)
         return without_dominated(self._tables(narrowed, batch, microbatch))
+
+    def keeps(self, facts: Facts) -> bool:
+        """Whether a plan keeps every rule."""
+        return not violations(facts) and all(fulfilled(facts).values())
 
     def possible(self, bounds: Bounds, incumbents: Sequence[Objectives] = ()) -> npt.NDArray[np.bool_]:
         """Where bounds rule out neither by a limit nor as no better than another plan."""

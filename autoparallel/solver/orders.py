@@ -7,6 +7,7 @@ where no layout of it beats the plans that are known, no order does, and none of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,24 +17,34 @@ from autoparallel.performance.machine import Machine
 from autoparallel.performance.microbatch import LayerCosts
 from autoparallel.solver.answers import PairFront
 from autoparallel.solver.candidates import Candidates, order_variants
+from autoparallel.solver.cuts import Cuts
+from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.placement.model import place_experts
 from autoparallel.solver.placement.placing import Placer
+from autoparallel.solver.rules import Facts
 from autoparallel.solver.tables import Array, PhaseTable, Tables
 
 
 class OrderSolver(FrontSolver):
     """Solves one problem for batch after batch, over all orders that it looks at."""
 
-    def __init__(self, machine: Machine, *, seed: int = 0, place: Placer = place_experts) -> None:
-        super().__init__(machine, seed=seed, place=place)
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        seed: int = 0,
+        place: Placer = place_experts,
+        deadline: Deadline | None = None,
+    ) -> None:
+        super().__init__(machine, seed=seed, place=place, deadline=deadline)
         usual, *others = order_variants(machine.problem)
         self._chooses = bool(others) and machine.problem.search.order is None
-        self._usual = FrontSolver(Machine(usual), seed=seed, place=self._place)
-        self._others = tuple(FrontSolver(Machine(other), seed=seed, place=self._place) for other in others)
+        same: Any = {"seed": seed, "place": self._place, "deadline": self.deadline}
+        self._usual = FrontSolver(Machine(usual), **same)
+        self._others = tuple(FrontSolver(Machine(other), **same) for other in others)
         # A pinned order is no choice: its variants are parts of one whole.
-        relaxed = _RelaxedSolver(Machine(usual), seed=seed, place=self._place)
-        self._relaxed = relaxed if self._chooses else None
+        self._relaxed = _RelaxedSolver(Machine(usual), **same) if self._chooses else None
 
     def solve(
         self,
@@ -118,14 +129,20 @@ class _RelaxedSolver(FrontSolver):
     """Solves with every time from the order in which it is shortest."""
 
     def _tables(self, candidates: Candidates, batch: int, microbatch: int) -> Tables:
-        return _ShortestTables(self.machine, candidates, batch, microbatch)
+        return _ShortestTables(self.machine, candidates, batch, microbatch, self.cuts)
+
+    def keeps(self, facts: Facts) -> bool:
+        """Times of the usual order say nothing of others: what is found here is looked at in every order."""
+        return True
 
 
 class _ShortestTables(Tables):
     """Times of the usual order or of another, whichever is shorter."""
 
-    def __init__(self, machine: Machine, candidates: Candidates, batch: int, microbatch: int) -> None:
-        super().__init__(machine, candidates, batch, microbatch)
+    def __init__(
+        self, machine: Machine, candidates: Candidates, batch: int, microbatch: int, cuts: Cuts
+    ) -> None:
+        super().__init__(machine, candidates, batch, microbatch, cuts)
         self._divides = machine.hardware.gpus_per_node
         inside = [int(pp) for pp in candidates.pp if pp > 1 and self._divides % pp == 0]
         # Attention's times depend on cp's place and the experts' on ep's, so one table has both.
@@ -135,7 +152,7 @@ class _ShortestTables(Tables):
             pinned = candidates._replace(pp=np.array([pp], dtype=np.int64))
             others += [pinned._replace(order=order) for order in (("pp",), ("cp", "ep", "pp"))]
         for other in others:
-            tables = Tables(machine, other, batch, microbatch)
+            tables = Tables(machine, other, batch, microbatch, cuts)
             self.longest = _shorter(self.longest, tables.longest)
             self.prefill = _shorter(self.prefill, tables.prefill)
             self.decode = _shorter(self.decode, tables.decode)

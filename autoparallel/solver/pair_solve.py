@@ -20,7 +20,7 @@ from autoparallel.solver.bounds import Bounds, attention_bounds, expert_bounds
 from autoparallel.solver.cp_sat import ENDS, fingerprint, new_solver, patient_solver
 from autoparallel.solver.layout_model import LayoutModel, Variables
 from autoparallel.solver.pipeline import pipeline_of
-from autoparallel.solver.rules import LIMITS, LimitRule, StructureRule, fulfilled, structure_of, violations
+from autoparallel.solver.rules import LIMITS, LimitRule, StructureRule, structure_of
 from autoparallel.solver.tables import Tables
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class PairSolve:
         points: list[Point] = []
         complete = False
         rounding = 0.0
-        while True:
+        while not self.solver.deadline.over:
             status, layout = self._next()
             if layout is None:
                 complete = status == "INFEASIBLE"
@@ -110,7 +110,7 @@ class PairSolve:
         for layers in self._splits(layout):
             own = replace(layout, layers=layers)
             facts = self.solver.facts(own, self.batch, self.microbatch)
-            if not violations(facts) and all(fulfilled(facts).values()):
+            if self.solver.keeps(facts):
                 yield Point(own, Pair(self.batch, self.microbatch), objectives_of(facts.values, 0))
 
     def _splits(self, layout: Layout) -> Iterator[tuple[int, ...] | None]:
@@ -175,10 +175,11 @@ class PairSolve:
         return solve if solve and solve.model_sha256 == model_sha256 else None
 
     def _solve(self, model_sha256: str) -> Solve:
-        solver = new_solver(self.solver.seed)
+        deadline = self.solver.deadline
+        solver = new_solver(self.solver.seed, deadline)
         status = solver.status_name(solver.solve(self.model.cp))
-        if status in ("FEASIBLE", "UNKNOWN"):
-            solver = patient_solver(self.solver.seed)
+        if status in ("FEASIBLE", "UNKNOWN") and not deadline.over:
+            solver = patient_solver(self.solver.seed, deadline)
             status = solver.status_name(solver.solve(self.model.cp))
         if status not in ENDS:
             raise RuntimeError(f"the solver ended with {status}: {self.model.cp.validate()}")

@@ -16,6 +16,7 @@ from autoparallel.domain.pair import Pair
 from autoparallel.pareto import RESOLUTION, Objectives
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.answers import PairFront, Point, objectives_of, rated_facts
+from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.orders import OrderSolver
@@ -87,6 +88,8 @@ def _no_better(first: npt.NDArray[np.float64], costs: npt.NDArray[np.float64]) -
 PairSolver = FrontSolver | SweepSolver
 
 
-def pair_solver(machine: Machine, *, seed: int = 0) -> PairSolver:
+def pair_solver(machine: Machine, *, seed: int = 0, deadline: Deadline | None = None) -> PairSolver:
     """What finds the front of a pair: CP-SAT for static batches, a sweep for continuous batching."""
-    return OrderSolver(machine, seed=seed) if machine.engine is None else SweepSolver(machine, seed=seed)
+    if machine.engine is None:
+        return OrderSolver(machine, seed=seed, deadline=deadline)
+    return SweepSolver(machine, seed=seed, deadline=deadline)

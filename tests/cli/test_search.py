@@ -175,3 +175,17 @@ def test_a_dry_run_tells_the_size_and_writes_nothing(run: Run, problem: str, tmp
     words = run("search", problem, "--dry-run", "--trials", "1").stdout
     assert f"{size['layouts']:,} layouts" in words
     assert "1 would be visited" in words
+
+
+def test_a_time_limit_that_is_long_enough(run: Run, problem: str) -> None:
+    done = run("search", problem, "--time-limit", "300", "--json", "--quiet")
+    assert done.exit_code == 0
+    proof = json.loads(done.stdout)["proof"]
+    assert (proof["complete"], proof["gap"], proof["time_limit_s"]) == (True, 0.0, 300.0)
+
+
+def test_a_time_limit_that_leaves_no_plan(run: Run, problem: str) -> None:
+    done = run("search", problem, "--time-limit", "1e-9", "--json")
+    assert done.exit_code == 1
+    assert "no plan was found within 1e-09 s" in json.loads(done.stdout)["error"]["message"]
+    assert run("search", problem, "--time-limit", "0").exit_code == 2

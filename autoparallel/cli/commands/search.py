@@ -22,6 +22,7 @@ EPILOG = """\b
 Examples:
   autoparallel search problems/moe10b.toml --set search.tp=2 --out results/tp2
   autoparallel search problems/moe10b.toml --dry-run
+  autoparallel search problems/moe10b.toml --time-limit 10
   autoparallel search problems/moe10b.toml --resume
   autoparallel search problems/moe10b.toml --storage postgresql://me@db/searches
 """
@@ -36,6 +37,13 @@ Examples:
     "--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the search.  [default: the problem's]"
 )
 @click.option("--trials", type=click.IntRange(1, 10**6), help="Batch and microbatch pairs to try at most.")
+@click.option(
+    "--time-limit",
+    "time_limit_s",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="End then with the best plan so far and its gap.",
+)
 @storage_option
 @study_option
 @click.option(
@@ -77,7 +85,7 @@ def command(
         _say_size(problem, options["trials"], as_json=as_json)
         return
     target = out or Path("results") / (problem.name.strip(".") or "problem")
-    tuning = {name: options.pop(name) for name in ("seed", "trials")}
+    tuning = {name: options.pop(name) for name in ("seed", "trials", "time_limit_s")}
     tuning["verify_requests"] = VERIFY_REQUESTS if verify else None
     with kept(target, **options) as shared, staged(target) as stage:
         try:

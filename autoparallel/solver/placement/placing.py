@@ -11,6 +11,7 @@ from autoparallel.domain.result import Solve
 from autoparallel.performance.expert_balance import group_of
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.answers import PairFront
+from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.placement.model import place_experts, with_balance
 
 Placer = Callable[[ExpertLoads, int, ExpertGroup], ExpertPlacement]
@@ -29,10 +30,20 @@ class PlacingSolver:
         Seed of the solver.
     place : callable, optional
         Places experts on ranks, where the workload has their loads.
+    deadline : Deadline, optional
+        After it no solve is begun, and one that runs is cut short.
     """
 
-    def __init__(self, machine: Machine, *, seed: int = 0, place: Placer = place_experts) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        seed: int = 0,
+        place: Placer = place_experts,
+        deadline: Deadline | None = None,
+    ) -> None:
         self.machine, self.problem, self.seed = machine, machine.problem, seed
+        self.deadline = deadline or Deadline()
         self.placements: dict[ExpertGroup, ExpertPlacement] = {}
         self._start, self._place = machine, remembered(place)
 
@@ -55,6 +66,10 @@ class PlacingSolver:
             self.machine = Machine(self.problem)
         return bool(missing)
 
+    def _anew(self) -> Self:
+        """The solver as it started, which knows of no placement."""
+        return type(self)(self._start, seed=self.seed, place=self._place, deadline=self.deadline)
+
     def _until_placed(self, solve: Callable[[Self, tuple[Solve, ...]], PairFront]) -> PairFront:
         """Solve a pair again and again until the experts of every plan that is found are placed.
 
@@ -62,7 +77,7 @@ class PlacingSolver:
         bounds alone, so that its solves do not depend on those of other pairs.
         """
         loads = self.problem.workload.expert_loads
-        solver = self if loads is None else type(self)(self._start, seed=self.seed, place=self._place)
+        solver = self if loads is None else self._anew()
         solves: tuple[Solve, ...] = ()
         while True:
             front = solve(solver, solves)
