@@ -16,7 +16,7 @@ from autoparallel.domain.fleet_result import (
     UniformFleet,
 )
 from autoparallel.domain.problem import Problem
-from autoparallel.planner import versions
+from autoparallel.proof import versions
 from autoparallel.solver.fleet.kinds import Taken, served
 from autoparallel.solver.fleet.model import FleetModel
 from autoparallel.solver.fleet.table import InstanceTable
