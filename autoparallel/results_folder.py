@@ -11,7 +11,16 @@ from typing import Any
 
 from autoparallel.domain.fleet_result import FleetResult
 from autoparallel.domain.layout import ORDERS, Layout
-from autoparallel.domain.plan import SCHEMA, Memory, Metrics, Operation, Plan, ServingMetrics
+from autoparallel.domain.plan import (
+    SCHEMA,
+    Interval,
+    Intervals,
+    Memory,
+    Metrics,
+    Operation,
+    Plan,
+    ServingMetrics,
+)
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
 from autoparallel.domain.search_space import SP_KINDS
@@ -133,10 +142,20 @@ def size_faults(layout: Layout, batch: object, microbatch: object, file: str, ke
     return faults
 
 
+def _intervals(data: dict[str, Any]) -> Intervals:
+    bounds = {str(name): Interval(**bound) for name, bound in data["metrics"].items()}
+    return Intervals(level=data["level"], basis=data["basis"], metrics=bounds)
+
+
 def _number_faults(plan: Plan, file: str) -> Iterator[Fault]:
     """Every number of a plan that is none, and every word that is not of its kind."""
     numbers = {
         **{f"metrics.{name}": number for name, number in asdict(plan.metrics).items()},
+        **{
+            f"intervals.{name}.{side}": number
+            for name, bound in (plan.intervals.metrics if plan.intervals else {}).items()
+            for side, number in bound._asdict().items()
+        },
         **{f"memory.{name}": number for name, number in asdict(plan.memory).items()},
         **{f"prefill_stage_s[{index}]": time_s for index, time_s in enumerate(plan.prefill_stage_s)},
         **{f"decode_stage_s[{index}]": time_s for index, time_s in enumerate(plan.decode_stage_s)},
@@ -241,6 +260,7 @@ def _plan(data: dict[str, Any]) -> Plan:
         prefill_stage_s=tuple(data["prefill_stage_s"]),
         decode_stage_s=tuple(data["decode_stage_s"]),
         serving=_serving(data),
+        intervals=_intervals(data["intervals"]) if "intervals" in data else None,
     )
 
 

@@ -21,7 +21,8 @@ from autoparallel.calibration.recipe import Entry
 from autoparallel.calibration.serving_rows import predict_serving
 from autoparallel.calibration.systems import hardware_of
 from autoparallel.calibration.tables import Table, read_csv, read_table
-from autoparallel.catalog import calibration_names, load_calibration
+from autoparallel.catalog import calibration_names, load_calibration, load_residuals
+from autoparallel.performance.serving.engine import engine_names, engine_provenance
 from autoparallel.problem_file.calibration_choice import constants_in
 
 OUT = Path(__file__).resolve().parent / "accuracy.md"
@@ -78,6 +79,8 @@ ALL_COLUMNS = (
     "roofline",
 )
 TRANSFER_COLUMNS = ("operator", "format", "kernels", "GPU", "own", "H100's", "others'", "roofline")
+LOAD_COLUMNS = ("engine", "load", "measured", "rows", "fitted", "unseen")
+COVERAGE_COLUMNS = ("load", "quantity", "rows", "within, %", "half width, median, %")
 STATIC_COLUMNS = ("", "rows", "mean", "median", "90th percentile", "bias", "roofline, mean")
 PUBLISHED_COLUMNS = ("", "rows", "mean", "median", "90th percentile", "bias")
 LOW_LATENCY_COLUMNS = ("", "EP 8", "EP 16", "EP 32", "EP 64", "EP 128", "EP 256")
@@ -100,6 +103,8 @@ def main() -> None:
         all=markdown(ALL_COLUMNS, all_rows()),
         transfer=markdown(TRANSFER_COLUMNS, transfer_rows(tables)),
         static=markdown(STATIC_COLUMNS, static_rows(measured / "serving" / "static.csv")),
+        loads=markdown(LOAD_COLUMNS, load_rows()),
+        coverage=markdown(COVERAGE_COLUMNS, coverage_rows()),
         published=markdown(PUBLISHED_COLUMNS, published_rows(printed)),
         low_latency=markdown(LOW_LATENCY_COLUMNS, low_latency_rows(printed)),
     )
@@ -220,6 +225,24 @@ def static_rows(path: Path) -> Rows:
             found, roofline = _accuracy(some, "predicted"), _accuracy(some, "plain")
             cells = (f"{value:.1f}" for value in found[:4])
             yield f"{key}: {group}", found.n, *cells, f"{roofline.mape:.1f}"
+
+
+def load_rows() -> Rows:
+    """Engines under load, as their files record."""
+    for engine in engine_names():
+        about = engine_provenance(engine)
+        for name, errors in about["errors"].items():
+            if name != "note":
+                load, column = name.split(".")
+                cells = (shares(errors.get(kind)) for kind in ("fit", "unseen"))
+                yield engine, load, column, about["rows"][load], *cells
+
+
+def coverage_rows() -> Rows:
+    """How often intervals held, as the catalog's residuals record."""
+    for name, found in load_residuals()["provenance"]["coverage"].items():
+        if name != "note":
+            yield *name.split("."), *found
 
 
 def _accuracy(some: Any, column: str) -> Accuracy:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.calibration.serving import HardwareOf, predict
+from autoparallel.calibration.serving import EngineOf, HardwareOf, predict
+from autoparallel.performance.serving import load_engine_constants
 from autoparallel.performance.serving.steady import CLOSED
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class _Curve:
     predicted: tuple[Array, Array]
 
 
-def choose(rows: pd.DataFrame, hardware_of: HardwareOf | None = None) -> Choice | None:
+def choose(
+    rows: pd.DataFrame, hardware_of: HardwareOf | None = None, engines: EngineOf = load_engine_constants
+) -> Choice | None:
     """Choose layouts by prediction, and compare with the best measured; ``None`` without competition.
 
     Parameters
@@ -72,7 +75,7 @@ def choose(rows: pd.DataFrame, hardware_of: HardwareOf | None = None) -> Choice 
         Rows of serving tables; those of closed loops with both times count.
     """
     closed = rows[(rows.load == CLOSED) & rows.ttft_ms.notna() & rows.tpot_ms.notna()]
-    prediction = predict(closed, hardware_of).values
+    prediction = predict(closed, hardware_of, engines=engines).values
     both = closed.assign(predicted_ttft=prediction.ttft_ms, predicted_tpot=prediction.tpot_ms)
     both = both[both.predicted_tpot.notna() & both.predicted_ttft.notna()]
     losses: list[tuple[float, float, float]] = []

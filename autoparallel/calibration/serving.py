@@ -91,7 +91,9 @@ def predict(
     for part in groups(usable):
         try:
             engine = engines(part.engine.iloc[0])
-            group = group_of(part, hardware_of or _calibrated, without_costs(engine) if bare else engine)
+            group = group_of(
+                part, hardware_of or calibrated_hardware, without_costs(engine) if bare else engine
+            )
         except KeyError as error:
             skipped[part.index] = f"not in the catalog, or not its format: {error.args[0]}"
             continue
@@ -200,7 +202,8 @@ def _text(value: object) -> str:
 
 
 @cache
-def _calibrated(gpu: str, backend: str) -> Hardware:
+def calibrated_hardware(gpu: str, backend: str) -> Hardware:
+    """A GPU of the catalog with the constants that it has there."""
     return catalog_hardware(gpu, backend)
 
 

@@ -6,15 +6,17 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from autoparallel.calibration.choice import Choice, choose
-from autoparallel.calibration.serving import LOADS, MEASURED, HardwareOf, predict
+from autoparallel.calibration.serving import LOADS, MEASURED, EngineOf, HardwareOf, predict
 from autoparallel.domain.hardware import Hardware
+from autoparallel.performance.serving import load_engine_constants
 from autoparallel.problem_file.calibration_choice import NONE, constants_in
 from autoparallel.problem_file.document import read_document
+from autoparallel.problem_file.engine_calibration import is_engine_calibration, read_engine_calibration
 from autoparallel.problem_file.hardware_section import catalog_hardware
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def predict_loads(
     frame : DataFrame
         Rows of a serving table, as read.
     calibration : Path, optional
-        Constants of kernels to take for every row; by default the catalog's.
+        Constants of kernels, or of an engine, to take for every row of theirs; by default the catalog's.
     backend : str, optional
         Whose kernels to take instead of the engine's; ``"none"``: a roofline, and no costs of engines.
 
@@ -84,7 +86,8 @@ def predict_loads(
     if frame.empty:
         return pd.DataFrame(columns=list(COLUMNS)), Counter()
     rows = typed(frame)
-    prediction = predict(rows, _hardware(calibration, backend), bare=backend == NONE)
+    taken = _taken(calibration, backend)
+    prediction = predict(rows, taken.hardware_of, engines=taken.engines, bare=backend == NONE)
     measured = rows[list(MEASURED)].where(rows[list(MEASURED)] > 0)
     skipped = prediction.skipped.copy()
     skipped[(skipped == "") & measured.isna().all(axis=1)] = NOTHING_MEASURED
@@ -108,7 +111,8 @@ def predict_loads(
 def choice_of(frame: pd.DataFrame, calibration: Path | None = None) -> Choice | None:
     """What layouts chosen by prediction lose; ``None`` where no two compete."""
     rows = typed(frame)
-    return choose(rows[under_load(frame)], _hardware(calibration, None))
+    taken = _taken(calibration, None)
+    return choose(rows[under_load(frame)], taken.hardware_of, taken.engines)
 
 
 def _group_names(rows: pd.DataFrame) -> pd.Series[str]:
@@ -120,15 +124,26 @@ def _group_names(rows: pd.DataFrame) -> pd.Series[str]:
     return names
 
 
-def _hardware(calibration: Path | None, backend: str | None) -> HardwareOf | None:
-    """Hardware with somebody's own constants or other kernels, or ``None`` for the catalog's."""
+class _Taken(NamedTuple):
+    """Whose constants predictions take."""
+
+    hardware_of: HardwareOf | None
+    engines: EngineOf
+
+
+def _taken(calibration: Path | None, backend: str | None) -> _Taken:
+    """The catalog's constants, but for what somebody's own calibration, or another backend, has."""
     if calibration is None and backend is None:
-        return None
-    own = constants_in(read_document(calibration).data) if calibration else {}
+        return _Taken(None, load_engine_constants)
+    data = read_document(calibration).data if calibration else {}
+    if calibration is not None and is_engine_calibration(data):
+        engine = read_engine_calibration(calibration)
+        return _Taken(None, lambda name: engine if name == engine.name else load_engine_constants(name))
+    own = constants_in(data)
 
     @cache
     def hardware_of(gpu: str, engines: str) -> Hardware:
         hardware = catalog_hardware(gpu, backend or engines)
         return replace(hardware, kernels={**hardware.kernels, **own})
 
-    return hardware_of
+    return _Taken(hardware_of, load_engine_constants)

@@ -25,6 +25,8 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import estimate
 from autoparallel.performance.machine import Machine
 from autoparallel.problem_file import load_problem
+from autoparallel.problem_file.document import read_document
+from autoparallel.problem_file.engine_calibration import is_engine_calibration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +129,7 @@ def static_row(row: Mapping[str, str], calibration: Path | None, backend: str | 
         "workload.prompt_tokens": round(isl),
         "workload.output_tokens": max(round(osl), 1),
     }
-    if calibration is not None:
+    if calibration is not None and not is_engine_calibration(read_document(calibration).data):
         overrides["hardware.calibration"] = str(calibration.resolve())
     texts = [f"{key}={_toml(value)}" for key, value in overrides.items()]
     with resources.as_file(resources.files("autoparallel.calibration") / TEMPLATE) as template:

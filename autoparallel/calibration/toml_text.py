@@ -55,7 +55,7 @@ def _shares(value: Accuracy) -> list[float]:
 
 
 def table(path: tuple[str, ...], values: Mapping[str, Any]) -> str:
-    """A TOML table of scalars and flat lists.
+    """A TOML table of scalars, lists and small tables in a line.
 
     Examples
     --------
@@ -64,8 +64,12 @@ def table(path: tuple[str, ...], values: Mapping[str, Any]) -> str:
     t0_s = 1.2e-05
     overlap = "hypot"
     """
-    head = ".".join(part if part.replace("_", "").isalnum() else f'"{part}"' for part in path)
+    head = ".".join(_key(part) for part in path)
     return f"[{head}]\n" + "".join(f"{name} = {_value(value)}\n" for name, value in values.items())
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").isalnum() else f'"{name}"'
 
 
 def _value(value: Any) -> str:
@@ -76,6 +80,8 @@ def _value(value: Any) -> str:
         return f'"{escaped}"'
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(name)} = {_value(item)}' for name, item in value.items())} }}"
     if isinstance(value, float) and value == int(value if abs(value) < 1e15 else 0):
         return f"{value:.1f}"
     return repr(value)

@@ -7,6 +7,7 @@ from autoparallel.catalog.loader import (
     load_calibration,
     load_gpu,
     load_model,
+    load_residuals,
     model_names,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "load_calibration",
     "load_gpu",
     "load_model",
+    "load_residuals",
     "model_names",
 ]

@@ -72,6 +72,13 @@ def calibration_names() -> tuple[str, ...]:
     return _names("calibration")
 
 
+@cache
+def load_residuals() -> dict[str, dict[str, Any]]:
+    """Read what predictions were off by: quantiles of ln(measured / predicted) by level and load."""
+    entry = resources.files("autoparallel.catalog") / "residuals.toml"
+    return tomllib.loads(entry.read_text(encoding="utf-8"))
+
+
 def load_calibration(name: str) -> dict[str, Any]:
     """Read a calibration of the catalog.
 

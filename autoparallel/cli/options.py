@@ -26,3 +26,8 @@ storage_option = click.option(
     "postgresql://USER@HOST/DATABASE or grpc://HOST:PORT; also read from AUTOPARALLEL_STORAGE.",
 )
 study_option = click.option("--study", metavar="NAME", help="Name of the study in the storage.")
+confidence_option = click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 0.99),
+    help="Keep plans that meet times and throughput with this probability, by what predictions were off by.",
+)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 ENGINES = ("vllm", "sglang", "trtllm")
 TOTAL, FREE_AFTER_WEIGHTS = "total", "free_after_weights"
@@ -67,6 +68,9 @@ class EngineConstants:
     longest_launch_s : float
         Measured products that take longer than this for next to nothing are a benchmark's, not an
         engine's: the other backend's stand in for them. [s]
+    residuals : mapping
+        By load and quantity, quantiles of what predictions were off by where it was calibrated; empty for
+        the catalog's.
     """
 
     name: str
@@ -95,6 +99,7 @@ class EngineConstants:
     base_ttft_s: float = 0.0
     kernels_from: Mapping[str, str] | None = None
     longest_launch_s: float = math.inf
+    residuals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def reserves_longest(self) -> bool:

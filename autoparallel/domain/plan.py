@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
@@ -80,6 +80,37 @@ class Metrics:
     expert_ranks_per_token: float
     expert_busy_share: float
     pipeline_bubble_share: float
+
+
+class Interval(NamedTuple):
+    """Where a measurement of a prediction is expected."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervals:
+    """How far measurements may lie from a plan's metrics.
+
+    Attributes
+    ----------
+    level : float
+        Share of measurements that are expected within. [1]
+    basis : str
+        What the intervals rest on.
+    metrics : mapping of str to Interval
+        By the name of the metric, in its unit.
+    """
+
+    level: float
+    basis: str
+    metrics: Mapping[str, Interval]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-compatible data."""
+        bounds = {name: interval._asdict() for name, interval in self.metrics.items()}
+        return {"level": self.level, "basis": self.basis, "metrics": bounds}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +209,8 @@ class Plan:
         Time of one microbatch in each pipeline stage, at mean lengths.
     serving : ServingMetrics or None
         Percentiles, queue and limits of continuous batching; ``None`` for a static batch.
+    intervals : Intervals or None
+        How far measurements may lie from the metrics; ``None`` in a plan of an earlier version.
     """
 
     layout: Layout
@@ -190,6 +223,7 @@ class Plan:
     prefill_stage_s: tuple[float, ...]
     decode_stage_s: tuple[float, ...]
     serving: ServingMetrics | None = None
+    intervals: Intervals | None = None
 
     @property
     def pair(self) -> Pair:
@@ -236,6 +270,7 @@ class Plan:
             "meets": dict(self.meets),
             "metrics": asdict(self.metrics),
             **({"serving": {**asdict(self.serving), "stable": self.serving.stable}} if self.serving else {}),
+            **({"intervals": self.intervals.to_dict()} if self.intervals else {}),
             "memory": {**asdict(self.memory), "total_bytes": self.memory.total_bytes},
             "communication": self.communication(),
             "operations": [asdict(operation) for operation in self.operations],

@@ -12,6 +12,7 @@ from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.ffn_part import ExpertPart, is_dispatched
+from autoparallel.performance.intervals import intervals_of
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.microbatch import (
     AttentionTerms,
@@ -49,17 +50,19 @@ def build_plan(
         _Breakdown(machine, _with_slot(table, slot), layout, phase)
         for slot, phase in zip(slots, (machine.prefill, machine.decode), strict=True)
     )
+    metrics = Metrics(**_first_row(values, Metrics))
     return Plan(
         layout=layout,
         batch=batch,
         microbatch=microbatch,
-        metrics=Metrics(**_first_row(values, Metrics)),
+        metrics=metrics,
         memory=Memory(**_first_row(values, Memory)),
         meets=dict(meets),
         operations=(*prefill.operations(), *decode.operations()),
         prefill_stage_s=prefill.stage_times(),
         decode_stage_s=decode.stage_times(),
         serving=serving,
+        intervals=intervals_of(machine.problem, {**vars(metrics), **(vars(serving) if serving else {})}),
     )
 
 

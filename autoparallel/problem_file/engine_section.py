@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from autoparallel.domain.engine import ENGINES, EngineOptions
+from autoparallel.domain.engine import ENGINES, EngineConstants, EngineOptions
+from autoparallel.errors import ProblemError
+from autoparallel.problem_file.engine_calibration import read_engine_calibration
 from autoparallel.problem_file.faults import Faults
 from autoparallel.problem_file.schema import EngineSection
 
@@ -16,5 +19,20 @@ def build_engine(
     """Return the engine's name and options; a section that is there has to name the engine."""
     if given and section.name is None and "name" not in bad:
         faults.add(("engine", "name"), f"is missing; name one of {', '.join(ENGINES)}")
-    options = section.model_dump(exclude_none=True, exclude={"name"})
-    return section.name, EngineOptions(**options)
+    options = section.model_dump(exclude_none=True, exclude={"name", "calibration"})
+    constants = _own_constants(section, faults) if section.calibration else None
+    return section.name, EngineOptions(**options, constants=constants)
+
+
+def _own_constants(section: EngineSection, faults: Faults) -> EngineConstants | None:
+    """The constants of a calibration that the user names, for the engine that the section names."""
+    path = Path(faults.document.file).parent / str(section.calibration)
+    try:
+        constants = read_engine_calibration(path)
+    except ProblemError as error:
+        faults.found.extend(error.faults)
+        return None
+    if section.name is not None and constants.name != section.name:
+        message = f"{section.calibration} is of {constants.name}, and the engine is {section.name}"
+        faults.add(("engine", "calibration"), message)
+    return constants

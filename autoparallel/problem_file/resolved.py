@@ -21,19 +21,22 @@ def resolved_document(problem: Problem) -> dict[str, Any]:
     JSON has no infinity: a constant of a kernel that is infinite is written as the text "inf".
     """
     document = {"schema": PROBLEM_SCHEMA, **asdict(problem)}
-    for hardware in _hardware_tables(document):
-        hardware["kernels"] = _with_numbers(hardware["kernels"], math.inf, INFINITE)
+    for place, key in _tables_of_numbers(document):
+        place[key] = _with_numbers(place[key], math.inf, INFINITE)
     return document
 
 
-def _hardware_tables(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The hardware of a problem and of its fleet's pools, where the document has them."""
+def _tables_of_numbers(document: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Constants of kernels, of a problem and of its fleet's pools, and of the engine, where there are any."""
+    options = document.get("engine_options")
+    if isinstance(options, dict) and "constants" in options:
+        yield options, "constants"
     fleet = document.get("fleet")
     pools = fleet.get("pools") if isinstance(fleet, dict) else None
     for place in (document, *(pools if isinstance(pools, (list, tuple)) else ())):
         hardware = place.get("hardware") if isinstance(place, dict) else None
         if isinstance(hardware, dict) and "kernels" in hardware:
-            yield hardware
+            yield hardware, "kernels"
 
 
 def _with_numbers(tables: Any, old: object, new: object) -> Any:
@@ -62,8 +65,8 @@ def read_resolved(text: str, *, file: str = "") -> Problem:
         message = f"is no resolved problem: its schema is not {PROBLEM_SCHEMA!r}"
         raise ProblemError([Fault(message, file=file, key="schema")])
     try:
-        for hardware in _hardware_tables(data):
-            hardware["kernels"] = _with_numbers(hardware["kernels"], INFINITE, math.inf)
+        for place, key in _tables_of_numbers(data):
+            place[key] = _with_numbers(place[key], INFINITE, math.inf)
         problem = pydantic.TypeAdapter(Problem).validate_python(data)
     except pydantic.ValidationError as error:
         raise ProblemError(

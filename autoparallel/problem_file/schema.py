@@ -324,6 +324,9 @@ class EngineSection(Section):
     gpu_memory_utilization: fields.Share | None = Field(
         None, description="Share of a GPU's memory that the engine may take."
     )
+    calibration: fields.Name | None = Field(
+        None, description="A file of your own from `autoparallel calibrate --serving`, relative to this file."
+    )
 
 
 class PoolSection(HardwareSection):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from autoparallel.domain.pair import Pair
-from autoparallel.domain.plan import Plan
+from autoparallel.domain.plan import Interval, Plan
 from autoparallel.domain.result import Candidate, SearchResult
 from autoparallel.report.wording import brief, gigabytes, number, percent, rule_label, seconds
 
@@ -29,6 +29,7 @@ class ShownPlan:
     total_tokens_per_ms_per_gpu: float
     memory_gb: float
     fails: tuple[str, ...]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
     rows: tuple[tuple[str, str], ...]
 
     @property
@@ -71,6 +72,7 @@ def _of_plan(plan: Plan, group: str) -> ShownPlan:
         total_tokens_per_ms_per_gpu=plan.metrics.total_tokens_per_ms_per_gpu,
         memory_gb=plan.memory.total_bytes / 1e9,
         fails=tuple(rule_label(name) for name, met in plan.meets.items() if not met),
+        intervals=plan.intervals.metrics if plan.intervals else {},
         rows=plan_rows(plan),
     )
 
@@ -124,12 +126,12 @@ def plan_rows(plan: Plan) -> tuple[tuple[str, str], ...]:
         *_size_rows(plan.pair),
         *_serving_rows(plan),
         ("Memory", gigabytes(plan.memory.total_bytes)),
-        ("TTFT", seconds(metrics.ttft_s)),
-        ("TPOT", seconds(metrics.tpot_s)),
-        ("Tokens/ms/GPU, total", number(metrics.total_tokens_per_ms_per_gpu)),
-        ("… prefill", number(metrics.prefill_tokens_per_ms_per_gpu)),
-        ("… decode", number(metrics.decode_tokens_per_ms_per_gpu)),
-        ("Requests", f"{number(metrics.requests_per_s)} per s"),
+        ("TTFT", _banded(plan, "ttft_s", seconds)),
+        ("TPOT", _banded(plan, "tpot_s", seconds)),
+        ("Tokens/ms/GPU, total", _banded(plan, "total_tokens_per_ms_per_gpu", number)),
+        ("… prefill", _banded(plan, "prefill_tokens_per_ms_per_gpu", number)),
+        ("… decode", _banded(plan, "decode_tokens_per_ms_per_gpu", number)),
+        ("Requests", f"{_banded(plan, 'requests_per_s', number)} per s"),
         ("MFU, prefill / decode", f"{percent(metrics.prefill_mfu)} / {percent(metrics.decode_mfu)}"),
         (
             "Bandwidth used, prefill / decode",
@@ -140,3 +142,10 @@ def plan_rows(plan: Plan) -> tuple[tuple[str, str], ...]:
         ("Expert ranks busy in a batch", percent(metrics.expert_busy_share)),
         ("Pipeline bubble", percent(metrics.pipeline_bubble_share)),
     )
+
+
+def _banded(plan: Plan, name: str, words: Callable[[float], str]) -> str:
+    """A metric and, in brackets, where a measurement of it is expected."""
+    value = words(getattr(plan.metrics, name))
+    band = plan.intervals.metrics.get(name) if plan.intervals else None
+    return f"{value} [{words(band.low)}, {words(band.high)}]" if band else value

@@ -10,16 +10,24 @@ import click
 from autoparallel.cli.options import json_option, quiet_option
 
 EPILOG = """\b
-Example:
+Examples:
   autoparallel calibrate measured/ops --system h100_sxm --backend trtllm --out h100.toml
+  autoparallel calibrate --serving my_benchmark.csv --out my_vllm.toml
 """
 CALIBRATE_SCHEMA = "autoparallel.calibration/1"
 
 
-@click.command("calibrate", epilog=EPILOG, short_help="Fit the kernels' constants to measured tables.")
-@click.argument("ops_dir", metavar="OPS_DIR", type=click.Path(path_type=Path))
-@click.option("--system", required=True, metavar="NAME", help="GPU as the tables name it, such as h100_sxm.")
-@click.option("--backend", required=True, metavar="NAME", help="Whose kernels: trtllm or vllm.")
+@click.command("calibrate", epilog=EPILOG, short_help="Fit kernels, or engines, to measurements.")
+@click.argument("measured", metavar="MEASURED", type=click.Path(path_type=Path))
+@click.option(
+    "--serving", is_flag=True, help="MEASURED is a table of whole engines, or a folder of such: fit engines."
+)
+@click.option("--engine", metavar="NAME", help="With --serving: fit this engine alone, such as vllm.")
+@click.option(
+    "--afresh", is_flag=True, help="With --serving: many models; do not start from the catalog's constants."
+)
+@click.option("--system", metavar="NAME", help="GPU as the tables of operators name it, such as h100_sxm.")
+@click.option("--backend", metavar="NAME", help="Whose kernels: trtllm or vllm.")
 @click.option("--operator", metavar="NAME", help="Fit one operator alone, such as gemm.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the constants here.")
 @click.option("--force", is_flag=True, help="Overwrite FILE where it exists.")
@@ -28,7 +36,32 @@ CALIBRATE_SCHEMA = "autoparallel.calibration/1"
 @json_option
 @quiet_option
 def command(
-    ops_dir: Path,
+    measured: Path, serving: bool, engine: str | None, afresh: bool, system: str | None, **others: Any
+) -> None:
+    """Fit constants to MEASURED and print the errors on what was not fitted.
+
+    MEASURED is a folder of tables of single operators (with --system and --backend), or with --serving
+    measurements of whole engines: of many deployments, or the few points of your own.
+    """
+    from autoparallel.cli import serving_calibration
+
+    if serving:
+        if system or others["backend"] or others["operator"]:
+            raise click.UsageError("--system, --backend and --operator are for tables of operators")
+        output = serving_calibration.Output(*(others[name] for name in ("out", "force", "source", "date")))
+        shown = {"as_json": others["as_json"], "quiet": others["quiet"]}
+        serving_calibration.run(measured, output, engine=engine, afresh=afresh, **shown)
+        return
+    if engine or afresh:
+        raise click.UsageError("--engine and --afresh need --serving")
+    if not system or not others["backend"]:
+        raise click.UsageError("tables of operators need --system and --backend")
+    _operators(measured, system=system, **others)
+
+
+def _operators(
+    measured: Path,
+    *,
     out: Path | None,
     force: bool,
     source: str,
@@ -37,7 +70,7 @@ def command(
     quiet: bool,
     **chosen: Any,
 ) -> None:
-    """Fit the constants of every operator in OPS_DIR and print the errors on shapes that were not fitted."""
+    """Fit the kernels of one GPU and library."""
     from autoparallel.calibration import calibrate
     from autoparallel.calibration.toml_text import calibration_text
     from autoparallel.cli.terminal import progress_bar, say
@@ -45,7 +78,7 @@ def command(
     from autoparallel.staging import write_file
 
     with progress_bar(quiet or as_json) as progress:
-        result = calibrate(ops_dir, progress=progress, **chosen)
+        result = calibrate(measured, progress=progress, **chosen)
     if out is not None:
         write_file(out, calibration_text(result, source=source, date=date), overwrite=force)
     if as_json:

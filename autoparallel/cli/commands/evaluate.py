@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from autoparallel.cli.layout_option import LAYOUT
-from autoparallel.cli.options import json_option, problem_argument, set_option
+from autoparallel.cli.options import confidence_option, json_option, problem_argument, set_option
 
 EPILOG = """\b
 Example:
@@ -46,29 +46,31 @@ MOST_SEQUENCES = 2**31 - 1
     type=click.IntRange(1, MOST_SEQUENCES),
     help="Continuous batching: tokens of a step of a data parallel rank.  [default: the engine's]",
 )
+@confidence_option
 @set_option
 @json_option
 def command(
     problem_path: Path,
     layout: dict[str, Any],
-    batch: int | None,
-    microbatch: int | None,
-    chunk: int | None,
+    confidence: float | None,
     overrides: tuple[str, ...],
     as_json: bool,
+    **sizes: int | None,
 ) -> None:
     """Estimate one plan for PROBLEM, also where it misses a requirement."""
     from autoparallel import planner
     from autoparallel.domain.layout import Layout
     from autoparallel.domain.workload import STATIC
+    from autoparallel.performance.intervals import at_confidence
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
 
-    problem = load_problem(problem_path, overrides)
+    problem = at_confidence(load_problem(problem_path, overrides), confidence)
+    batch = sizes["batch"]
     if batch is None and problem.workload.mode == STATIC:
         raise click.UsageError("a static batch needs --batch")
     degrees = {**({} if batch is None else {"replicas": problem.replicas_for(batch)}), **layout}
-    plan = planner.evaluate(problem, Layout(**degrees), batch=batch, microbatch=microbatch, chunk=chunk)
+    plan = planner.evaluate(problem, Layout(**degrees), **sizes)
     if as_json:
         click.echo(
             json_text({**plan.to_dict(), "problem": problem.name, "warnings": _warnings(problem, plan)}),

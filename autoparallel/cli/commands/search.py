@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from autoparallel.cli.options import (
+    confidence_option,
     json_option,
     problem_argument,
     quiet_option,
@@ -56,6 +57,7 @@ Examples:
     help="Continuous batching: serve 10,000 requests with the best plan and the runner-up, one by one, and "
     "set what that gives beside the analysis.",
 )
+@confidence_option
 @set_option
 @json_option
 @quiet_option
@@ -75,12 +77,13 @@ def command(
     from autoparallel.cli.kept import kept
     from autoparallel.cli.terminal import progress_bar, say
     from autoparallel.errors import InfeasibleError
+    from autoparallel.performance.intervals import at_confidence
     from autoparallel.problem_file import load_problem
     from autoparallel.report.page import render_report
     from autoparallel.results_folder import MADE_OF_THE_PLAN, PLAN_FILE, result_files
     from autoparallel.staging import staged
 
-    problem = load_problem(problem_path, overrides)
+    problem = at_confidence(load_problem(problem_path, overrides), options.pop("confidence"))
     if dry_run:
         _say_size(problem, options["trials"], as_json=as_json)
         return

@@ -28,6 +28,11 @@ Example:
 @click.option(
     "--choice", is_flag=True, help="What layouts chosen by prediction lose to the best measured ones."
 )
+@click.option(
+    "--intervals",
+    is_flag=True,
+    help="How many rows of whole engines lie within their predictions' intervals.",
+)
 @json_option
 def command(
     file: Path,
@@ -35,6 +40,7 @@ def command(
     plot: Path | None,
     tolerance: float | None,
     choice: bool,
+    intervals: bool,
     as_json: bool,
 ) -> None:
     """Predict the rows of FILE, single operators or whole engines, and print the errors."""
@@ -44,15 +50,22 @@ def command(
 
     found = validate(file, calibration=calibration)
     chosen = _chosen(file, calibration) if choice else None
+    within = _within_intervals(found, file, calibration) if intervals else {}
     if plot is not None:
         write_file(plot, _page(found), overwrite=True)
     if as_json:
         document = {**found.to_dict(), **({"choice": chosen and chosen.to_dict()} if choice else {})}
+        if intervals:
+            document["intervals"] = [
+                {"load": load, "key": key, **held._asdict()} for (load, key), held in within.items()
+            ]
         click.echo(json_text(document), nl=False)
     else:
         _answer(found)
         if choice:
             _answer_choice(chosen)
+        if intervals:
+            _answer_intervals(within)
     if tolerance is not None and not _within(found, tolerance):
         raise click.exceptions.Exit(1)
 
@@ -62,6 +75,25 @@ def _chosen(file: Path, calibration: Path | None) -> Any:
     from autoparallel.calibration.tables import read_csv
 
     return choice_of(read_csv(file), calibration)
+
+
+def _within_intervals(found: Any, file: Path, calibration: Path | None) -> Any:
+    from autoparallel.calibration.held import held
+    from autoparallel.calibration.tables import read_csv
+
+    return held(found.values, read_csv(file), calibration)
+
+
+def _answer_intervals(within: Any) -> None:
+    from autoparallel.cli.tables import table
+    from autoparallel.cli.terminal import answer_console
+
+    rows = [
+        (f"{load} {key}", f"{held.rows:,}", f"{held.share:.0%}", f"{held.half_width:.0%}")
+        for (load, key), held in within.items()
+    ]
+    title = "Rows within the 10-90 % intervals of their predictions"
+    answer_console().print(table(title, ("", "rows", "within", "half width, median"), rows))
 
 
 def _answer_choice(chosen: Any) -> None:

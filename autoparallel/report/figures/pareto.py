@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autoparallel.domain.plan import Interval
 from autoparallel.domain.result import SearchResult
 from autoparallel.report.figures.drawing import (
     BLUE,
@@ -46,6 +47,8 @@ class Point:
     throughput: float
     gpus: int
     hover: str
+    ttft_band: Interval | None = None
+    throughput_band: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +110,8 @@ def _point(card: int, shown: ShownPlan) -> Point:
         throughput=shown.total_tokens_per_ms_per_gpu,
         gpus=shown.gpus,
         hover="<br>".join(lines),
+        ttft_band=shown.intervals.get("ttft_s"),
+        throughput_band=shown.intervals.get("total_tokens_per_ms_per_gpu"),
     )
 
 
@@ -127,6 +132,8 @@ def _summary(info: ParetoInfo) -> str:
     )
     if info.paths:
         shown += " A line joins plans of equally many GPUs."
+    if any(point.ttft_band for point in info.points):
+        shown += " Bars hold 80 of 100 measurements."
     if info.throughput_limit is None and info.throughput_phase != "total":
         return f"{shown} The throughput asked for is that of {info.throughput_phase}, not the one drawn."
     return shown
@@ -190,6 +197,7 @@ def _trace(info: ParetoInfo, group: str) -> dict[str, Any]:
         "hovertext": [point.hover for point in points],
         "hoverinfo": "text",
         "showlegend": bool(points),
+        **_bands(points, colour),
         "marker": {
             "symbol": symbol,
             "size": [_marker_size(point.gpus) * _SCALES[group] for point in points],
@@ -197,6 +205,25 @@ def _trace(info: ParetoInfo, group: str) -> dict[str, Any]:
             "opacity": 0.5 if quiet else 1,
             "line": {"width": 1, "color": colour if quiet else "white"},
         },
+    }
+
+
+def _bands(points: list[Point], colour: str) -> dict[str, Any]:
+    """Where measurements are expected, as bars to either side of the points."""
+    if not any(point.ttft_band and point.throughput_band for point in points):
+        return {}
+    pairs = {
+        "error_x": [(point.ttft_s, point.ttft_band) for point in points],
+        "error_y": [(point.throughput, point.throughput_band) for point in points],
+    }
+    line = {"type": "data", "symmetric": False, "color": colour, "thickness": 1, "width": 0}
+    return {
+        axis: {
+            **line,
+            "array": [band.high - value if band else 0.0 for value, band in bands],
+            "arrayminus": [value - band.low if band else 0.0 for value, band in bands],
+        }
+        for axis, bands in pairs.items()
     }
 
 
