@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -242,8 +242,9 @@ class _Search:
             # A runner-up whose experts were not placed yet was rated too well.
             if second is None or not self.solver.place([second.layout]):
                 break
+        problem, placements = self.solver.placed([*self._layouts(plans, second)])
         return SearchResult(
-            problem=self.solver.problem,
+            problem=problem,
             best=plans[0],
             runner_up=second,
             runner_up_reason=reason,
@@ -259,8 +260,16 @@ class _Search:
             warnings=notes(self.problem),
             sample=sample(around, seed=self.seed),
             orders=order_costs(self.solver, plans[0]),
-            placements=tuple(self.solver.placements.values()),
+            placements=placements,
         )
+
+    def _layouts(self, plans: Sequence[Plan], second: Plan | None) -> Iterator[Layout]:
+        """What the answer rests on: plans, the runner-up, and what solves found on the way."""
+        yield from (plan.layout for plan in plans)
+        if second is not None:
+            yield second.layout
+        solves = (solve for pair in sorted(self.fronts) for solve in self.fronts[pair].solves)
+        yield from (solve.layout for solve in solves if solve.layout)
 
     def visit(self, progress: Progress | None, store: Store | None) -> Study:
         """Solve the pairs that the study proposes, the most promising first."""

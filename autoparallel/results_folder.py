@@ -25,6 +25,13 @@ from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
 from autoparallel.domain.search_space import SP_KINDS
 from autoparallel.errors import Fault, ProblemError
+from autoparallel.performance.expert_balance import group_of
+from autoparallel.placement_file import (
+    EXPERTS_FILE,
+    PLACEMENTS_FILE,
+    engine_text,
+    placements_document,
+)
 from autoparallel.problem_file.resolved import read_resolved, resolved_document
 
 PROOF_SCHEMA = "autoparallel.proof/1"
@@ -76,6 +83,7 @@ def result_files(result: SearchResult) -> dict[str, str]:
     }
     simulated = {"simulated": [one.to_dict() for one in result.simulated]} if result.simulated else {}
     return {
+        **_placement_files(result),
         "front.csv": result.to_frame().to_csv(index=False, lineterminator="\n"),
         "proof.json": json_text({**proof, **result.proof.to_dict(), **simulated}),
         PROBLEM_FILE: json_text(resolved_document(result.problem)),
@@ -89,6 +97,18 @@ def fleet_files(result: FleetResult) -> dict[str, str]:
         PROBLEM_FILE: json_text(resolved_document(result.problem)),
         FLEET_FILE: json_text(result.to_dict(timings=False)),
     }
+
+
+def _placement_files(result: SearchResult) -> dict[str, str]:
+    """Experts on ranks, where their loads are known: every placement, and the best plan's for the engine."""
+    if result.problem.workload.expert_loads is None:
+        return {}
+    best = group_of(result.best.layout, result.problem.hardware.gpus_per_node)
+    files = {PLACEMENTS_FILE: json_text(placements_document(result.placements))}
+    for placement in result.placements:
+        if placement.balance.group == best:
+            files[EXPERTS_FILE] = engine_text(placement, result.problem.model)
+    return files
 
 
 def read_plan(path: Path) -> Plan:

@@ -28,6 +28,7 @@ LAYERS = [
     {"planner"},
     {"fleet_planner"},
     {"explanation"},
+    {"placement_file"},
     {"results_folder"},
     {"verification"},
     {"report", "exporters", "audit"},

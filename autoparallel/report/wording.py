@@ -150,6 +150,8 @@ def brief(layout: Layout | Mapping[str, Any]) -> str:
     ('dp=2 ep=2', 'one GPU')
     >>> brief(Layout(tp=2, sp=2, sp_kind="tensor", etp=2))
     'tp=2 sp=2(tensor) etp=2'
+    >>> brief(Layout(dp=16, ep=16, redundant_experts=32))
+    'dp=16 ep=16 +32 experts'
     """
     degrees = layout.to_dict() if isinstance(layout, Layout) else dict(layout)
     parts = []
@@ -158,6 +160,8 @@ def brief(layout: Layout | Mapping[str, Any]) -> str:
         if degree > 1:
             kind = f"({degrees.get('sp_kind')})" if name == "sp" else ""
             parts.append(f"{name}={degree}{kind}")
+    if copies := degrees.get("redundant_experts"):
+        parts.append(f"+{copies} experts")
     if degrees.get("layers"):
         parts.append(f"layers={spelled(degrees['layers'])}")
     if degrees.get("order"):

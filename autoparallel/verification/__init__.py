@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Metrics, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Fault, ProblemError
@@ -19,12 +21,16 @@ from autoparallel.performance.estimate import Estimates, ServingColumns
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
 from autoparallel.performance.rate import rate
+from autoparallel.placement_file import PLACEMENTS_FILE, read_placements
 from autoparallel.results_folder import PLAN_FILE, PROBLEM_FILE, read_plan, read_problem
 from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
+from autoparallel.solver.placement.model import place_experts, without_balances
+from autoparallel.solver.placement.placing import PlacingSolver
 from autoparallel.solver.rules import Facts, fulfilled, violations
 from autoparallel.tuning.space import PairSpace
 from autoparallel.verification.front_file import CHUNK, front_rows
+from autoparallel.verification.placements import Placements
 from autoparallel.verification.recorded import Replay, recorded_solves
 
 SCHEMA = "autoparallel.verify/1"
@@ -69,9 +75,25 @@ class _Verification:
         self.rows = front_rows(folder / FRONT_FILE)
         self.layouts = [row.layout for row in self.rows]
         self.pairs = [row.pair for row in self.rows]
-        self.machine = Machine(self.problem)
+        self.placements = self._read_placements()
+        self.machine = self._solver(self.layouts).machine
         self.values = rate(self.machine, self._table())
         self.objectives = [objectives_of(self.values, row) for row in range(len(self.rows))]
+
+    def _read_placements(self) -> Placements | None:
+        loads, topk = self.problem.workload.expert_loads, self.problem.model.num_experts_per_tok
+        if loads is None:
+            return None
+        return Placements(loads, topk, read_placements(self.folder / PLACEMENTS_FILE, loads))
+
+    def _solver(self, layouts: Sequence[Layout] = ()) -> PlacingSolver:
+        """A solver that takes no balance of the file for granted, and places the experts of layouts."""
+        if self.placements is None:
+            return PlacingSolver(Machine(self.problem))
+        unplaced = without_balances(self.problem)
+        solver = PlacingSolver(Machine(unplaced), place=self.placements.place)
+        solver.place(layouts)
+        return solver
 
     def _table(self) -> PlanTable:
         batches, microbatches, chunks = zip(*self.pairs, strict=True)
@@ -83,6 +105,8 @@ class _Verification:
 
     def checks(self) -> Iterator[Check]:
         yield self._fingerprint()
+        if self.placements is not None:
+            yield self._places(self.placements)
         yield self._rules()
         yield self._numbers()
         yield self._dominance()
@@ -96,6 +120,9 @@ class _Verification:
         same = self.proof["fingerprint"] == self.problem.fingerprint
         says = f"plan and proof answer the problem with fingerprint {self.problem.fingerprint[:12]}"
         return Check(name="problem", holds=same, says=says)
+
+    def _places(self, placements: Placements) -> Check:
+        return Check(name="placements", holds=not placements.faults, says=placements.says())
 
     def _rules(self) -> Check:
         broken = []
@@ -156,7 +183,8 @@ class _Verification:
         if len(solves) > MOST_MODELS:
             says = f"{len(solves):,} solves are too many to build every model again"
             return Check(name="models", holds=None, says=says)
-        replay = Replay.of(self.machine, solves, seed=self.proof["seed"])
+        place = self.placements.place if self.placements else place_experts
+        replay = Replay.of(self._solver().machine, solves, seed=self.proof["seed"], place=place)
         pairs = PairSpace(self.problem).pairs if self.proof["complete"] else ()
         wrong = replay.faults(self.objectives, [(pair.batch, pair.microbatch) for pair in pairs])
         says = f"{replay.as_recorded:,} of {len(solves):,} models are the recorded ones"
@@ -167,11 +195,17 @@ class _Verification:
 
     def _exhaustion(self) -> Check:
         """Every layout of every pair, estimated and compared, where they are few enough."""
-        plans = landscape(self.machine, PairSpace(self.problem).pairs)
-        if not plans.complete:
-            says = "too many layouts to look at every one"
-            return Check(name="exhaustion", holds=None, says=says)
-        missing = self._not_covered(plans)
+        pairs, solver = PairSpace(self.problem).pairs, self._solver(self.layouts)
+        while True:
+            plans = landscape(solver.machine, pairs)
+            if not plans.complete:
+                says = "too many layouts to look at every one"
+                return Check(name="exhaustion", holds=None, says=says)
+            rows = self._not_covered(plans)
+            # A layout whose experts were not placed was rated too well.
+            if not solver.place(plans.table.layout(row) for row in rows.tolist()):
+                break
+        missing = len(rows)
         # In another order on the network a layout is the same.
         chooses = self.problem.search.order is None
         count = int((plans.table.order == 0).sum()) if chooses else len(plans.table.tp)
@@ -181,7 +215,7 @@ class _Verification:
         says = f"{count:,} layouts looked at, {missing:,} of them beaten or equalled by no plan of the front"
         return Check(name="exhaustion", holds=not missing or not self.proof["complete"], says=says)
 
-    def _not_covered(self, plans: Landscape) -> int:
+    def _not_covered(self, plans: Landscape) -> npt.NDArray[np.int64]:
         """Feasible layouts that no plan of the front dominates or equals, up to the solver's rounding."""
         values, rows = plans.values, plans.feasible
         throughput = -values.total_tokens_per_ms_per_gpu
@@ -190,7 +224,7 @@ class _Verification:
         covered = np.zeros(len(costs), dtype=bool)
         for own in self.objectives:
             covered |= (np.array(own.costs()) <= costs + room).all(axis=1)
-        return int((~covered).sum())
+        return np.flatnonzero(rows)[~covered]
 
 
 def _check_folder(folder: Path) -> None:

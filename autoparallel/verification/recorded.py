@@ -14,6 +14,8 @@ from autoparallel.errors import Fault, ProblemError
 from autoparallel.pareto import Objectives, non_dominated
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.orders import OrderSolver
+from autoparallel.solver.placement.model import place_experts
+from autoparallel.solver.placement.placing import Placer
 
 # Objectives that were written and read again agree to this.
 SAME = 1e-9
@@ -47,7 +49,7 @@ class Replay(NamedTuple):
     ``differs`` names the pairs whose solves end in another way then.
     """
 
-    machine: Machine
+    solver: OrderSolver
     visited: tuple[Pair, ...]
     found: tuple[Objectives, ...]
     as_recorded: int
@@ -55,9 +57,11 @@ class Replay(NamedTuple):
     differs: tuple[Pair, ...]
 
     @classmethod
-    def of(cls, machine: Machine, solves: Sequence[Solve], *, seed: int) -> Replay:
+    def of(
+        cls, machine: Machine, solves: Sequence[Solve], *, seed: int, place: Placer = place_experts
+    ) -> Replay:
         """Build every model again, in the order of the search."""
-        solver = OrderSolver(machine, seed=seed)
+        solver = OrderSolver(machine, seed=seed, place=place)
         found: list[Objectives] = []
         visited, differs, models = [], [], 0
         answered = 0
@@ -72,7 +76,7 @@ class Replay(NamedTuple):
             )
             if [_answer(solve) for solve in recorded] != [_answer(solve) for solve in front.solves]:
                 differs.append(pair)
-        return cls(machine, tuple(visited), tuple(found), models, answered - models, tuple(differs))
+        return cls(solver, tuple(visited), tuple(found), models, answered - models, tuple(differs))
 
     def faults(self, front: Sequence[Objectives], pairs: Sequence[Pair]) -> tuple[str, ...]:
         """Where ``front`` does not follow from the answers, or a pair without a solve from bounds."""
@@ -85,9 +89,8 @@ class Replay(NamedTuple):
         own = sorted(row for row, stays in zip(self.found, keep, strict=True) if stays)
         if len(own) != len(front) or not np.allclose(own, sorted(front), rtol=SAME, atol=0.0):
             yield f"the answers make a front of {len(own)} plans other than the {len(front)} of the file"
-        solver = OrderSolver(self.machine)
         for pair in pairs:
-            if pair not in self.visited and not solver.ruled_out(*pair, incumbents=self.found):
+            if pair not in self.visited and not self.solver.ruled_out(*pair, incumbents=self.found):
                 yield f"batch {pair[0]}, microbatch {pair[1]} has no solve and no bound rules it out"
 
 

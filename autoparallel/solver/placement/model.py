@@ -16,8 +16,9 @@ from autoparallel.domain.expert_loads import (
 )
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.expert_balance import balance_of, token_choices
+from autoparallel.performance.expert_copies import engine_placement
 from autoparallel.performance.expert_groups import TokenChoices
-from autoparallel.solver.placement.layer import LAYER_S, Layer, LayerPlacement, place_layer
+from autoparallel.solver.placement.layer import LAYER_S, Layer, LayerPlacement, nodes_per_token, place_layer
 
 Progress = Callable[[int, int, str], None]
 
@@ -61,6 +62,14 @@ def with_balance(problem: Problem, balance: ExpertBalance) -> Problem:
     return replace(problem, workload=replace(problem.workload, expert_loads=known))
 
 
+def without_balances(problem: Problem) -> Problem:
+    """The problem with bounds in place of what placements came to."""
+    loads = problem.workload.expert_loads
+    if loads is None:
+        return problem
+    return replace(problem, workload=replace(problem.workload, expert_loads=replace(loads, balances=())))
+
+
 def _placements(
     loads: ExpertLoads, topk: int, group: ExpertGroup, seconds: float, seed: int
 ) -> Iterator[LayerPlacement]:
@@ -68,16 +77,20 @@ def _placements(
     known: dict[bytes, LayerPlacement] = {}
     for row, choices in zip(loads.shares, token_choices(loads, topk), strict=True):
         shares = np.array(row)
+        layer = Layer(shares, choices, *group)
         if choices.pairs:
-            yield place_layer(Layer(shares, choices, *group), seconds=seconds, seed=seed)
+            yield place_layer(layer, seconds=seconds, seed=seed)
             continue
         order = np.argsort(-shares, kind="stable")
         ranked = shares[order]
         key = ranked.tobytes()
         if key not in known:
-            layer = Layer(ranked, TokenChoices(ranked, topk), *group)
-            known[key] = place_layer(layer, seconds=seconds, seed=seed)
-        yield known[key]._replace(placed=order[known[key].placed])
+            by_load = Layer(ranked, TokenChoices(ranked, topk), *group)
+            known[key] = place_layer(by_load, seconds=seconds, seed=seed)
+        found = known[key]
+        # Equal loads come in another order here, which the engines' way depends on.
+        greedy = nodes_per_token(layer, engine_placement(shares[None], group.ep, group.redundant)[0])
+        yield found._replace(placed=order[found.placed], greedy_nodes_per_token=greedy)
 
 
 def _placed(layer: int, group: ExpertGroup, found: LayerPlacement) -> PlacedLayer:

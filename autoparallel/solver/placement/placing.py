@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 from autoparallel.domain.expert_loads import ExpertGroup, ExpertLoads, ExpertPlacement
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import Solve
 from autoparallel.performance.expert_balance import group_of
 from autoparallel.performance.machine import Machine
@@ -69,6 +70,17 @@ class PlacingSolver:
     def _anew(self) -> Self:
         """The solver as it started, which knows of no placement."""
         return type(self)(self._start, seed=self.seed, place=self._place, deadline=self.deadline)
+
+    def placed(self, layouts: Sequence[Layout]) -> tuple[Problem, tuple[ExpertPlacement, ...]]:
+        """Placements for these layouts, and the problem with what they come to: no others, in their order."""
+        self.place(layouts)
+        node = self.problem.hardware.gpus_per_node
+        groups = dict.fromkeys(group_of(layout, node) for layout in layouts)
+        placements = tuple(self.placements[group] for group in groups if group in self.placements)
+        problem = self._start.problem
+        for placement in placements:
+            problem = with_balance(problem, placement.balance)
+        return problem, placements
 
     def _until_placed(self, solve: Callable[[Self, tuple[Solve, ...]], PairFront]) -> PairFront:
         """Solve a pair again and again until the experts of every plan that is found are placed.
