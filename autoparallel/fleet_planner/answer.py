@@ -16,7 +16,12 @@ from autoparallel.domain.fleet_result import (
     UniformFleet,
 )
 from autoparallel.domain.problem import Problem
+<<<<<<< HEAD
 from autoparallel.proof import versions
+=======
+from autoparallel.performance.serving.slo import slos_of
+from autoparallel.planner import versions
+>>>>>>> 995055b (fleet: percentiles of TTFT and TPOT; decode instances by the sequences in service)
 from autoparallel.solver.fleet.kinds import Taken, served
 from autoparallel.solver.fleet.model import FleetModel
 from autoparallel.solver.fleet.table import InstanceTable
@@ -168,9 +173,10 @@ class Answer:
         if self.problem.engine is None:
             yield "no engine is named: vLLM's costs are taken, and layouts that it may not be able to launch."
         required = self.problem.requirements
-        if required.ttft_s is None:
+        asked = {name[:4] for name in slos_of(required)}
+        if "ttft" not in asked:
             yield "requirements.ttft_s is not given: instances are loaded as long as their queues end."
-        if required.tpot_s is None:
+        if "tpot" not in asked:
             yield "requirements.tpot_s is not given: only memory limits what runs at once."
         if required.throughput_tokens_per_ms_per_gpu is not None or required.max_gpus is not None:
             yield "a throughput and max_gpus are not required of fleets: fleet.gpus is their budget."

@@ -6,6 +6,7 @@ import numpy as np
 
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Conflict, InfeasibleError
+from autoparallel.performance.serving.slo import slos_of
 from autoparallel.solver.fleet.table import InstanceTable, PoolTable
 
 # A load so small that nobody waits, against what an instance can do at most.
@@ -21,13 +22,12 @@ def no_instance(problem: Problem, table: InstanceTable) -> InfeasibleError:
         where = " or ".join(pool.pool.name for pool in table.pools)
         return InfeasibleError(f"no instance on {where} has room for the model and one request")
     sentences = {
-        "ttft_s": "time to first token of an instance that hardly has to do anything",
-        "tpot_s": "time per output token of an instance that runs hardly any sequences",
+        "ttft": "mean time to first token of an instance that hardly has to do anything",
+        "tpot": "mean time per output token of an instance that runs hardly any sequences",
     }
     conflicts = [
-        Conflict(name, sentences[name], getattr(problem.requirements, name), value, "s")
-        for name, value in best.items()
-        if getattr(problem.requirements, name) is not None
+        Conflict(name, sentences[name[:4]], getattr(problem.requirements, name), best[name[:4]], "s")
+        for name in slos_of(problem.requirements)
     ]
     words = " and ".join(f"{c.rule} {c.limit:g} s (alone, {c.best:.4g} s can be had)" for c in conflicts)
     return InfeasibleError(f"no instance keeps {words}, whatever its load", conflicts)
@@ -35,14 +35,14 @@ def no_instance(problem: Problem, table: InstanceTable) -> InfeasibleError:
 
 def _best_times(pools: tuple[PoolTable, ...]) -> dict[str, float]:
     """The least TTFT and TPOT of any instance with hardly any load."""
-    found: dict[str, list[float]] = {"ttft_s": [], "tpot_s": []}
+    found: dict[str, list[float]] = {"ttft": [], "tpot": []}
     for pool in pools:
         stable = pool.instances.stable_rates()
         rows = np.flatnonzero(stable > 0.0)
         if len(rows):
             values = pool.instances.open_load(rows, stable[rows] * HARDLY_ANY)
-            found["ttft_s"].append(float(np.nanmin(values.ttft_s)))
-            found["tpot_s"].append(float(np.nanmin(values.tpot_s)))
+            found["ttft"].append(float(np.nanmin(values.ttft_s)))
+            found["tpot"].append(float(np.nanmin(values.tpot_s)))
     return {name: min(values) for name, values in found.items() if values}
 
 

@@ -14,6 +14,7 @@ from autoparallel.errors import Fault, InfeasibleError, ProblemError
 from autoparallel.fleet_planner.answer import Answer, Smaller
 from autoparallel.fleet_planner.refusal import loses_all, no_instance, too_little
 from autoparallel.fleet_planner.supply import cost_of, enough, sizes_of
+from autoparallel.performance.serving.slo import SLOS, slos_of
 from autoparallel.solver.fleet.kinds import PoolSize, served
 from autoparallel.solver.fleet.model import FleetModel, Space, cases_of_loss
 from autoparallel.solver.fleet.table import InstanceTable, PoolTable
@@ -147,12 +148,14 @@ def _checked(problem: Problem) -> FleetOptions:
     if problem.fleet is None:
         message = "is missing: say how many GPUs there are (gpus) or what to serve (request_rate_per_s)"
         raise ProblemError([Fault(message, key="fleet")])
-    if required.ttft_s is None and required.tpot_s is None:
+    if not slos_of(required):
         message = (
             "names no SLO: a fleet is as large as its TTFT and TPOT make it; give ttft_s, tpot_s or both"
         )
         raise ProblemError([Fault(message, key="requirements")])
-    if faults := [_not_kept(name) for name in SERVED if getattr(required, name) is not None]:
+    if faults := [
+        _not_kept(name) for name in SERVED if name not in SLOS and getattr(required, name) is not None
+    ]:
         raise ProblemError(faults)
     return problem.fleet
 
@@ -162,5 +165,5 @@ def _not_kept(name: str) -> Fault:
         return Fault(
             "is a plan's: what a fleet has to serve is fleet.request_rate_per_s", key=f"requirements.{name}"
         )
-    message = "is not kept by fleets, which are loaded by their means: give ttft_s, tpot_s or both"
+    message = "is nothing that fleets are loaded by: give TTFT and TPOT, means or percentiles"
     return Fault(message, key=f"requirements.{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autoparallel.domain.fleet_result import SPLIT, FleetResult
+from autoparallel.performance.serving.slo import slos_of
 from autoparallel.report.figures import fleet_column, fleet_nodes
 from autoparallel.report.fleet_words import (
     column_steps,
@@ -66,11 +67,13 @@ def render_fleet(result: FleetResult) -> str:
 def _slos(result: FleetResult) -> str:
     """What is kept, and for which requests."""
     required, work = result.problem.requirements, result.problem.workload
-    limits = [
-        f"{name} of at most {given(limit, 's')}"
-        for name, limit in (("a mean TTFT", required.ttft_s), ("a mean TPOT", required.tpot_s))
-        if limit is not None
-    ]
+    limits = [f"{_said(name)} of at most {given(getattr(required, name), 's')}" for name in slos_of(required)]
     lengths = f"{number(work.prompt_tokens.mean)} prompt and {number(work.output_tokens.mean)} output tokens"
     arrive = ARRIVALS[work.arrivals]
     return f"Kept: {' and '.join(limits)}, for requests of {lengths} in the mean that arrive {arrive}."
+
+
+def _said(slo: str) -> str:
+    """The name of an SLO in words: ``ttft_p90_s`` is "a TTFT (90 %)"."""
+    time, _, percentile = slo.removesuffix("_s").partition("_")
+    return f"a {time.upper()} ({percentile[1:]} %)" if percentile else f"a mean {time.upper()}"

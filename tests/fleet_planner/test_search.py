@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,11 +182,26 @@ def test_two_pools_serve_at_least_what_each_does(problem: Problem) -> None:
     assert cheap.pools[1].gpus_taken == 0
 
 
+def test_percentiles_load_every_role_less(problem: Problem) -> None:
+    served = {}
+    for names in (("ttft_s", "tpot_s"), ("ttft_p90_s", "tpot_p90_s")):
+        required = replace(problem.requirements, ttft_s=None, tpot_s=None)
+        limits: dict[str, Any] = dict(zip(names, (0.5, 0.015), strict=True))
+        required = replace(required, **limits)
+        for roles in ((AGGREGATED,), (PREFILL, DECODE)):
+            asked_for = asked(replace(problem, requirements=required), roles=roles)
+            served[names[0], roles] = fleet(asked_for, column=False).requests_per_s
+    for roles in ((AGGREGATED,), (PREFILL, DECODE)):
+        assert 0 < served["ttft_p90_s", roles] < served["ttft_s", roles]
+
+
 def test_refusals_say_what_would_do(problem: Problem) -> None:
     with pytest.raises(ProblemError, match="fleet: is missing"):
         fleet(replace(problem, fleet=None))
     with pytest.raises(ProblemError, match="names no SLO"):
         fleet(replace(problem, requirements=replace(problem.requirements, ttft_s=None, tpot_s=None)))
+    with pytest.raises(ProblemError, match="goodput_fraction: is nothing that fleets are loaded by"):
+        fleet(replace(problem, requirements=replace(problem.requirements, goodput_fraction=0.9)))
     with pytest.raises(InfeasibleError, match=r"alone, .* s can be had") as slow:
         fleet(replace(problem, requirements=replace(problem.requirements, ttft_s=1e-4)))
     assert [conflict.rule for conflict in slow.value.conflicts] == ["ttft_s", "tpot_s"]

@@ -1,13 +1,14 @@
-r"""What one instance serves within its SLOs: prompts and outputs together, prompts alone, outputs alone.
+"""What one instance serves within its SLOs: prompts and outputs together, prompts alone, outputs alone.
 
 An *aggregated* instance is the open load of :mod:`steady`. A *prefill* instance computes prompts and
-nothing else (:mod:`prefill_only`), a *decode* instance generates tokens and nothing else: a sequence sees
-steps of :math:`d(n)` without prompts among them, and :math:`n = \lambda (O - 1) d(n)` are in service.
+nothing else (:mod:`prefill_only`), a *decode* instance generates tokens and nothing else
+(:mod:`decode_only`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,16 +16,20 @@ import numpy.typing as npt
 
 from autoparallel.domain.engine import EngineConstants
 from autoparallel.domain.requirements import Requirements
-from autoparallel.domain.workload import CONSTANT, Workload
+from autoparallel.domain.workload import Workload
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving.capacity import capacity
 from autoparallel.performance.serving.highest import Rows, highest_load
+from autoparallel.performance.serving.panel import Conditions, Panel, panel_of, request_times
+from autoparallel.performance.serving.rate import arrival_scv, scv
+from autoparallel.performance.serving.slo import keeps
 from autoparallel.performance.serving.steady import CHUNK, OPEN, SATURATED, Load, ServingEstimates, serve
-from autoparallel.performance.serving.step import StepTimes
-from autoparallel.performance.serving.step_costs import Lengths, StepModel
+from autoparallel.performance.serving.step_costs import Lengths
 
 Array = npt.NDArray[np.float64]
+# A queue needs some idle time: no instance is loaded beyond this share of what it can do.
+FULLEST = 0.999
 
 
 class InstanceRates(NamedTuple):
@@ -71,10 +76,25 @@ class Instances:
         means = work.prompt_tokens.mean, work.output_tokens.mean
         return Lengths(*means, float(self.engine.max_num_batched_tokens), work.cached_share)
 
-    @property
+    @cached_property
+    def panel(self) -> Panel:
+        """Requests that stand for all."""
+        return panel_of(self.workload)
+
+    @cached_property
     def arrival_scv(self) -> float:
         """Squared coefficient of variation of the times between an instance's arrivals. [1]"""
-        return 0.0 if self.workload.arrivals == CONSTANT else 1.0
+        return arrival_scv(self.workload)
+
+    @cached_property
+    def prompt_scv(self) -> float:
+        """Squared coefficient of variation of the prompts' lengths. [1]"""
+        return scv(self.panel.prompt)
+
+    @cached_property
+    def service_scv(self) -> float:
+        """Squared coefficient of variation of the outputs' lengths. [1]"""
+        return scv(self.panel.output)
 
     def holds(self, tokens: float) -> npt.NDArray[np.bool_]:
         """Whether a data parallel rank has KV space for one sequence of so many tokens."""
@@ -96,6 +116,8 @@ class Instances:
             work.output_tokens.mean,
             rate_per_s=rates,
             arrival_scv=self.arrival_scv,
+            prompt_scv=self.prompt_scv,
+            service_scv=self.service_scv,
             cached_share=work.cached_share,
         )
         return serve(self.machine, self.engine, self.table.rows(rows), load)
@@ -114,59 +136,32 @@ class Instances:
     def aggregated(self, rows: Rows, stable: Array) -> InstanceRates:
         """Some instances at the highest rate below ``stable`` that keeps TTFT and TPOT."""
 
-        def keeps(chosen: Rows, rates: Array) -> npt.NDArray[np.bool_]:
+        def kept(chosen: Rows, rates: Array) -> npt.NDArray[np.bool_]:
             found = self.open_load(rows[chosen], rates)
-            return self._keeps(found.ttft_s, found.tpot_s)
 
-        rates = highest_load(keeps, stable[rows])
+            @cache
+            def times() -> tuple[Array, Array, Array]:
+                return request_times(self.panel, found, self._conditions(len(chosen)))
+
+            first = keeps(self.required, "ttft", found.ttft_s, lambda: times()[0])
+            return first & keeps(self.required, "tpot", found.tpot_s, lambda: times()[1])
+
+        rates = highest_load(kept, stable[rows])
         found = self.open_load(rows, rates)
         return InstanceRates(rates, found.ttft_s, found.tpot_s, found.running)
 
-    def _keeps(self, ttft_s: Array, tpot_s: Array) -> npt.NDArray[np.bool_]:
-        kept = np.isfinite(ttft_s)
-        if self.required.ttft_s is not None:
-            kept &= ttft_s <= self.required.ttft_s
-        if self.required.tpot_s is not None:
-            kept &= tpot_s <= self.required.tpot_s
-        return kept
-
-    # -- outputs alone ---------------------------------------------------------------------------------
-
-    def decode(self) -> InstanceRates:
-        """Every layout as a decode instance: as many sequences as TPOT and KV space allow."""
-        size = len(self.table.tp)
-        running, tpot_s = np.zeros(size), np.full(size, np.nan)
-        work, required_s = self.workload, self.required.tpot_s
-        longest = float(work.prompt_tokens.max + work.output_tokens.max)
-        whole = work.prompt_tokens.mean + work.output_tokens.mean
-        held = whole if self.engine.reserves_longest else float(self.lengths.context)
-        fits = self.holds(longest)
-        for layers, rows in by_stages(self.machine, self.table):
-            part = self.table.rows(rows)
-            times = StepTimes(self.machine, part, layers, self.engine)
-            model = StepModel(times, self.engine, part, self.lengths)
-            space = capacity(self.machine, part, layers, self.engine, held).sequences
-            most = np.minimum(np.floor(space), self.engine.max_num_seqs * part.dp)
-            most = np.where(fits[rows], most, 0.0)
-            if required_s is not None:
-                most = _highest_running(self, rows, layers, most, required_s)
-            running[rows] = most
-            tpot_s[rows] = model.decode_s(np.maximum(most, 1.0))
-        rates = running / (self.lengths.decodes * tpot_s)
-        return InstanceRates(rates, np.full(size, np.nan), tpot_s, running)
-
-
-def _highest_running(
-    instances: Instances, rows: Rows, layers: tuple[int, ...], most: Array, required_s: float
-) -> Array:
-    def keeps(chosen: Rows, running: Array) -> npt.NDArray[np.bool_]:
-        part = instances.table.rows(rows[chosen])
-        engine = instances.engine
-        times = StepTimes(instances.machine, part, layers, engine)
-        model = StepModel(times, engine, part, instances.lengths)
-        return np.asarray(model.decode_s(running) <= required_s)
-
-    return highest_load(keeps, most)
+    def _conditions(self, size: int) -> Conditions:
+        """What makes the requests of an open load differ, of so many instances."""
+        lengths = self.lengths
+        return Conditions(
+            kind=OPEN,
+            isl=float(lengths.isl),
+            chunk=np.full(size, float(lengths.step_tokens)),
+            cached_share=np.full(size, float(lengths.cached_share)),
+            interference=self.engine.interference,
+            base_ttft_s=self.engine.base_ttft_s,
+            queue_shape=np.ones(size),
+        )
 
 
 def by_stages(machine: Machine, table: PlanTable) -> Iterator[tuple[tuple[int, ...], Rows]]:

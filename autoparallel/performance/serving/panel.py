@@ -144,7 +144,7 @@ def spread(panel: Panel, steady: ServingEstimates, conditions: Conditions, bound
         times = request_times(panel, some, _of(conditions, rows))
         good[rows] = _met(times, bounds).mean(axis=1)
         for name, values in zip(("ttft", "tpot", "e2e"), times, strict=True):
-            for mark, column in zip(PERCENTILES, _quantiles(values), strict=True):
+            for mark, column in zip(PERCENTILES, quantiles(values), strict=True):
                 columns[f"{name}_{mark}_s"][rows] = column
     return Spread(columns, good)
 
@@ -166,7 +166,7 @@ def _met(times: tuple[Array, Array, Array], bounds: Bounds) -> npt.NDArray[np.bo
     return met
 
 
-def _quantiles(values: Array) -> list[Array]:
+def quantiles(values: Array) -> list[Array]:
     """The percentiles of every row, straight between the places of the panel's requests."""
     places = [share * SIZE - 0.5 for share in PERCENTILES.values()]
     lows = [int(place) for place in places]
@@ -182,7 +182,7 @@ def request_times(
     """TTFT, TPOT and time to the last token: a row a plan, a column a request of the panel. [s]"""
     column = ServingEstimates(*(values[:, None] for values in steady))
     own_s = _own_s(panel, column, conditions)
-    ahead_s = _exponential(panel.ahead, column.prompts_ahead, column.ahead_s)
+    ahead_s = exponential(panel.ahead, column.prompts_ahead, column.ahead_s)
     ttft_s = conditions.base_ttft_s + own_s + panel.step * column.decode_step_s + ahead_s
     ttft_s = ttft_s + _slot_wait_s(panel, column, conditions)
     tpot_s = _tpot_s(panel, column, conditions, own_s)
@@ -218,17 +218,17 @@ def _tpot_s(panel: Panel, column: ServingEstimates, conditions: Conditions, own_
     variance = variance + column.tpot_sd_s**2
     added_s = np.maximum(column.tpot_s - column.decode_step_s, 1e-9)
     return np.asarray(
-        column.decode_step_s + added_s * _gamma(panel.held, added_s**2 / np.maximum(variance, 1e-30))
+        column.decode_step_s + added_s * gamma(panel.held, added_s**2 / np.maximum(variance, 1e-30))
     )
 
 
-def _gamma(normal: Array, shape: Array) -> Array:
+def gamma(normal: Array, shape: Array) -> Array:
     """A gamma variable of mean 1 at the place of a normal one (Wilson and Hilferty)."""
     shape = np.maximum(shape, 0.25)
     return np.asarray(np.maximum(1.0 - 1.0 / (9.0 * shape) + normal / (3.0 * np.sqrt(shape)), 0.0) ** 3)
 
 
-def _exponential(place: Array, share: Array, mean_s: Array) -> Array:
+def exponential(place: Array, share: Array, mean_s: Array) -> Array:
     """A wait of ``mean_s`` over all requests that a ``share`` of them has, exponential among these. [s]"""
     share = np.maximum(share, 1e-9)
     inside = np.clip((place - (1.0 - share)) / share, 0.0, 1.0 - 1e-9)
@@ -238,6 +238,6 @@ def _exponential(place: Array, share: Array, mean_s: Array) -> Array:
 def _slot_wait_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -> Array:
     if conditions.kind == OPEN:
         stable = np.isfinite(column.queue_s)
-        waits = _exponential(panel.slot, column.queued, np.where(stable, column.queue_s, 0.0))
+        waits = exponential(panel.slot, column.queued, np.where(stable, column.queue_s, 0.0))
         return np.where(stable, waits, np.inf)
-    return np.asarray(column.queue_s * _gamma(panel.slot_normal, conditions.queue_shape[:, None]))
+    return np.asarray(column.queue_s * gamma(panel.slot_normal, conditions.queue_shape[:, None]))

@@ -3,13 +3,14 @@ r"""An instance that computes prompts and nothing else: its rate within a TTFT.
 ``k`` prompts a data parallel rank share a step, or one prompt takes several. They are through all stages
 after :math:`S_k`, and the next ``k`` can start :math:`I_k = S_k / pp` after them. With :math:`\lambda`
 requests per second and rank, :math:`\rho = \lambda I_k / k`, a share :math:`b = \min(1, \lambda I_k)` of
-arrivals that find a step running, and :math:`c` the squared coefficient of variation of the arrivals,
+arrivals that find a step running, and the squared coefficients of variation :math:`c` of the times
+between arrivals and :math:`c_s` of the prompts' lengths,
 
-.. math:: \mathrm{TTFT} = t_0 + S_k + \tfrac12 b I_k \max(c, 1 - \tfrac1k)
-   + \tfrac12 \frac{\rho^2}{1 - \rho} \frac{c}{k} I_k
+.. math:: \mathrm{TTFT} = t_0 + S_k + \tfrac12 b I_k (\max(c, 1 - \tfrac1k) + c_s)
+   + \tfrac12 \frac{\rho^2}{1 - \rho} \frac{c + c_s}{k} I_k
 
 Requests wait for the running step to end, and for steps of those before them. With ``k = 1`` and
-Poisson arrivals that is the M/D/1 queue exactly; with many, Kingman's limit of heavy traffic. An engine
+Poisson arrivals that is the M/G/1 queue exactly; with many, Kingman's limit of heavy traffic. An engine
 takes what waits, so of all ``k`` the fastest counts.
 
 References
@@ -28,15 +29,39 @@ import numpy.typing as npt
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.capacity import capacity
 from autoparallel.performance.serving.highest import Rows, highest_load
-from autoparallel.performance.serving.instances import InstanceRates, Instances, by_stages
+from autoparallel.performance.serving.instances import FULLEST, InstanceRates, Instances, by_stages
+from autoparallel.performance.serving.panel import exponential
+from autoparallel.performance.serving.slo import keeps
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import StepModel
 
 Array = npt.NDArray[np.float64]
 # Prompts of a rank in a step: so many numbers of them between one and what a step's tokens allow.
 SIZES = 5
-# A queue needs some idle time: no instance is loaded beyond this share of what it can do.
-FULLEST = 0.999
+
+
+class Spreads(NamedTuple):
+    """Squared coefficients of variation of the times between arrivals and of the prompts' lengths. [1]"""
+
+    arrivals: float
+    prompts: float = 0.0
+
+
+class PrefillTimes(NamedTuple):
+    """Of prefill instances at a rate each: prompts through, waits for the running step and for others. [s]
+
+    ``busy`` is the share of the requests that wait for others. [1]
+    """
+
+    through_s: Array
+    residual_s: Array
+    queued_s: Array
+    busy: Array
+
+    @property
+    def total_s(self) -> Array:
+        """All of it. [s]"""
+        return self.through_s + self.residual_s + self.queued_s
 
 
 class PrefillSteps(NamedTuple):
@@ -62,19 +87,22 @@ class PrefillSteps(NamedTuple):
         """Some layouts."""
         return PrefillSteps(*(values[..., rows] for values in self))
 
-    def ttft_s(self, rates: Array, base_s: float, scv: float) -> Array:
-        """Time to first token of instances at a rate each, infinite where it cannot be served. [s]"""
+    def at(self, rates: Array, spreads: Spreads) -> PrefillTimes:
+        """Instances at a rate each, with the number of prompts a step that is best; infinite beyond it."""
         each = rates / self.ranks
         running = np.minimum(each * self.every_s, 1.0)
         busy = each * self.every_s / self.prompts
-        residual = 0.5 * running * self.every_s * np.maximum(scv, 1.0 - 1.0 / self.prompts)
+        arrivals = np.maximum(spreads.arrivals, 1.0 - 1.0 / self.prompts)
+        residual_s = 0.5 * running * self.every_s * (arrivals + spreads.prompts)
         with np.errstate(divide="ignore", invalid="ignore"):
-            queued = 0.5 * busy**2 / (1.0 - busy) * scv / self.prompts * self.every_s
-        waits = np.where(busy < FULLEST, self.through_s + residual + queued, np.inf)
-        held = rates * np.where(np.isfinite(waits), waits, 0.0)
+            ahead = 0.5 * busy**2 / (1.0 - busy) * (spreads.arrivals + spreads.prompts) / self.prompts
+        queued_s = np.where(busy < FULLEST, ahead * self.every_s, np.inf)
+        times_s = self.through_s + residual_s + queued_s
+        held = rates * np.where(np.isfinite(times_s), times_s, 0.0)
         room = (self.prompts * self.ranks <= self.sequences) & (held <= self.sequences)
-        best: Array = base_s + np.min(np.where(room, waits, np.inf), axis=0)
-        return best
+        queued_s = np.where(room, queued_s, np.inf)
+        best = np.argmin(np.where(room, times_s, np.inf), axis=0), np.arange(len(rates))
+        return PrefillTimes(self.through_s[best], residual_s[best], queued_s[best], busy[best])
 
     @property
     def most_per_s(self) -> Array:
@@ -115,17 +143,26 @@ def prefill_rates(instances: Instances, steps: PrefillSteps, transfer_s: Quantit
     transfer_s : array_like
         By layout: from the end of a prompt until a decode instance has its KV cache. [s]
     """
-    required_s, scv = instances.required.ttft_s, instances.arrival_scv
+    required, panel = instances.required, instances.panel
+    spreads = Spreads(instances.arrival_scv, instances.prompt_scv)
     base_s = instances.engine.base_ttft_s
     moved_s = np.broadcast_to(np.asarray(transfer_s, dtype=np.float64), steps.ranks.shape)
 
-    def keeps(rows: Rows, rates: Array) -> npt.NDArray[np.bool_]:
-        ttft_s = steps.columns(rows).ttft_s(rates, base_s, scv) + moved_s[rows]
-        kept: npt.NDArray[np.bool_] = ttft_s <= (np.inf if required_s is None else required_s)
-        return kept & np.isfinite(ttft_s)
+    def panel_ttft_s(at: PrefillTimes, own_moved_s: Array) -> Array:
+        column = PrefillTimes(*(values[:, None] for values in at))
+        longer = panel.prompt / panel.prompt.mean()
+        served = np.isfinite(column.queued_s)
+        queued_s = exponential(panel.ahead, column.busy, np.where(served, column.queued_s, 0.0))
+        own_s = (column.through_s + own_moved_s[:, None]) * longer + 2.0 * panel.step * column.residual_s
+        return np.asarray(np.where(served, base_s + own_s + queued_s, np.inf))
+
+    def kept(rows: Rows, rates: Array) -> npt.NDArray[np.bool_]:
+        at = steps.columns(rows).at(rates, spreads)
+        mean_s = base_s + at.total_s + moved_s[rows]
+        return keeps(required, "ttft", mean_s, lambda: panel_ttft_s(at, moved_s[rows]))
 
     most = np.where(steps.sequences >= steps.ranks, steps.most_per_s, 0.0)
-    rates = highest_load(keeps, most)
-    ttft_s = steps.ttft_s(rates, base_s, scv) + moved_s
+    rates = highest_load(kept, most)
+    ttft_s = base_s + steps.at(rates, spreads).total_s + moved_s
     running = np.where(rates > 0.0, rates * np.where(np.isfinite(ttft_s), ttft_s, 0.0), 0.0)
     return InstanceRates(rates, ttft_s, np.full(len(rates), np.nan), running)

@@ -84,8 +84,8 @@ class Served:
             concurrency=np.maximum((workload.concurrency or 1) / table.replicas, 1.0),
             rate_per_s=(workload.rate_per_s or 0.0) / table.replicas,
             arrival_scv=arrival_scv(workload),
-            prompt_scv=_scv(self.panel.prompt),
-            service_scv=_scv(self.panel.output),
+            prompt_scv=scv(self.panel.prompt),
+            service_scv=scv(self.panel.output),
             max_num_seqs=table.batch / table.dp,
             max_num_batched_tokens=self.chunk,
             cached_share=self.cached_share,
@@ -190,11 +190,12 @@ def arrival_scv(workload: Workload) -> float:
         return 0.0
     trace = workload.trace
     if workload.arrivals == TRACE and trace is not None and len(trace.arrival_s) > 2:
-        return _scv(np.diff(trace.arrival_s))
+        return scv(np.diff(trace.arrival_s))
     return 1.0
 
 
-def _scv(values: Array) -> float:
+def scv(values: Array) -> float:
+    """Squared coefficient of variation, 1 where the mean is zero. [1]"""
     mean = float(values.mean())
     return float(values.var()) / mean**2 if mean > 0 else 1.0
 

@@ -16,6 +16,7 @@ from autoparallel.domain.problem import Problem
 from autoparallel.domain.workload import OPEN
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving import engine_of
+from autoparallel.performance.serving.decode_only import DecodeInstances
 from autoparallel.performance.serving.instances import Array, InstanceRates, Instances
 from autoparallel.performance.serving.prefill_only import PrefillSteps, prefill_rates, prefill_steps
 from autoparallel.performance.serving.transfer import (
@@ -94,7 +95,7 @@ class PoolTable:
     @cached_property
     def decode(self) -> InstanceRates:
         """Rates of decode instances, what their links can receive counted in."""
-        found = self.instances.decode()
+        found = DecodeInstances(self.instances).rated()
         rates = np.minimum(found.requests_per_s, most_received_per_s(self.sides))
         return found._replace(requests_per_s=rates)
 

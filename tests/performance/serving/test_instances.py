@@ -16,9 +16,11 @@ from autoparallel.domain.model import DENSE, FULL
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving import EngineConstants
+from autoparallel.performance.serving.decode_only import DecodeInstances
 from autoparallel.performance.serving.highest import highest_load
 from autoparallel.performance.serving.instances import Instances
-from autoparallel.performance.serving.prefill_only import PrefillSteps, prefill_rates, prefill_steps
+from autoparallel.performance.serving.panel import exponential
+from autoparallel.performance.serving.prefill_only import PrefillSteps, Spreads, prefill_rates, prefill_steps
 from autoparallel.performance.serving.transfer import (
     kv_sides,
     most_received_per_s,
@@ -128,31 +130,35 @@ def test_without_an_slo_the_rate_is_what_is_stable() -> None:
 def test_an_slo_out_of_reach_leaves_no_rate() -> None:
     small = instances(*LAYOUTS, ttft_s=1e-3, tpot_s=1e-6)
     assert not small.aggregated(np.arange(len(LAYOUTS)), small.stable_rates()).requests_per_s.any()
-    assert not small.decode().requests_per_s.any()
+    assert not DecodeInstances(small).rated().requests_per_s.any()
     assert not prefill_rates(small, prefill_steps(small), 0.0).requests_per_s.any()
 
 
 def test_a_decode_instance_runs_the_sequences_that_its_time_per_token_allows() -> None:
     small = instances(*LAYOUTS, tpot_s=1.0e-3)
-    found = small.decode()
+    found = DecodeInstances(small).rated()
     assert np.all(found.tpot_s <= 1.0e-3)
     # Little's law: a request is in service for its 100 tokens after the first.
     assert found.requests_per_s == pytest.approx(found.running / (100 * found.tpot_s))
     assert found.tpot_s == pytest.approx(1.0e-3, rel=1e-3)
+    more = DecodeInstances(small).at(np.arange(len(LAYOUTS)), found.running * 1.02)
+    assert np.all(more.tpot_s > 1.0e-3)
+    assert np.all(more.requests_per_s < found.requests_per_s * 1.02)
 
 
 def test_a_decode_instance_holds_no_more_than_its_kv_space() -> None:
     # 10 GB x 0.9 - 1 GB - weights of 4 (2.5 h^2 + 12 h^2) x 2 = 121.6 MB leave 7.88 GB: 1050.5 tokens of
     # 4,096 bytes, by the mean context, 1830 times; the engine takes 1000.
-    assert instances(Layout()).decode().running.tolist() == [1000.0]
+    assert DecodeInstances(instances(Layout())).rated().running[0] == pytest.approx(1000, rel=0.01)
     roomy = replace(ENGINE, max_num_seqs=5000)
-    assert instances(Layout(), engine=roomy).decode().running[0] == pytest.approx(1830, abs=2)
+    many = DecodeInstances(instances(Layout(), engine=roomy)).rated().running[0]
+    assert many == pytest.approx(1830, rel=0.01)
 
 
 def test_requests_longer_than_the_kv_space_are_served_by_nobody() -> None:
     long = instances(Layout(), tokens=3_000_000)
     assert not long.stable_rates().any()
-    assert not long.decode().requests_per_s.any()
+    assert not DecodeInstances(long).rated().requests_per_s.any()
 
 
 def steps(prompts: list[float], every_s: list[float], ranks: float = 1.0) -> PrefillSteps:
@@ -162,11 +168,12 @@ def steps(prompts: list[float], every_s: list[float], ranks: float = 1.0) -> Pre
 
 def test_one_prompt_at_a_time_is_the_queue_of_the_textbook() -> None:
     # M/D/1 at 0.8: a wait of 0.8 / (2 x 0.2) services.
-    ttft_s = steps([1.0], [0.5]).ttft_s(np.array([1.6]), 0.1, 1.0)
-    assert ttft_s == pytest.approx([0.1 + 0.5 + 2.0 * 0.5])
-    assert steps([1.0], [0.5]).ttft_s(np.array([2.0]), 0.1, 1.0) == pytest.approx([np.inf])
-    # Evenly spaced arrivals never wait.
-    assert steps([1.0], [0.5]).ttft_s(np.array([1.9]), 0.0, 0.0) == pytest.approx([0.5])
+    one = steps([1.0], [0.5])
+    assert one.at(np.array([1.6]), Spreads(1.0)).total_s == pytest.approx([0.5 + 2.0 * 0.5])
+    assert one.at(np.array([2.0]), Spreads(1.0)).total_s == pytest.approx([np.inf])
+    # Evenly spaced arrivals never wait; lengths that vary as exponential ones do make it an M/M/1.
+    assert one.at(np.array([1.9]), Spreads(0.0)).total_s == pytest.approx([0.5])
+    assert one.at(np.array([1.6]), Spreads(1.0, 1.0)).total_s == pytest.approx([0.5 / (1 - 0.8)])
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
@@ -182,7 +189,7 @@ def test_prompts_that_share_a_step_wait_no_longer_than_is_said(load: float) -> N
         ends[first:last] = clock
         first = last
     simulated = float((ends - arrivals).mean())
-    said = steps([float(most)], [step_s]).ttft_s(np.array([load * most / step_s]), 0.0, 1.0)[0]
+    said = steps([float(most)], [step_s]).at(np.array([load * most / step_s]), Spreads(1.0)).total_s[0]
     assert said == pytest.approx(simulated, rel=0.12)
 
 
@@ -191,8 +198,8 @@ def test_prefill_instances_keep_their_ttft_and_one_per_cent_more_does_not() -> N
     found = prefill_rates(small, prefill_steps(small), 0.02)
     assert np.all(found.requests_per_s > 0.0)
     assert np.all(found.ttft_s <= 0.1)
-    more = prefill_steps(small).ttft_s(found.requests_per_s * 1.01, ENGINE.base_ttft_s, 1.0) + 0.02
-    assert np.all(more > 0.1)
+    more = prefill_steps(small).at(found.requests_per_s * 1.01, Spreads(1.0))
+    assert np.all(ENGINE.base_ttft_s + more.total_s + 0.02 > 0.1)
 
 
 def test_a_slower_transfer_leaves_prefill_less() -> None:
@@ -243,3 +250,44 @@ def test_links_limit_the_rate() -> None:
     assert most_sent_per_s(sides, 1.0) == pytest.approx([5e9 / 4.096e6, 2 * 5e9 / 4.096e6])
     assert most_sent_per_s(sides, 4.0) == pytest.approx([5e9 / 16.384e6, 2 * 5e9 / 16.384e6])
     assert most_received_per_s(sides) == pytest.approx([5e9 / 4.096e6, 2 * 5e9 / 4.096e6])
+
+
+def test_a_percentile_asks_more_than_a_mean_and_less_than_everything() -> None:
+    layouts = LAYOUTS[:3]
+    rows = np.arange(len(layouts))
+
+    def aggregated(**required: Any) -> np.ndarray[Any, Any]:
+        some = instances(*layouts, **required)
+        return some.aggregated(rows, some.stable_rates()).requests_per_s
+
+    def decode(**required: Any) -> np.ndarray[Any, Any]:
+        return DecodeInstances(instances(*layouts, **required)).rated().requests_per_s
+
+    def prefill(**required: Any) -> np.ndarray[Any, Any]:
+        some = instances(*layouts, **required)
+        return prefill_rates(some, prefill_steps(some), 0.0).requests_per_s
+
+    for rated, time, limit in ((aggregated, "ttft", 0.09), (prefill, "ttft", 0.15), (decode, "tpot", 1.1e-3)):
+        mean = rated(**{f"{time}_s": limit})
+        median, ninety, last = (rated(**{f"{time}_{mark}_s": limit}) for mark in ("p50", "p90", "p99"))
+        assert np.all(mean > 0.0)
+        assert np.all(median >= ninety)
+        assert np.all(ninety >= last)
+        assert np.all(ninety < mean)
+        # Both together are the tighter of the two.
+        both = rated(**{f"{time}_s": limit, f"{time}_p99_s": limit})
+        assert both == pytest.approx(np.minimum(mean, last), rel=1e-3)
+
+
+def test_ninety_per_cent_wait_no_longer_than_a_simulated_queue_says() -> None:
+    """One prompt at a time, all of one length: the 90th percentile of an M/D/1 queue."""
+    rng, load = np.random.default_rng(0), 0.7
+    gaps, wait, waits = rng.exponential(1.0 / load, 60_000), 0.0, []
+    for gap in gaps:
+        wait = max(wait + 1.0 - gap, 0.0)
+        waits.append(wait + 1.0)
+    ninety = float(np.percentile(waits, 90))
+    panel = instances(Layout()).panel
+    at = steps([1.0], [1.0]).at(np.array([load]), Spreads(1.0))
+    said = at.through_s + 2.0 * panel.step * at.residual_s + exponential(panel.ahead, at.busy, at.queued_s)
+    assert float(np.percentile(said, 90)) == pytest.approx(ninety, rel=0.15)
