@@ -16,12 +16,8 @@ from autoparallel.domain.fleet_result import (
     UniformFleet,
 )
 from autoparallel.domain.problem import Problem
-<<<<<<< HEAD
-from autoparallel.proof import versions
-=======
 from autoparallel.performance.serving.slo import slos_of
-from autoparallel.planner import versions
->>>>>>> 995055b (fleet: percentiles of TTFT and TPOT; decode instances by the sequences in service)
+from autoparallel.proof import versions
 from autoparallel.solver.fleet.kinds import Taken, served
 from autoparallel.solver.fleet.model import FleetModel
 from autoparallel.solver.fleet.table import InstanceTable

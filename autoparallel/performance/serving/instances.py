@@ -161,6 +161,7 @@ class Instances:
             interference=self.engine.interference,
             base_ttft_s=self.engine.base_ttft_s,
             queue_shape=np.ones(size),
+            arrival_scv=self.arrival_scv,
         )
 
 
