@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from autoparallel.answer import bindings, equal_layouts, order_costs, runner_up, sample
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
@@ -242,7 +244,8 @@ class _Search:
             # A runner-up whose experts were not placed yet was rated too well.
             if second is None or not self.solver.place([second.layout]):
                 break
-        problem, placements = self.solver.placed([*self._layouts(plans, second)])
+        balanced = self._balanced_choice()
+        problem, placements = self.solver.placed([*self._layouts(plans, second, balanced)])
         return SearchResult(
             problem=problem,
             best=plans[0],
@@ -261,13 +264,26 @@ class _Search:
             sample=sample(around, seed=self.seed),
             orders=order_costs(self.solver, plans[0]),
             placements=placements,
+            balanced_choice=balanced,
         )
 
-    def _layouts(self, plans: Sequence[Plan], second: Plan | None) -> Iterator[Layout]:
-        """What the answer rests on: plans, the runner-up, and what solves found on the way."""
-        yield from (plan.layout for plan in plans)
-        if second is not None:
-            yield second.layout
+    def _balanced_choice(self) -> Plan | None:
+        """The plan that even loads would have made the best, rated with the loads as they are."""
+        problem = self.problem
+        if problem.workload.expert_loads is None:
+            return None
+        workload = replace(problem.workload, expert_loads=None)
+        search = replace(problem.search, redundant_experts=(0,))
+        even = Machine(replace(problem, workload=workload, search=search))
+        plans = landscape(even, sorted(self.fronts), seed=self.seed)
+        row = plans.preferred(np.flatnonzero(plans.feasible), problem.prefer)
+        return (
+            None if row is None else _evaluated(self.solver, plans.table.layout(row), plans.table.pair(row))
+        )
+
+    def _layouts(self, plans: Sequence[Plan], *others: Plan | None) -> Iterator[Layout]:
+        """What the answer rests on: plans, what they were compared with, and what solves found."""
+        yield from (plan.layout for plan in (*plans, *others) if plan is not None)
         solves = (solve for pair in sorted(self.fronts) for solve in self.fronts[pair].solves)
         yield from (solve.layout for solve in solves if solve.layout)
 

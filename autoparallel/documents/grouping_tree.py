@@ -71,6 +71,7 @@ def _experts(members: list[RankedGpu], placed: RankMap, is_moe: bool) -> Iterato
     """The expert groups of the stage, each with who holds what."""
     layout = placed.layout
     part = f", 1/{layout.etp} of each" if layout.etp > 1 else ""
+    word = "expert slots" if layout.redundant_experts else "experts"
     for edp, group in _by(members, lambda gpu: gpu.edp).items():
         name = "experts" if is_moe else "FFN"
         own = f" edp {edp}" if layout.edp > 1 else ""
@@ -82,7 +83,7 @@ def _experts(members: list[RankedGpu], placed: RankMap, is_moe: bool) -> Iterato
         yield Node(
             text=text,
             below=tuple(
-                Node(text=f"ep {ep}: {_gpus(held)}, experts {span(held[0].experts)}{part}")
+                Node(text=f"ep {ep}: {_gpus(held)}, {word} {span(held[0].experts)}{part}")
                 for ep, held in list(holders.items())[:MOST_GPUS]
             ),
         )

@@ -40,7 +40,8 @@ class RankedGpu:
     layers : range
         Layers of its stage.
     experts : range
-        Routed experts of each sparse layer that it holds, all or one ``etp``-th of each.
+        Slots of each sparse layer's routed experts that it holds, all or one ``etp``-th of each: the experts
+        of these numbers, unless a placement says otherwise.
     """
 
     rank: int
@@ -121,7 +122,7 @@ def _ranked_gpu(
     replica, pp = divmod(stage_number, layout.pp)
     dp, tp, cp = _coordinates(local, layout.tp, layout.cp, swapped="cp" in layout.order)
     edp, etp, ep = _coordinates(local, layout.etp, layout.ep, swapped="ep" in layout.order)
-    share = experts // layout.ep
+    share = (experts + layout.redundant_experts) // layout.ep
     return RankedGpu(
         rank=rank, node=place[0], slot=place[1], replica=replica, pp=pp, dp=dp, cp=cp, tp=tp,
         edp=edp, ep=ep, etp=etp, layers=held[pp], experts=range(ep * share, (ep + 1) * share),

@@ -180,6 +180,9 @@ class SearchResult:
         one that was compared with it, has. Layouts of other groups are rated by a bound.
     simulated : tuple of Simulated
         The best plan and the runner-up in the event simulation, where that was asked for.
+    balanced_choice : Plan or None
+        Where loads by expert are known, the plan that would be the best had they been taken as even, rated
+        with the loads as they are.
     """
 
     problem: Problem
@@ -195,6 +198,7 @@ class SearchResult:
     sample: tuple[Candidate, ...] = field(default=(), repr=False)
     orders: tuple[OrderCost, ...] = ()
     placements: tuple[ExpertPlacement, ...] = field(default=(), repr=False)
+    balanced_choice: Plan | None = None
     simulated: tuple[Simulated, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -215,6 +219,7 @@ class SearchResult:
             "limits": [{**asdict(limit), "allows": limit.allows} for limit in self.limits],
             "warnings": list(self.warnings),
             **({"orders": [asdict(order) for order in self.orders]} if self.orders else {}),
+            **({"balanced_choice": self.balanced_choice.to_dict()} if self.balanced_choice else {}),
             **({"simulated": [one.to_dict() for one in self.simulated]} if self.simulated else {}),
         }
 

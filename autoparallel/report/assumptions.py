@@ -68,6 +68,7 @@ def _workload(workload: Workload) -> str:
     return (
         f"prompts of {_lengths(workload.prompt_tokens)}, outputs of {_lengths(workload.output_tokens)}"
         f"{at_once}; {workload.mode} batching"
+        + (f"; experts' loads: {workload.expert_loads.source}" if workload.expert_loads else "")
     )
 
 

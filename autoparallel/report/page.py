@@ -11,7 +11,7 @@ from typing import Any
 
 from autoparallel.domain.result import SearchResult
 from autoparallel.report.assumptions import assumptions
-from autoparallel.report.figures import memory, operators, pareto, rank_map, timeline
+from autoparallel.report.figures import expert_loads, memory, operators, pareto, rank_map, timeline
 from autoparallel.report.figures.drawing import Drawing
 from autoparallel.report.headline import headline, tiles
 from autoparallel.report.requirement_rows import requirement_rows
@@ -38,6 +38,11 @@ FIGURES: tuple[Callable[[SearchResult], Drawing], ...] = (
     rank_map.draw,
 )
 
+# Drawn only where loads by expert are known.
+EXPERT_FIGURES: tuple[Callable[[SearchResult], Drawing], ...] = (
+    expert_loads.draw_before,
+    expert_loads.draw_after,
+)
 
 # How the template writes numbers.
 FILTERS = (brief, count, given, gigabytes, number, percent, quantity, rule_label, seconds)
@@ -56,7 +61,8 @@ def render_report(result: SearchResult) -> str:
         loader=PackageLoader("autoparallel.report", "template"), autoescape=True, undefined=StrictUndefined
     )
     pages.filters.update({write.__name__: write for write in FILTERS})
-    drawings = {drawing.name: drawing for drawing in (draw(result) for draw in FIGURES)}
+    figures = (*FIGURES, *EXPERT_FIGURES) if expert_loads.has_placement(result) else FIGURES
+    drawings = {drawing.name: drawing for drawing in (draw(result) for draw in figures)}
     scripts = {"plotly": get_plotlyjs(), "page": _template_text("page.js")}
     return pages.get_template("page.html").render(
         result=result,
@@ -67,6 +73,7 @@ def render_report(result: SearchResult) -> str:
         assumptions=assumptions(result.problem),
         requirements=requirement_rows(result.problem, result.best),
         drawings=drawings,
+        balanced_choice=expert_loads.balanced_choice(result),
         data=script_json(_data(result, drawings)),
         style=_template_text("page.css"),
         scripts=scripts,

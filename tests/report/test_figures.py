@@ -9,9 +9,12 @@ from itertools import pairwise
 import pytest
 
 from autoparallel.domain import Layout, Plan
+from autoparallel.domain.expert_loads import ExpertLoads
 from autoparallel.domain.result import SearchResult
-from autoparallel.report.figures import memory, operators, pareto, rank_map, timeline
-from autoparallel.report.page import FIGURES
+from autoparallel.performance.expert_balance import group_of
+from autoparallel.report.figures import expert_loads, memory, operators, pareto, rank_map, timeline
+from autoparallel.report.page import FIGURES, render_report
+from autoparallel.solver.placement.model import place_experts
 
 
 @pytest.mark.parametrize(
@@ -167,3 +170,41 @@ class TestRankMap:
     ) -> None:
         info = rank_map._get_info(replace(result, best=make_plan(Layout(tp=4, etp=2, ep=2), 1.0, 50.0)))
         assert "experts 0–7, 1/2 of each" in info.cells[0].hover
+
+
+@pytest.fixture
+def uneven(result: SearchResult) -> SearchResult:
+    """The result with half of a layer's tokens on its first two experts, placed on the plan's ranks."""
+    problem = result.problem
+    model = problem.model
+    shares = (0.25, 0.25, *((0.5 / 14,) * 14))
+    loads = ExpertLoads(source="test", layers=tuple(range(model.num_hidden_layers)), shares=(shares,) * 16)
+    layout = replace(result.best.layout, tp=1, sp=1, sp_kind=None, dp=4, ep=4, etp=1)
+    group = group_of(layout, problem.hardware.gpus_per_node)
+    placement = place_experts(loads, model.num_experts_per_tok, group)
+    return replace(
+        result,
+        problem=replace(problem, workload=replace(problem.workload, expert_loads=loads)),
+        best=replace(result.best, layout=layout),
+        placements=(placement,),
+        balanced_choice=replace(result.best, layout=replace(layout, ep=2)),
+    )
+
+
+def test_loads_of_expert_ranks_by_hand(uneven: SearchResult) -> None:
+    before, after = expert_loads.draw_before(uneven), expert_loads.draw_after(uneven)
+    # Experts 0 to 3 on rank 0: 0.5 + 2 x 0.5 / 14 of the load, on four ranks; then one of the two on each.
+    first = 4 * (0.5 + 1 / 14)
+    assert before.plot.data[0].z[5] == pytest.approx((first, *((4 * 2 / 14,) * 3)), abs=1e-3)
+    assert max(after.plot.data[0].z[5]) == pytest.approx(4 * (0.25 + 1.5 / 14), abs=1e-3)
+    assert "2.29 times the mean load" in before.summary
+    assert before.plot.data[0].zmax == after.plot.data[0].zmax == pytest.approx(first)
+    assert "EP 2 would have been chosen" in expert_loads.balanced_choice(uneven)
+
+
+def test_experts_are_drawn_only_where_they_were_placed(result: SearchResult, uneven: SearchResult) -> None:
+    assert not expert_loads.has_placement(result)
+    assert "Experts on ranks" not in render_report(result)
+    page = render_report(uneven)
+    assert "Experts on ranks" in page
+    assert "expert slots" in page

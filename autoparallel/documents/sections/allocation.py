@@ -54,6 +54,7 @@ def _matrix(subject: Subject) -> list[Block]:
     kept = shown[:MOST_ROWS]
     axes = [name for name in ("tp", "cp", "dp", "ep", "etp", "edp") if getattr(layout, name) > 1]
     is_moe = subject.problem.model.is_moe
+    experts = "Experts" if subject.problem.workload.expert_loads is None else "Expert slots"
     table = Table(
         columns=(
             "GPU",
@@ -63,10 +64,10 @@ def _matrix(subject: Subject) -> list[Block]:
             "Stage",
             *axes,
             "Layers",
-            *(["Experts"] if is_moe else []),
+            *([experts] if is_moe else []),
         ),
         rows=tuple(_row(gpu, axes, layout.etp, is_moe) for gpu in kept),
-        words=("Layers", "Experts"),
+        words=("Layers", experts),
     )
     if len(kept) == layout.gpus:
         return [table]

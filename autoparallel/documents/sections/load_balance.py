@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autoparallel.documents.blocks import Block, Facts, Paragraph, Section
 from autoparallel.documents.subject import Subject
+from autoparallel.performance.expert_balance import group_of
 from autoparallel.report.wording import count, given, percent, seconds
 
 
@@ -18,9 +19,8 @@ def section(subject: Subject) -> Section:
 def _experts(subject: Subject) -> list[Block]:
     plan, model, layout = subject.plan, subject.problem.model, subject.plan.layout
     one, batch = plan.metrics.expert_ranks_per_token, plan.metrics.expert_busy_share
-    load = subject.problem.workload.expert_imbalance
     chosen = f"uses {model.num_experts_per_tok} of {count(model.num_experts, 'expert')}"
-    even = "tokens spread evenly over the experts"
+    assumed = _assumed(subject)
     facts = (
         (
             "One token",
@@ -34,16 +34,32 @@ def _experts(subject: Subject) -> list[Block]:
             f"has {count(plan.microbatch, 'token')} in a microbatch; the mean rank is busy {percent(batch)} "
             "of the time that the experts take",
         ),
-        (
-            "Assumed",
-            even if load == 1 else f"the fullest rank has {given(load)} times the mean load; all wait for it",
-        ),
+        ("Assumed", assumed),
     )
     text = (
         "The two shares answer different questions: the first what a single token leaves idle, the second "
         "what the ranks do while a batch is served. The second is the one that throughput depends on."
     )
     return [Facts(rows=facts), *([Paragraph(text=text)] if layout.ep > 1 else [])]
+
+
+def _assumed(subject: Subject) -> str:
+    """How evenly the ranks are loaded, and where that is from."""
+    load, layout = subject.problem.workload, subject.plan.layout
+    if load.expert_loads is None:
+        if load.expert_imbalance == 1:
+            return "tokens spread evenly over the experts"
+        return f"the fullest rank has {given(load.expert_imbalance)} times the mean load; all wait for it"
+    source = f"loads by expert: {load.expert_loads.source}"
+    group = group_of(layout, subject.problem.hardware.gpus_per_node)
+    known = next((each for each in load.expert_loads.balances if each.group == group), None)
+    if known is None or layout.ep == 1:
+        return source
+    copies = f", {layout.redundant_experts} copies in a layer" if layout.redundant_experts else ""
+    return (
+        f"{source}; placed{copies}, the fullest rank has {known.imbalance:.3f} times the mean load of a "
+        f"layer, {known.worst_imbalance:.3f} in the worst one; {known.nodes_per_token:.2f} nodes for a token"
+    )
 
 
 def _others(subject: Subject) -> tuple[tuple[str, str], ...]:

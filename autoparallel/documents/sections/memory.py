@@ -46,7 +46,7 @@ def _held(subject: Subject) -> dict[str, str]:
     )
     heads = "" if model.is_mla else heads
     split = f", 1/{layout.cp} of the tokens" if layout.cp > 1 else ""
-    experts = count(model.routed_experts // layout.ep, "expert")
+    experts = count((model.routed_experts + layout.redundant_experts) // layout.ep, "expert")
     part = f", 1/{layout.etp} of each" if layout.etp > 1 else ""
     slot = f"{count(plan.microbatch // layout.dp, 'sequence')} of {load.prompt_tokens.max:,} tokens"
     whole = "embedding, attention, norms" + (", router, shared and dense FFN" if model.is_moe else " and FFN")

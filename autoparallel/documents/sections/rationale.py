@@ -52,9 +52,10 @@ def _link(subject: Subject, kind: str) -> str:
 
 def _ep(subject: Subject) -> str:
     layout, model = subject.plan.layout, subject.problem.model
-    held = model.num_experts // layout.ep
+    held, copies = (model.num_experts + layout.redundant_experts) // layout.ep, layout.redundant_experts
     part = f", 1/{layout.etp} of each" if layout.etp > 1 else ""
-    return f"EP = {layout.ep}: {held} of {count(model.num_experts, 'expert')} of each layer on a rank{part}"
+    whole = count(model.num_experts, "expert") + (f" and {copies} copies" if copies else "")
+    return f"EP = {layout.ep}: {held} of {whole} of each layer on a rank{part}"
 
 
 def _why_ep(subject: Subject) -> Iterator[str]:

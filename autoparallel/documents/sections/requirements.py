@@ -62,6 +62,8 @@ def _load(problem: Problem) -> list[tuple[str, str]]:
         spread = (
             "the mean: tokens spread evenly" if even else f"{given(load.expert_imbalance)} times the mean"
         )
+        if load.expert_loads is not None:
+            spread = f"follows from loads by expert: {load.expert_loads.source}"
         rows.append(("Load of the fullest expert rank", spread))
     return rows
 

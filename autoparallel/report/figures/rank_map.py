@@ -78,6 +78,7 @@ def _get_info(result: SearchResult) -> RankMapInfo:
     )
     shown = [gpu for gpu in placed.gpus if layout.gpus <= MOST_GPUS or gpu.replica == 0]
     shown = shown[: max(MOST_GPUS, layout.gpus_per_instance if layout.gpus > MOST_GPUS else 0)]
+    experts = "experts" if result.problem.workload.expert_loads is None else "expert slots"
     columns = min(placed.gpus_per_node, COLUMNS)
     rows_of_node = -(-placed.gpus_per_node // columns)
     used = sorted({gpu.node * rows_of_node + gpu.slot // columns for gpu in shown})
@@ -88,7 +89,7 @@ def _get_info(result: SearchResult) -> RankMapInfo:
             placed,
             gpu.slot % columns,
             row_of[gpu.node * rows_of_node + gpu.slot // columns],
-            model.is_moe,
+            experts if model.is_moe else "",
         )
         for gpu in shown
     )
@@ -104,12 +105,13 @@ def _get_info(result: SearchResult) -> RankMapInfo:
     )
 
 
-def _cell(gpu: RankedGpu, placed: RankMap, column: int, row: int, is_moe: bool) -> Cell:
+def _cell(gpu: RankedGpu, placed: RankMap, column: int, row: int, experts: str) -> Cell:
+    """A GPU of the grid; ``experts`` is what its experts are called, empty in a dense model."""
     layout = placed.layout
     lines = (_coordinates(gpu, layout, names) for names in (("tp", "cp", "dp"), ("pp", "ep", "etp")))
     label = "<br>".join(line for line in lines if line) or f"GPU {gpu.rank}"
     share = f", 1/{layout.etp} of each" if layout.etp > 1 else ""
-    held = f"<br>experts {_span(gpu.experts)}{share}" if is_moe else f"<br>FFN{share or ', whole'}"
+    held = f"<br>{experts} {_span(gpu.experts)}{share}" if experts else f"<br>FFN{share or ', whole'}"
     hover = (
         f"<b>rank {gpu.rank}</b>, node {gpu.node}, GPU {gpu.slot}<br>"
         f"replica {gpu.replica}, stage {gpu.pp}<br>"
