@@ -228,6 +228,7 @@ class FleetResult:
             "members": [
                 {
                     **asdict(member.kind),
+                    "layout": member.kind.layout.to_dict(),
                     "instances": member.instances,
                     "load_share": member.load_share,
                     "requests_per_s_each": member.kind.requests_per_s * member.load_share,

@@ -37,6 +37,14 @@ class Exporter:
         """What the engine does otherwise than the plan assumes, and how numbers were converted."""
         raise NotImplementedError
 
+    def role_words(self, role: str) -> tuple[str, ...]:
+        """Flags of an instance that only computes prompts (``prefill``) or only generates (``decode``)."""
+        return ()
+
+    def role_notes(self, role: str) -> tuple[str, ...]:
+        """What such an instance needs besides its flags."""
+        raise NotImplementedError
+
 
 class NodeByNode(Exporter):
     """An engine that is started on every node of an instance with nearly the same words.

@@ -54,8 +54,13 @@ class InexpressibleError(AutoparallelError):
         super().__init__(f"{entry} cannot express {plan.layout}: {why}. {rules} {what}")
 
 
-def export(problem: Problem, plan: Plan, exporter: Exporter) -> Export:
+def export(problem: Problem, plan: Plan, exporter: Exporter, *, role: str = "") -> Export:
     """Write a plan as the files of one engine.
+
+    Parameters
+    ----------
+    role : str
+        ``prefill`` or ``decode`` where its instances do nothing else.
 
     Raises
     ------
@@ -67,6 +72,12 @@ def export(problem: Problem, plan: Plan, exporter: Exporter) -> Export:
         raise InexpressibleError(engine.name, plan, faults, nearest_plan(problem, plan, engine.name))
     deployment = Deployment(replace(problem, engine=engine.name), plan, engine)
     commands, benchmark = exporter.commands(deployment), exporter.benchmark(deployment)
+    needs = exporter.role_notes(role) if role else ()
+    if role:
+        commands = tuple(
+            replace(one, words=(*one.words, *exporter.role_words(role)), notes=(*one.notes, *needs))
+            for one in commands
+        )
     configs = exporter.config_files(deployment)
     files = {f"instance-{c.instance}.node-{c.node}.sh": script(c) for c in commands}
     files |= {"benchmark.sh": script(benchmark), **configs}
@@ -78,7 +89,7 @@ def export(problem: Problem, plan: Plan, exporter: Exporter) -> Export:
         files=files,
         commands=commands,
         benchmark=benchmark,
-        notes=(*exporter.notes(deployment), *calibration_notes(problem)),
+        notes=(*exporter.notes(deployment), *needs, *calibration_notes(problem)),
     )
 
 

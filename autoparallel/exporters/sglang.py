@@ -53,6 +53,16 @@ class Sglang(NodeByNode):
         )
         return Command(program="bench", words=tuple(words), notes=notes)
 
+    def role_words(self, role: str) -> tuple[str, ...]:
+        return ("--disaggregation-mode", role)
+
+    def role_notes(self, role: str) -> tuple[str, ...]:
+        return (
+            f"A {role} instance: --disaggregation-transfer-backend and --disaggregation-ib-device name how "
+            "the KV cache moves, where the engine's own choice is not right.",
+            "Missing here: the router that sends a request to a prefill instance and a decode instance.",
+        )
+
     def notes(self, deployment: Deployment) -> tuple[str, ...]:
         layout = deployment.plan.layout
         divided = f"; SGLang divides both by --attn-dp-size {layout.dp}" if layout.dp > 1 else ""

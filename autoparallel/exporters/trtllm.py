@@ -65,6 +65,12 @@ class TrtLlm(Exporter):
         head = "\n".join(comment(note) for note in self.notes(deployment))
         return {CONFIG: f"{head}\n{yaml.safe_dump(config(deployment), sort_keys=False)}"}
 
+    def role_notes(self, role: str) -> tuple[str, ...]:
+        return (
+            f"A {role} instance. Missing here: the key cache_transceiver_config of {CONFIG}, which says how "
+            "the KV cache moves, and the server in front that knows the instances of both kinds.",
+        )
+
     def notes(self, deployment: Deployment) -> tuple[str, ...]:
         plan, layout = deployment.plan, deployment.plan.layout
         found = [

@@ -21,6 +21,8 @@ from autoparallel.exporters.deployment import Deployment, Share
 
 # Any free ports do; instances on one node count on from them.
 MASTER_PORT, RPC_PORT = 29500, 13345
+# Moves KV caches between instances over whatever UCX finds; its roles are decided by each request.
+CONNECTOR = "NixlConnector"
 
 
 class Vllm(NodeByNode):
@@ -59,6 +61,17 @@ class Vllm(NodeByNode):
         words += ["--num-prompts", str(WAVES * batch), *arrivals(deployment), "--ignore-eos"]
         words += ["--percentile-metrics", "ttft,tpot,itl,e2el", "--seed", "0"]
         return Command(program="bench", words=tuple(words), notes=benchmark_notes(deployment))
+
+    def role_words(self, role: str) -> tuple[str, ...]:
+        return ("--kv-transfer-config", json.dumps({"kv_connector": CONNECTOR, "kv_role": "kv_both"}))
+
+    def role_notes(self, role: str) -> tuple[str, ...]:
+        return (
+            f"A {role} instance: {CONNECTOR} moves the KV cache; another connector is named in its place.",
+            "Every instance of a node needs a VLLM_NIXL_SIDE_CHANNEL_PORT of its own, and the node's address "
+            "as VLLM_NIXL_SIDE_CHANNEL_HOST.",
+            "Missing here: the proxy that sends requests to prefill instances and then to decode instances.",
+        )
 
     def notes(self, deployment: Deployment) -> tuple[str, ...]:
         plan, layout = deployment.plan, deployment.plan.layout

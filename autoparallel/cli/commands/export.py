@@ -47,19 +47,23 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write RESULT, a folder that search wrote or a plan.json, as launch commands with rank map,
-    environment, Kubernetes manifest and benchmark.
+    """Write RESULT, a folder that search or fleet wrote or a plan.json, as launch commands with rank map,
+    environment, Kubernetes manifest and benchmark; of a fleet one instance of every kind.
 
     A plan that the engine cannot express ends with exit code 1, the reason, and the nearest plan that it
     can, which --nearest writes instead; what other engines can is written all the same.
     """  # noqa: D205
+    from autoparallel.exporters.fleet import is_fleet
     from autoparallel.results_folder import EXPORT_FOLDER, json_text, plan_path
 
-    problem, plan = _meant(result, problem_path)
     target = out or plan_path(result).parent / EXPORT_FOLDER
-    chosen = engine or problem.engine or ALL
-    engines = ENGINES if chosen == ALL else (chosen,)
-    answers = [_exported(problem, plan, name, target, nearest=nearest) for name in engines]
+    if is_fleet(result):
+        problem, answers = _fleet(result, engine, target)
+    else:
+        problem, plan = _meant(result, problem_path)
+        answers = [
+            _exported(problem, plan, name, target, nearest=nearest) for name in _engines(engine, problem)
+        ]
     if as_json:
         document = {"schema": EXPORT_SCHEMA, "problem": problem.name, "engines": [a[0] for a in answers]}
         click.echo(json_text(document), nl=False)
@@ -67,6 +71,27 @@ def command(
         _tell(document, refusal, quiet=quiet or as_json)
     if any("folder" not in document for document, _ in answers):
         raise click.exceptions.Exit(1)
+
+
+def _engines(engine: str | None, problem: Any) -> tuple[str, ...]:
+    chosen = engine or problem.engine or ALL
+    return ENGINES if chosen == ALL else (chosen,)
+
+
+def _fleet(result: Path, engine: str | None, target: Path) -> tuple[Any, list[tuple[dict[str, Any], str]]]:
+    """One instance of every member of a fleet, each in a folder of its own."""
+    from autoparallel.exporters.fleet import read_members
+
+    answers = []
+    for member in read_members(result):
+        for name in _engines(engine, member.problem):
+            document, refusal = _exported(
+                member.problem, member.plan, name, target / member.name, role=member.role
+            )
+            copies = f"One instance of {member.instances}: others take other GPUs, nodes and ports."
+            document["notes"] = [copies, *document.get("notes", ())]
+            answers.append(({"member": member.name, "instances": member.instances, **document}, refusal))
+    return member.problem, answers
 
 
 def _meant(result: Path, problem_path: Path | None) -> tuple[Any, Any]:
@@ -87,7 +112,7 @@ def _meant(result: Path, problem_path: Path | None) -> tuple[Any, Any]:
 
 
 def _exported(
-    problem: Any, plan: Any, engine: str, target: Path, *, nearest: bool = False
+    problem: Any, plan: Any, engine: str, target: Path, *, nearest: bool = False, role: str = ""
 ) -> tuple[dict[str, Any], str]:
     """What --json says of one engine, and why it cannot express the plan (empty where it can)."""
     from autoparallel.exporters import exporters
@@ -95,7 +120,7 @@ def _exported(
     from autoparallel.staging import staged
 
     try:
-        made = export(problem, plan, exporters()[engine])
+        made = export(problem, plan, exporters()[engine], role=role)
     except InexpressibleError as refused:
         refusal = _refused(engine, refused)
         if nearest and refused.nearest is not None:
