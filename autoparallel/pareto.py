@@ -41,6 +41,23 @@ def non_dominated(objectives: Sequence[Objectives]) -> npt.NDArray[np.bool_]:
     return keep
 
 
+def front_rows(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Rows that no other beats or, before them in their order, equals; every cost is the less the better."""
+    left = np.lexsort(costs.T[::-1])
+    kept = []
+    # The first in the order of all costs is beaten by none; what it beats or equals goes.
+    while len(left):
+        first = left[0]
+        kept.append(first)
+        left = left[~no_better(costs[first], costs[left])]
+    return np.array(kept, dtype=np.int64)
+
+
+def no_better(first: npt.NDArray[np.float64], costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Rows of costs that are nowhere better than the first by more than rounding."""
+    return np.asarray((first <= costs + RESOLUTION * np.abs(costs)).all(axis=1))
+
+
 def preference_key(objectives: Objectives, prefer: Sequence[str]) -> tuple[float, ...]:
     """Sort key that puts the preferred plan first; objectives that ``prefer`` leaves out come last."""
     order = [*prefer, *(name for name in ("gpus", "throughput", "ttft_s") if name not in prefer)]

@@ -12,7 +12,7 @@ from autoparallel.domain.pair import Pair
 from autoparallel.domain.result import Solve
 from autoparallel.pareto import Objectives, preference_key
 from autoparallel.performance.machine import Machine
-from autoparallel.solver.answers import PairFront, rated_facts
+from autoparallel.solver.answers import PairFront, Point, rated_facts
 from autoparallel.solver.bounds import Bounds, bounds_of
 from autoparallel.solver.candidates import (
     AttentionCandidates,
@@ -29,6 +29,7 @@ from autoparallel.solver.pair_solve import PairSolve
 from autoparallel.solver.placement.model import place_experts
 from autoparallel.solver.placement.placing import Placer, PlacingSolver
 from autoparallel.solver.rules import LIMITS, Facts, fulfilled, violations
+from autoparallel.solver.starts import starts
 from autoparallel.solver.tables import Tables
 
 
@@ -114,6 +115,10 @@ class FrontSolver(PlacingSolver):
         experts = ExpertCandidates(*(column[keep_experts] for column in candidates.experts))
         narrowed = candidates._replace(attention=attention, experts=experts, pp=pp)
         return without_dominated(self._tables(narrowed, batch, microbatch))
+
+    def starts(self, candidates: Candidates, pair: Pair, incumbents: Sequence[Objectives]) -> list[Point]:
+        """Plans of the candidates that are known before any solve."""
+        return starts(self.machine, candidates, pair, incumbents, seed=self.seed)
 
     def keeps(self, facts: Facts) -> bool:
         """Whether a plan keeps every rule."""

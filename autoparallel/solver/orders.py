@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.result import Solve
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.microbatch import LayerCosts
-from autoparallel.solver.answers import PairFront
+from autoparallel.solver.answers import PairFront, Point
 from autoparallel.solver.candidates import Candidates, order_variants
 from autoparallel.solver.cuts import Cuts
 from autoparallel.solver.deadline import Deadline
@@ -130,6 +131,10 @@ class _RelaxedSolver(FrontSolver):
 
     def _tables(self, candidates: Candidates, batch: int, microbatch: int) -> Tables:
         return _ShortestTables(self.machine, candidates, batch, microbatch, self.cuts)
+
+    def starts(self, candidates: Candidates, pair: Pair, incumbents: Sequence[Objectives]) -> list[Point]:
+        """None: what is known of the usual order is among the incumbents."""
+        return []
 
     def keeps(self, facts: Facts) -> bool:
         """Times of the usual order say nothing of others: what is found here is looked at in every order."""

@@ -14,7 +14,7 @@ from ortools.sat.python import cp_model
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.result import Solve
-from autoparallel.pareto import Objectives, non_dominated
+from autoparallel.pareto import Objectives, front_rows, non_dominated
 from autoparallel.solver.answers import PairFront, Point, objectives_of
 from autoparallel.solver.bounds import Bounds, attention_bounds, expert_bounds
 from autoparallel.solver.cp_sat import ENDS, fingerprint, new_solver, patient_solver
@@ -79,12 +79,16 @@ class PairSolve:
 
     def front(self, incumbents: Sequence[Objectives], *, first_only: bool) -> PairFront:
         """Solve, exclude what the plan found dominates, solve again, until the model is infeasible."""
+        known = np.array([other.costs() for other in incumbents]).reshape(-1, len(Objectives._fields))
+        incumbents = [incumbents[row] for row in front_rows(known)]
         self._prune(incumbents)
         for other in incumbents:
             self._exclude(other)
-        points: list[Point] = []
+        points = list(self._started(incumbents))
+        if first_only and points:
+            return self._found(points[:1], complete=False)
+        self._take(points)
         complete = False
-        rounding = 0.0
         while not self.solver.deadline.over:
             status, layout = self._next()
             if layout is None:
@@ -92,17 +96,33 @@ class PairSolve:
                 break
             # Rounded down, a plan just past a limit looks as if it kept it.
             found = list(self._rated(layout))
-            for point in found:
-                shortest_s = min(point.objectives.ttft_s, self._run_s(point.objectives))
-                rounding = max(rounding, self.model.rounding_s() / shortest_s)
-                self._exclude(point.objectives)
             points += found
             if first_only and found:
                 break
-            self._prune([point.objectives for point in found])
+            self._take(found)
+        return self._found(points, complete=complete)
+
+    def _started(self, incumbents: Sequence[Objectives]) -> Iterator[Point]:
+        """Plans that are known without a solve, each layout with its best splits."""
+        pair = Pair(self.batch, self.microbatch)
+        for point in self.solver.starts(self.tables.candidates, pair, incumbents):
+            if self.tables.free(point.layout.pp):
+                yield from self._rated(point.layout)
+            else:
+                yield point
+
+    def _take(self, points: Sequence[Point]) -> None:
+        """Leave only what beats these plans."""
+        for point in points:
+            self._exclude(point.objectives)
+        self._prune([point.objectives for point in points])
+
+    def _found(self, points: Sequence[Point], *, complete: bool) -> PairFront:
         # A plan of a solve without a proof may be beaten by one of a later solve.
         stays = non_dominated([point.objectives for point in points])
         kept = tuple(point for point, keep in zip(points, stays, strict=True) if keep)
+        times = [min(point.objectives.ttft_s, self._run_s(point.objectives)) for point in points]
+        rounding = self.model.rounding_s() / min(times) if times else 0.0
         return PairFront(kept, tuple(self.solves), self.spanned, False, complete, rounding)
 
     def _rated(self, layout: Layout) -> Iterator[Point]:

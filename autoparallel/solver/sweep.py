@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
-from autoparallel.pareto import RESOLUTION, Objectives
+from autoparallel.pareto import Objectives, front_rows, no_better
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.answers import PairFront, Point, objectives_of, rated_facts
 from autoparallel.solver.deadline import Deadline
@@ -50,7 +49,7 @@ class SweepSolver(PlacingSolver):
         columns = values.gpus, -values.total_tokens_per_ms_per_gpu, values.ttft_s
         costs = np.stack([column[rows] for column in columns], axis=1)
         for other in incumbents:
-            stays = ~_no_better(np.array(other.costs()), costs)
+            stays = ~no_better(np.array(other.costs()), costs)
             rows, costs = rows[stays], costs[stays]
         best = front_rows(costs)
         points = tuple(
@@ -66,23 +65,6 @@ class SweepSolver(PlacingSolver):
     def facts(self, layout: Layout, batch: int, microbatch: int, chunk: int | None = None) -> Facts:
         """A plan as the plain forms of the rules see it."""
         return rated_facts(self.machine, layout, Pair(batch, microbatch, chunk))
-
-
-def front_rows(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Rows that no other beats or, before them in their order, equals; every cost is the less the better."""
-    left = np.lexsort(costs.T[::-1])
-    kept = []
-    # The first in the order of all costs is beaten by none; what it beats or equals goes.
-    while len(left):
-        first = left[0]
-        kept.append(first)
-        left = left[~_no_better(costs[first], costs[left])]
-    return np.array(kept, dtype=np.int64)
-
-
-def _no_better(first: npt.NDArray[np.float64], costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Rows of costs that are nowhere better than the first by more than rounding."""
-    return np.asarray((first <= costs + RESOLUTION * np.abs(costs)).all(axis=1))
 
 
 PairSolver = FrontSolver | SweepSolver

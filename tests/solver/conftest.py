@@ -28,6 +28,7 @@ from autoparallel.pareto import Objectives
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates, estimate
 from autoparallel.performance.machine import Machine
+from autoparallel.solver import starts
 from autoparallel.solver.rules import LIMITS, STRUCTURE, Facts, violations
 
 # Rules that a degree has to keep whatever the other degrees are.
@@ -315,3 +316,9 @@ def bind_problem(brute_force: BruteForce) -> Callable[[Problem, tuple[int, int],
         return bind(problem, brute_force.plans(problem, *pair), random.Random(seed))
 
     return make
+
+
+@pytest.fixture
+def solves_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plan is known before the solves: the solver has to find every one."""
+    monkeypatch.setattr(starts, "MOST_RATED", 0)

@@ -35,6 +35,24 @@ def test_moe10b_equals_brute_force(
     equal_fronts(found, brute_force.front(plans.objectives), as_rows)
 
 
+@pytest.mark.parametrize("pair", MOE10B_PAIRS[1:3])
+def test_one_solve_proves_what_rating_has_found(moe10b: Problem, pair: tuple[int, int]) -> None:
+    found = FrontSolver(Machine(moe10b)).solve(*pair)
+    assert [solve.status for solve in found.solves] == ["INFEASIBLE"]
+    assert found.points
+
+
+@pytest.mark.usefixtures("solves_alone")
+@pytest.mark.parametrize("pair", MOE10B_PAIRS[:4])
+def test_the_solver_finds_the_front_by_itself(
+    moe10b: Problem, brute_force: Any, as_rows: Any, pair: tuple[int, int]
+) -> None:
+    found = FrontSolver(Machine(moe10b)).solve(*pair)
+    assert len(found.solves) > len(found.points) > 1
+    equal_fronts(found, brute_force.front(brute_force.plans(moe10b, *pair).objectives), as_rows)
+
+
+@pytest.mark.usefixtures("solves_alone")
 @pytest.mark.parametrize("seed", range(30))
 def test_random_problems_equal_brute_force(
     random_problem: Any, bound_problem: Any, brute_force: Any, as_rows: Any, seed: int

@@ -114,6 +114,7 @@ def test_rounding_of_moe10b_is_harmless(moe10b: Problem) -> None:
         assert 0 < solver.solve(*pair).rounding < 1e-6
 
 
+@pytest.mark.usefixtures("solves_alone")
 def test_every_solve_of_a_complete_front_ends_with_a_proof(moe10b: Problem) -> None:
     found = FrontSolver(Machine(moe10b)).solve(128, 32)
     assert found.complete

@@ -51,6 +51,7 @@ def test_the_seed_reaches_the_solver() -> None:
     assert new_solver(0).parameters.num_workers == 1
 
 
+@pytest.mark.usefixtures("solves_alone")
 @pytest.mark.parametrize("pair", [(128, 128), (64, 16)])
 def test_an_impatient_solver_hands_over_to_a_patient_one(
     moe10b: Problem, monkeypatch: pytest.MonkeyPatch, pair: tuple[int, int]

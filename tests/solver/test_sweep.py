@@ -14,13 +14,14 @@ from autoparallel import explanation, planner
 from autoparallel.domain import Layout, Lengths, Pair, Problem, Requirements, Workload
 from autoparallel.domain.requirements import SERVED
 from autoparallel.errors import InfeasibleError, LayoutError
+from autoparallel.pareto import front_rows
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.rate import rate
 from autoparallel.solver.replicas import with_replicas
 from autoparallel.solver.rules import LIMITS, ServedRule, fulfilled
-from autoparallel.solver.sweep import SweepSolver, front_rows, pair_solver
+from autoparallel.solver.sweep import SweepSolver, pair_solver
 from autoparallel.tuning.space import PairSpace
 
 LOADS: dict[str, dict[str, Any]] = {
