@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from autoparallel.catalog.engines import Engine
+from autoparallel.domain.engine import EngineConstants
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.rank_map import RankedGpu, RankMap, rank_map
+from autoparallel.performance.serving import engine_of
 
 Order = Callable[[RankedGpu], tuple[int, ...]]
 # An engine never gets the last percent of a GPU: the driver has some of it.
@@ -58,9 +60,7 @@ class Deployment:
     def heading(self) -> tuple[str, ...]:
         """What every file says first: the version it is for and the plan; and what is missing."""
         plan = self.plan
-        made = (
-            f"Made for {self.engine}; plan: {plan.layout}, batch {plan.batch}, microbatch {plan.microbatch}."
-        )
+        made = f"Made for {self.engine}; plan: {plan.layout}, {plan.pair}."
         if self.problem.engine_options.model_path:
             return (made,)
         return made, (
@@ -140,11 +140,16 @@ class Deployment:
         What the problem asks for; else the engine's default, or more where the plan needs it.
         """
         asked = self.problem.engine_options.gpu_memory_utilization
+        if asked is None and (rated := self._rated) is not None:
+            return rated.memory_fraction
         needed = self.plan.memory.total_bytes / self._memory_bytes
         return asked or min(max(default, _up(needed)), LARGEST_FRACTION)
 
     def share_for_weights_and_kv_cache(self) -> float:
         """Share of the whole GPU for weights and KV cache: the rest is left to activations and buffers."""
+        if (rated := self._rated) is not None:
+            runtime = rated.runtime_gb * 1e9 / self._memory_bytes
+            return max(_down(rated.memory_fraction - runtime), 0.01)
         memory = self.plan.memory
         others = memory.activation_bytes + memory.buffer_bytes + memory.reserved_bytes
         asked = self.problem.engine_options.gpu_memory_utilization or 1.0
@@ -155,11 +160,19 @@ class Deployment:
         memory = self.plan.memory
         free = self._memory_bytes - (memory.total_bytes - memory.kv_cache_bytes)
         asked = self.problem.engine_options.gpu_memory_utilization
+        if asked is None and (rated := self._rated) is not None:
+            return rated.memory_fraction
         if asked is not None:
             kept = self._memory_bytes * asked - (self._memory_bytes - free)
             return min(max(_down(kept / free), 0.01), LARGEST_FRACTION) if free > 0 else default
         needed = memory.kv_cache_bytes / free if free > 0 else default
         return min(max(default, _up(needed)), LARGEST_FRACTION)
+
+    @property
+    def _rated(self) -> EngineConstants | None:
+        """How the engine takes memory in a plan of continuous batching that was rated with it."""
+        serving = self.plan.serving
+        return engine_of(self.problem) if serving and serving.engine == self.engine.name else None
 
     @property
     def _memory_bytes(self) -> float:

@@ -47,10 +47,7 @@ class InexpressibleError(AutoparallelError):
         if nearest is None:
             what = "No plan of this problem that meets its requirements can be launched by it."
         else:
-            what = (
-                f"Nearest plan that it can: {nearest.layout}, batch {nearest.batch}, microbatch "
-                f"{nearest.microbatch} ({', '.join(self.changed)})."
-            )
+            what = f"Nearest plan that it can: {nearest.layout}, {nearest.pair} ({', '.join(self.changed)})."
         super().__init__(f"{entry} cannot express {plan.layout}: {why}. {rules} {what}")
 
 

@@ -111,7 +111,7 @@ def _sizes(deployment: Deployment) -> list[str]:
     plan, layout, model = deployment.plan, deployment.plan.layout, deployment.problem.model
     # Of the instance: SGLang divides it by --attn-dp-size.
     words = ["--max-running-requests", str(deployment.sequences_per_dp_rank * layout.dp)]
-    if layout.pp > 1:
+    if layout.pp > 1 and plan.serving is None:
         # Of one attention group, in one pipeline slot.
         words += ["--pp-max-micro-batch-size", str(plan.microbatch // layout.dp)]
     # A prefill step is a microbatch of the plan. SGLang divides the chunk by --attn-dp-size, but not the

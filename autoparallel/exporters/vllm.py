@@ -77,12 +77,11 @@ class Vllm(NodeByNode):
         plan, layout = deployment.plan, deployment.plan.layout
         found = [
             *deployment.heading,
-            "--max-num-seqs counts sequences of a data parallel rank"
-            + ("." if plan.serving else f": batch {plan.batch} / dp {layout.dp}."),
+            f"--max-num-seqs counts sequences of a data parallel rank: batch {plan.batch} / dp {layout.dp}.",
             f"--max-num-batched-tokens is {deployment.prefill_step} on one data parallel rank.",
             "--gpu-memory-utilization is a share of the whole GPU, activations included.",
         ]
-        if layout.pp > 1:
+        if layout.pp > 1 and plan.serving is None:
             found.append(
                 f"vLLM keeps up to pp = {layout.pp} batches in flight by itself; the plan assumes "
                 f"{plan.batch // plan.microbatch} microbatches."
