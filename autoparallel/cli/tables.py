@@ -11,7 +11,17 @@ from autoparallel.domain.requirements import PERCENTILES
 from autoparallel.domain.result import Limit, OrderCost, SearchResult
 from autoparallel.domain.simulated import Simulated
 from autoparallel.report.requirement_rows import requirement_rows
-from autoparallel.report.wording import brief, gigabytes, given, number, percent, printable, quantity, seconds
+from autoparallel.report.wording import (
+    brief,
+    gigabytes,
+    given,
+    number,
+    percent,
+    printable,
+    quantity,
+    seconds,
+    worked_on,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,7 +137,7 @@ def operations_table(plan: Plan, phase: str) -> Table:
          percent(item.time_s / total), item.bound)
         for item in timed[:MOST_ROWS]
     ]  # fmt: skip
-    title = f"{phase.capitalize()}, one microbatch through all stages"
+    title = f"{phase.capitalize()}, {worked_on(plan, phase)}"
     return table(title, ("operator", "over", "time", "share", "bound by"), rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autoparallel.domain.hardware import Hardware, Link
 from autoparallel.domain.model import Model
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.workload import Lengths, Workload
+from autoparallel.domain.workload import CLOSED, OPEN, STATIC, Lengths, Workload
 from autoparallel.performance.architecture import derived_parameters
 from autoparallel.report.wording import count, given, number, percent
 
@@ -65,11 +65,19 @@ def _link(link: Link) -> str:
 
 def _workload(workload: Workload) -> str:
     at_once = f", {workload.concurrency:,} requests at once" if workload.concurrency else ""
+    how = "static batching" if workload.mode == STATIC else f"continuous batching, {_arrivals(workload)}"
     return (
         f"prompts of {_lengths(workload.prompt_tokens)}, outputs of {_lengths(workload.output_tokens)}"
-        f"{at_once}; {workload.mode} batching"
+        f"{at_once}; {how}"
         + (f"; experts' loads: {workload.expert_loads.source}" if workload.expert_loads else "")
     )
+
+
+def _arrivals(workload: Workload) -> str:
+    if workload.mode != OPEN:
+        return "a closed loop" if workload.mode == CLOSED else "saturated"
+    times = f"the times of {workload.trace.name}" if workload.trace else f"{workload.arrivals} arrivals"
+    return f"{given(workload.rate_per_s)} requests/s, {times}"
 
 
 def _lengths(lengths: Lengths) -> str:

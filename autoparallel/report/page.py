@@ -11,11 +11,21 @@ from typing import Any
 
 from autoparallel.domain.result import SearchResult
 from autoparallel.report.assumptions import assumptions
-from autoparallel.report.figures import expert_loads, memory, operators, pareto, rank_map, timeline
+from autoparallel.report.figures import (
+    expert_loads,
+    load,
+    memory,
+    operators,
+    pareto,
+    rank_map,
+    requests,
+    timeline,
+)
 from autoparallel.report.figures.drawing import Drawing
 from autoparallel.report.headline import headline, tiles
 from autoparallel.report.requirement_rows import requirement_rows
 from autoparallel.report.shown_plans import shown_plans
+from autoparallel.report.simulated_rows import simulated_rows
 from autoparallel.report.wording import (
     brief,
     count,
@@ -28,15 +38,17 @@ from autoparallel.report.wording import (
     seconds,
 )
 
-FIGURES: tuple[Callable[[SearchResult], Drawing], ...] = (
+Draw = Callable[[SearchResult], Drawing]
+FIGURES: tuple[Draw, ...] = (
     pareto.draw,
     memory.draw,
     operators.draw_prefill,
     operators.draw_decode,
-    timeline.draw_prefill,
-    timeline.draw_decode,
     rank_map.draw,
 )
+# A static batch goes through the stages in microbatches; requests of continuous batching come and go.
+STATIC_FIGURES: tuple[Draw, ...] = (timeline.draw_prefill, timeline.draw_decode)
+SERVED_FIGURES: tuple[Draw, ...] = (requests.draw_ttft, requests.draw_tpot, load.draw)
 
 # Drawn only where loads by expert are known.
 EXPERT_FIGURES: tuple[Callable[[SearchResult], Drawing], ...] = (
@@ -61,8 +73,9 @@ def render_report(result: SearchResult) -> str:
         loader=PackageLoader("autoparallel.report", "template"), autoescape=True, undefined=StrictUndefined
     )
     pages.filters.update({write.__name__: write for write in FILTERS})
-    figures = (*FIGURES, *EXPERT_FIGURES) if expert_loads.has_placement(result) else FIGURES
-    drawings = {drawing.name: drawing for drawing in (draw(result) for draw in figures)}
+    own = SERVED_FIGURES if result.best.serving else STATIC_FIGURES
+    placed = EXPERT_FIGURES if expert_loads.has_placement(result) else ()
+    drawings = {drawing.name: drawing for drawing in (draw(result) for draw in (*FIGURES, *own, *placed))}
     scripts = {"plotly": get_plotlyjs(), "page": _template_text("page.js")}
     return pages.get_template("page.html").render(
         result=result,
@@ -72,6 +85,7 @@ def render_report(result: SearchResult) -> str:
         tiles=tiles(result),
         assumptions=assumptions(result.problem),
         requirements=requirement_rows(result.problem, result.best),
+        simulations=[simulated_rows(one) for one in result.simulated],
         drawings=drawings,
         balanced_choice=expert_loads.balanced_choice(result),
         data=script_json(_data(result, drawings)),

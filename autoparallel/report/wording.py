@@ -8,17 +8,45 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoparallel.domain.layout import Layout, spelled
+from autoparallel.domain.plan import Plan
 
 NONE = "–"
 
 RULE_LABELS = {
     "ttft_s": "Time to first token",
+    "ttft_p50_s": "Time to first token, 50 %",
+    "ttft_p90_s": "Time to first token, 90 %",
+    "ttft_p99_s": "Time to first token, 99 %",
     "tpot_s": "Time per output token",
+    "tpot_p50_s": "Time per output token, 50 %",
+    "tpot_p90_s": "Time per output token, 90 %",
+    "tpot_p99_s": "Time per output token, 99 %",
+    "e2e_s": "Time to last token",
+    "e2e_p50_s": "Time to last token, 50 %",
+    "e2e_p90_s": "Time to last token, 90 %",
+    "e2e_p99_s": "Time to last token, 99 %",
+    "goodput_fraction": "Requests within every bound",
+    "request_rate_per_s": "Requests served per second",
+    "requests_per_s": "Requests served per second",
+    "stable_rate": "Stable rate, requests per second",
     "throughput_tokens_per_ms_per_gpu": "Throughput, tokens/ms/GPU",
     "memory": "Memory of the fullest GPU",
     "concurrency": "Sequences in service",
     "max_gpus": "GPUs of the deployment",
 }
+
+
+MICROBATCH = "one microbatch through all stages"
+
+
+def worked_on(plan: Plan, phase: str) -> str:
+    """What the operators of a plan's phase are timed for."""
+    if plan.serving is None:
+        return MICROBATCH
+    if phase == "prefill":
+        return "a prompt of mean length on every data parallel rank, through all stages"
+    slots = "" if plan.layout.pp == 1 else " of one pipeline slot"
+    return f"a token of every sequence in service{slots}, through all stages"
 
 
 def rule_label(name: str) -> str:

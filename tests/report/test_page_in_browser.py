@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from autoparallel.domain.result import SearchResult
-from autoparallel.report.page import FIGURES, render_report
+from autoparallel.report.page import FIGURES, STATIC_FIGURES, render_report
 from tests.report.visit import Visit, needs_chromium
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></script><script>document.title='hacked'</script>"
@@ -33,7 +33,7 @@ def test_it_draws_every_figure_without_complaint_and_offline(
     drawn = visit.page.eval_on_selector_all(
         "[data-figure]", "(all, marks) => all.map(figure => figure.querySelectorAll(marks).length)", marks
     )
-    assert len(drawn) == len(FIGURES)
+    assert len(drawn) == len((*FIGURES, *STATIC_FIGURES))
     assert min(drawn) > 0
     assert visit.complaints == []
     assert [url for url in visit.requests if not url.startswith(("file:", "data:", "blob:"))] == []

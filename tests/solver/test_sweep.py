@@ -135,7 +135,7 @@ def test_a_static_batch_has_no_requests_to_ask_of(moe10b: Problem) -> None:
 
 
 def test_beyond_saturation_the_reason_is_the_rate(moe10b: Problem) -> None:
-    problem = served_problem(moe10b, "open")
+    problem = served_problem(moe10b, "open", ttft_s=5.0)
     far = replace(problem, workload=replace(problem.workload, request_rate_per_s=1e5))
     with pytest.raises(InfeasibleError) as caught:
         planner.search(far)

@@ -8,6 +8,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.workload import CONSTANT, OPEN, PREFIX_BLOCK, TRACE, Trace, Workload
 from autoparallel.performance.architecture import flops_per_token
 from autoparallel.performance.degrees import PlanTable
@@ -15,7 +17,15 @@ from autoparallel.performance.estimate import Estimates, ServingColumns, estimat
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.memory import MemoryRows
 from autoparallel.performance.serving.capacity import capacity, held_memory
-from autoparallel.performance.serving.panel import Bounds, Conditions, Panel, Spread, panel_of, spread
+from autoparallel.performance.serving.panel import (
+    Bounds,
+    Conditions,
+    Panel,
+    Spread,
+    panel_of,
+    request_times,
+    spread,
+)
 from autoparallel.performance.serving.prefix_cache import cached_tokens
 from autoparallel.performance.serving.steady import Load, ServingEstimates, serve
 
@@ -210,3 +220,11 @@ def cache_hits(trace: Trace) -> tuple[Array, Array]:
         sum(map(min, cached_tokens(trace.prefix_blocks, size), trace.prompt_tokens)) / total for size in sizes
     ]
     return sizes, np.minimum(np.array(shares), 1.0 - 1.0 / total)
+
+
+def times_of_requests(machine: Machine, layout: Layout, pair: Pair) -> tuple[Array, Array, Array]:
+    """TTFT, TPOT and time to the last token of the panel's requests under one plan, each sorted. [s]"""
+    chunk = [] if pair.chunk is None else [pair.chunk]
+    served = Served(machine, PlanTable.of([layout], [pair.batch], [pair.microbatch], chunk))
+    ttft_s, tpot_s, e2e_s = request_times(served.panel, served.steady, served.conditions())
+    return np.sort(ttft_s[0]), np.sort(tpot_s[0]), np.sort(e2e_s[0])

@@ -18,7 +18,7 @@ from autoparallel.report.figures.drawing import (
     text,
     time_scale,
 )
-from autoparallel.report.wording import percent, seconds
+from autoparallel.report.wording import MICROBATCH, percent, seconds, worked_on
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,9 +40,13 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorsInfo:
-    """Bars of a phase, longest first, the sum of them, and the shares of bindings and of communication."""
+    """Bars of a phase, longest first, the sum of them, and the shares of bindings and of communication.
+
+    ``worked_on`` says what goes through the stages.
+    """
 
     phase: str
+    worked_on: str
     bars: tuple[Bar, ...]
     total_s: float
     bound_shares: tuple[tuple[str, float], ...]
@@ -60,7 +64,7 @@ def draw_decode(result: SearchResult) -> Drawing:
 
 
 def _draw(result: SearchResult, phase: str) -> Drawing:
-    info = _get_info(result.best.operations, phase)
+    info = _get_info(result.best.operations, phase, worked_on(result.best, phase))
     return Drawing(
         name=f"operators-{phase}",
         title=PHASES[phase],
@@ -70,7 +74,7 @@ def _draw(result: SearchResult, phase: str) -> Drawing:
     )
 
 
-def _get_info(operations: tuple[Operation, ...], phase: str) -> OperatorsInfo:
+def _get_info(operations: tuple[Operation, ...], phase: str, worked_on: str = MICROBATCH) -> OperatorsInfo:
     timed = [operation for operation in operations if operation.phase == phase and operation.time_s > 0]
     total = sum(operation.time_s for operation in timed)
     large = [operation for operation in timed if operation.time_s >= SMALL * total]
@@ -89,6 +93,7 @@ def _get_info(operations: tuple[Operation, ...], phase: str) -> OperatorsInfo:
         bars.append(Bar(label=f"{len(small)} smaller", time_s=rest, bound="several", share=rest / total))
     return OperatorsInfo(
         phase=phase,
+        worked_on=worked_on,
         bars=tuple(bars),
         total_s=total,
         bound_shares=_shares(((item.bound, item.time_s) for item in timed), total),
@@ -115,7 +120,7 @@ def _summary(info: OperatorsInfo) -> str:
     if not info.bars:
         return "No operator takes time here."
     parts = [
-        f"{seconds(info.total_s)} for one microbatch through all stages",
+        f"{seconds(info.total_s)} for {info.worked_on}",
         f"bound by {_listed(info.bound_shares)}",
     ]
     if info.communication_shares:

@@ -43,7 +43,9 @@ def _rules() -> Iterator[StructureRule | LimitRule]:
 
 _ALL = tuple(_rules())
 STRUCTURE: tuple[StructureRule, ...] = tuple(rule for rule in _ALL if isinstance(rule, StructureRule))
-LIMITS: tuple[LimitRule, ...] = tuple(rule for rule in _ALL if isinstance(rule, LimitRule))
+_LIMITS = (rule for rule in _ALL if isinstance(rule, LimitRule))
+# Where a rate is beyond saturation no time is kept either: the last of these is named as the reason.
+LIMITS: tuple[LimitRule, ...] = tuple(sorted(_LIMITS, key=lambda rule: rule.decides))
 
 
 def structure_of(problem: Problem) -> tuple[StructureRule, ...]:

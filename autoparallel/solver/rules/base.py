@@ -103,6 +103,8 @@ class LimitRule:
     sentence: str
     unit: str
     at_least = False
+    # Whether a plan that breaks the rule breaks others for that reason alone.
+    decides = False
     # The sentence for continuous batching, where it is another.
     served_sentence: str | None = None
 

@@ -19,6 +19,7 @@ class StableRate(ServedRule):
     sentence = "requests arrive more slowly than all instances together can serve them"
     unit = "requests/s"
     at_least = True
+    decides = True
 
     def limit(self, problem: Problem) -> float | None:
         return problem.workload.rate_per_s
