@@ -35,7 +35,10 @@ def conflicting_limits(problem: Problem, plans: Landscape) -> tuple[Conflict, ..
 
 def _conflict(problem: Problem, plans: Landscape, index: int) -> Conflict:
     rule = plans.rules[index]
-    others = [other for other in range(len(plans.rules)) if other != index]
+    # Beyond saturation no plan has any time at all: none can be kept, whatever the rate becomes.
+    columns = (each.column(problem, plans.table, plans.values) for each in plans.rules)
+    known = [number for number, column in enumerate(columns) if np.isfinite(column).any()]
+    others = [other for other in known if other != index]
     keeps_others = plans.keeps[:, others].all(axis=1)
     values = rule.column(problem, plans.table, plans.values)[keeps_others]
     best = None
