@@ -128,10 +128,14 @@ class EngineOptions:
     gpu_memory_utilization : float or None
         Share of a GPU's memory that the engine may take; by default all that the plan needs, at least
         the engine's own default.
+    decode_context_parallel : int
+        Tensor parallel ranks that hold a share of a sequence's KV cache each, where they would hold copies
+        of it: of KV heads fewer than tp, or of a latent cache.
     constants : EngineConstants or None
         From a calibration of one's own; by default the catalog's.
     """
 
     model_path: str | None = None
     gpu_memory_utilization: float | None = None
+    decode_context_parallel: int = 1
     constants: EngineConstants | None = None

@@ -9,6 +9,7 @@ from autoparallel.domain.expert_loads import ExpertLoads
 
 STATIC, CLOSED, OPEN, SATURATED = "static", "closed", "open", "saturated"
 MODES = (STATIC, CLOSED, OPEN, SATURATED)
+MTP = "mtp"
 CONSTANT, POISSON, TRACE = "constant", "poisson", "trace"
 ARRIVALS = (CONSTANT, POISSON, TRACE)
 # Tokens of a block that a trace names by one hash, where it names any (Mooncake's).
@@ -100,6 +101,51 @@ class Trace:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Speculation:
+    """Speculative decoding: a draft proposes tokens, and the model checks all of them in one step.
+
+    Attributes
+    ----------
+    draft_tokens : int
+        Tokens that the draft proposes in every step, of every sequence.
+    acceptance : float
+        Chance that a proposed token is accepted where all before it were. [1]
+    draft_share : float
+        Time of the draft's pass over one token beside the model's, and its weights and KV cache beside the
+        model's: 1 / layers for one of its own layers (multi-token prediction). [1]
+    draft : str
+        ``mtp`` for the model's own prediction layers, or what the engine loads as draft model.
+
+    Notes
+    -----
+    Leviathan, Kalman, Matias, "Fast inference from transformers via speculative decoding", ICML 2023,
+    arXiv 2211.17192, equation 1.
+    """
+
+    draft_tokens: int
+    acceptance: float
+    draft_share: float
+    draft: str = MTP
+
+    @property
+    def verified(self) -> float:
+        """Tokens of a sequence that the model computes in a step. [tokens]"""
+        return self.draft_tokens + 1.0
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Expected tokens that a step yields: the accepted ones, and one of the model's own. [tokens]
+
+        Examples
+        --------
+        >>> Speculation(draft_tokens=3, acceptance=0.5, draft_share=0.0).tokens_per_step
+        1.875
+        """
+        accepted = range(self.draft_tokens + 1)
+        return sum((self.acceptance**count for count in accepted), start=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workload:
     """Requests and how they arrive.
 
@@ -126,6 +172,8 @@ class Workload:
         Share of a prompt that a prefix cache is assumed to hold. [1]
     expert_loads : ExpertLoads or None
         How tokens fall on the experts of every layer; ``None`` where only ``expert_imbalance`` is known.
+    speculation : Speculation or None
+        Speculative decoding; ``None``: a step yields one token.
     """
 
     prompt_tokens: Lengths
@@ -137,6 +185,7 @@ class Workload:
     arrivals: str = POISSON
     trace: Trace | None = None
     cached_share: float = 0.0
+    speculation: Speculation | None = None
     expert_loads: ExpertLoads | None = None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autoparallel.domain.workload import MTP
 from autoparallel.exporters.base import (
     PLAIN_DTYPES,
     WAVES,
@@ -98,7 +99,13 @@ def _folds(deployment: Deployment) -> str:
 def _layout_flags(deployment: Deployment) -> list[str]:
     layout = deployment.plan.layout
     words = ["--tp-size", str(layout.gpus_per_stage)]
-    words += above_one(("--pp-size", layout.pp), ("--attn-dp-size", layout.dp), ("--ep-size", layout.ep))
+    shared = deployment.problem.engine_options.decode_context_parallel
+    words += above_one(
+        ("--pp-size", layout.pp),
+        ("--attn-dp-size", layout.dp),
+        ("--ep-size", layout.ep),
+        ("--dcp-size", shared),
+    )
     if layout.ep > 1 and layout.etp > 1:
         words += ["--moe-runner-backend", "triton"]
     if layout.dp > 1 and layout.tp == 1 and deployment.problem.model.is_moe:
@@ -125,6 +132,13 @@ def _sizes(deployment: Deployment) -> list[str]:
         words += ["--dtype", model.activation_dtype]
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8_e4m3"]
+    if speculation := deployment.problem.workload.speculation:
+        own = speculation.draft == MTP
+        words += ["--speculative-algorithm", "EAGLE" if own else "STANDALONE"]
+        words += [] if own else ["--speculative-draft-model-path", speculation.draft]
+        # One chain of proposals; the engine counts the model's own token with them.
+        words += ["--speculative-num-steps", str(speculation.draft_tokens), "--speculative-eagle-topk", "1"]
+        words += ["--speculative-num-draft-tokens", str(speculation.draft_tokens + 1)]
     return words
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autoparallel.domain.workload import MTP
 from autoparallel.exporters.base import Exporter, address_of, bound_sizes, devices
 from autoparallel.exporters.command import Command, Variable, comment
 from autoparallel.exporters.deployment import Deployment, Share
@@ -121,6 +122,16 @@ def config(deployment: Deployment) -> dict[str, Any]:
         found["enable_chunked_prefill"] = True
     if model.kv_cache_dtype.startswith("fp8"):
         found["kv_cache_config"]["dtype"] = "fp8"
+    if speculation := deployment.problem.workload.speculation:
+        found["speculative_config"] = (
+            {"decoding_type": "MTP", "num_nextn_predict_layers": speculation.draft_tokens}
+            if speculation.draft == MTP
+            else {
+                "decoding_type": "Draft_Target",
+                "max_draft_len": speculation.draft_tokens,
+                "speculative_model": speculation.draft,
+            }
+        )
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from autoparallel.domain.rank_map import RankedGpu
+from autoparallel.domain.workload import MTP
 from autoparallel.exporters.base import (
     PLAIN_DTYPES,
     WAVES,
@@ -105,7 +106,10 @@ def _layout_flags(deployment: Deployment) -> list[str]:
         ("--pipeline-parallel-size", layout.pp),
         ("--data-parallel-size", layout.dp),
         ("--prefill-context-parallel-size", layout.cp),
-        ("--decode-context-parallel-size", layout.cp),
+        (
+            "--decode-context-parallel-size",
+            layout.cp * deployment.problem.engine_options.decode_context_parallel,
+        ),
     )
     # There is no size: the experts take all ranks of a stage, as the engine's rule says.
     return [*words, "--enable-expert-parallel"] if layout.ep > 1 else words
@@ -127,6 +131,11 @@ def _sizes(deployment: Deployment) -> list[str]:
     words += ["--dtype", model.activation_dtype if model.activation_dtype in PLAIN_DTYPES else "auto"]
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8"]
+    if speculation := deployment.problem.workload.speculation:
+        own = speculation.draft == MTP
+        drafting: dict[str, str | int] = {"method": MTP} if own else {"model": speculation.draft}
+        drafting |= {"num_speculative_tokens": speculation.draft_tokens}
+        words += ["--speculative-config", json.dumps(drafting)]
     return words
 
 

@@ -47,6 +47,7 @@ class AttentionPart:
         self.heads = model.num_attention_heads / d.tp
         self.kv_heads = np.maximum(model.num_key_value_heads / d.tp, 1.0)
         self.sequences = d.microbatch / d.dp
+        self.dcp = float(machine.problem.engine_options.decode_context_parallel)
         self.shard = np.where(d.tensor_sp, d.tp, 1.0)
         self.tp_kind = SP if bool(np.all(d.tensor_sp)) else TP
 
@@ -71,6 +72,16 @@ class AttentionPart:
         )
 
     @cached_property
+    def dcp_group(self) -> Collective:
+        """Collectives of the tp ranks that share a KV cache in decode."""
+        d, fabric = self.degrees, self.machine.fabric
+        return Collective(
+            self.machine.placement.tp(self.dcp + 0.0 * d.tp, d.cp, d.gpus_per_stage),
+            fabric,
+            self.machine.collectives,
+        )
+
+    @cached_property
     def has_cp(self) -> bool:
         """Whether any layout of the table is context parallel."""
         return bool(np.any(np.asarray(self.degrees.cp) > 1))
@@ -78,7 +89,7 @@ class AttentionPart:
     def tokens(self, phase: Phase) -> Quantity:
         """New tokens of a microbatch on one GPU. [tokens]"""
         if phase.is_decode:
-            return np.ceil(self.sequences / self.degrees.cp)
+            return np.ceil(self.sequences / self.degrees.cp) * phase.new_tokens
         return self.sequences * (phase.new_tokens / self.degrees.cp)
 
     def stream_bytes(self, phase: Phase) -> Quantity:
@@ -147,12 +158,15 @@ class AttentionPart:
         machine, model, d = self.machine, self.machine.model, self.degrees
         gpu, activation, kv = machine.core_gpu, machine.activation_bytes, machine.kv_bytes
         if phase.is_decode:
-            context, constants = phase.context / d.cp, machine.decode_constants
+            # Ranks that share a KV cache see its share of the context with the queries of all of them.
+            split = d.cp * self.dcp
+            context, constants = phase.context / split, machine.decode_constants
+            heads = self.heads * (self.dcp * phase.new_tokens)
             if model.is_mla:
                 return mla_decode(
                     self.sequences,
-                    np.minimum(context, window / d.cp),
-                    heads=self.heads,
+                    np.minimum(context, window / split),
+                    heads=heads,
                     kv_lora_rank=model.kv_lora_rank,
                     qk_rope_head_dim=model.qk_rope_head_dim,
                     gpu=gpu,
@@ -163,10 +177,10 @@ class AttentionPart:
             return decode_attention(
                 self.sequences,
                 context,
-                heads=self.heads,
+                heads=heads,
                 kv_heads=self.kv_heads,
                 head_dim=model.head_dim,
-                window=window / d.cp,
+                window=window / split,
                 gpu=gpu,
                 constants=constants,
                 activation_bytes=activation,
@@ -207,8 +221,8 @@ class AttentionPart:
             # Keys without values: half the width of an attention that reads and multiplies both.
             scores = decode_attention(
                 self.sequences,
-                phase.context / d.cp,
-                heads=heads,
+                phase.context / (d.cp * self.dcp),
+                heads=heads * (self.dcp * phase.new_tokens),
                 kv_heads=1.0,
                 head_dim=width / 2,
                 window=np.inf,
@@ -242,10 +256,11 @@ class AttentionPart:
         ]
 
     def _context_parallel(self, phase: Phase, core: OperatorCost) -> list[Term]:
+        if phase.is_decode:
+            shared = self._gather_and_combine(self.dcp_group, phase, TP) if self.dcp > 1 else []
+            return [*(self._gather_and_combine(self.cp_group, phase, SP) if self.has_cp else []), *shared]
         if not self.has_cp:
             return []
-        if phase.is_decode:
-            return self._gather_and_combine()
         ring, ulysses = self._ring(phase, core), self._ulysses(phase)
         chosen = OperatorCost(
             *(np.where(self.degrees.ring, a, b) for a, b in zip(ring, ulysses, strict=True))
@@ -282,7 +297,7 @@ class AttentionPart:
         there, back = self.cp_group.all_to_all(tokens * inputs), self.cp_group.all_to_all(tokens * outputs)
         return OperatorCost(*(a + b for a, b in zip(there, back, strict=True)))
 
-    def _gather_and_combine(self) -> list[Term]:
+    def _gather_and_combine(self, group: Collective, phase: Phase, kind: str) -> list[Term]:
         """Decode with a KV cache split by tokens.
 
         Every rank needs all queries of its group; partial outputs are combined by their log-sum-exp.
@@ -290,7 +305,9 @@ class AttentionPart:
         model, activation = self.machine.model, self.machine.activation_bytes
         query_dim = model.kv_lora_rank + model.qk_rope_head_dim if model.is_mla else model.head_dim
         output_dim = model.kv_lora_rank if model.is_mla else model.head_dim
-        rows = self.sequences * self.heads
-        gather = self.cp_group.all_gather(rows * (query_dim * activation))
-        combine = self.cp_group.all_to_all(rows * (output_dim * activation + LSE_BYTES))
-        return [Term("query all-gather", SP, gather), Term("partial output combine", SP, combine)]
+        rows = self.sequences * self.heads * phase.new_tokens
+        # All ranks of a decode context parallel group have all of its queries.
+        gathered = rows * self.dcp if kind == TP else rows
+        gather = group.all_gather(gathered * (query_dim * activation))
+        combine = group.all_to_all(gathered * (output_dim * activation + LSE_BYTES))
+        return [Term("query all-gather", kind, gather), Term("partial output combine", kind, combine)]

@@ -255,7 +255,8 @@ class ExpertPart:
 def vocabulary_terms(attention: AttentionPart, phase: Phase) -> tuple[list[Term], list[Term]]:
     """Embedding of the first stage and head of the last, both split over tp.
 
-    The head computes one row a sequence: after prefill only the last token is sampled from.
+    The head computes one row a sequence, or a token of a decode step: after prefill only the last token is
+    sampled from.
     """
     machine, model = attention.machine, attention.machine.model
     if not model.vocab_size:
@@ -273,7 +274,9 @@ def vocabulary_terms(attention: AttentionPart, phase: Phase) -> tuple[list[Term]
             OperatorCost(*(np.where(split, half, whole) for half, whole in added)),
         ),
     ]
-    rows = np.ceil(attention.sequences / attention.degrees.cp)
+    rows = np.ceil(attention.sequences / attention.degrees.cp) * (
+        phase.new_tokens if phase.is_decode else 1.0
+    )
     head = gemm(
         rows,
         model.hidden_size,

@@ -81,12 +81,18 @@ def _prefill(machine: Machine, isl: float) -> float:
 
 def _decode(machine: Machine, context: float) -> float:
     bandwidth, compute = _rates(machine)
-    by_memory = bandwidth / kv_bytes_read(machine.model, context)
-    return min(by_memory, compute / flops_per_token(machine.model, 1.0, context)) / 1e3
+    speculation = machine.workload.speculation
+    # A step reads the cache once for all the tokens that it checks, and yields some of them.
+    yielded, checked = (speculation.tokens_per_step, speculation.verified) if speculation else (1.0, 1.0)
+    by_memory = yielded * bandwidth / kv_bytes_read(machine.model, context)
+    by_compute = (yielded / checked) * compute / flops_per_token(machine.model, 1.0, context)
+    return min(by_memory, by_compute) / 1e3
 
 
 def _decode_sentence(machine: Machine, context: float, bandwidth: float, required: float | None) -> str:
-    kv_bytes = kv_bytes_read(machine.model, context)
+    speculation = machine.workload.speculation
+    yielded = speculation.tokens_per_step if speculation else 1.0
+    kv_bytes = kv_bytes_read(machine.model, context) / yielded
     sentence = (
         f"decode reads {kv_bytes / 1e6:.4g} MB of KV cache a token at {context:,.0f} tokens of context; "
         f"the GPU reaches {bandwidth / 1e12:.3g} TB/s"

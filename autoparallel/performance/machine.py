@@ -20,8 +20,8 @@ from autoparallel.performance.operators import Gpu
 class Phase(NamedTuple):
     """One pass through the model.
 
-    ``new_tokens`` are computed for every sequence; a decode step has one, against ``context`` cached
-    tokens.
+    ``new_tokens`` are computed for every sequence; a decode step has one, or those that speculative
+    decoding checks, against ``context`` cached tokens.
     """
 
     name: str
@@ -164,6 +164,12 @@ class Machine:
         workload = self.workload
         context = workload.prompt_tokens.mean + workload.output_tokens.mean / 2
         return Phase("decode", 1.0, context, True)
+
+    @property
+    def with_draft(self) -> float:
+        """Weights and KV cache, the draft's of speculative decoding included, over the model's. [1]"""
+        speculation = self.workload.speculation
+        return 1.0 + (speculation.draft_share if speculation else 0.0)
 
     @property
     def longest_sequence(self) -> float:

@@ -78,12 +78,14 @@ class AttentionMemory:
         own_head = stage.is_last and not (self.model.tie_word_embeddings and stage.is_first)
         copies = int(stage.is_first) + int(own_head)
         final_norm = self.parameters.final_norm * self.machine.activation_bytes if stage.is_last else 0.0
-        return total + final_norm + copies * vocabulary / self.part.degrees.tp
+        total = total + final_norm + copies * vocabulary / self.part.degrees.tp
+        return total * self.machine.with_draft
 
     def kv_cache(self, stage: Stage) -> Quantity:
         """KV cache of all sequences of the batch at the longest ISL + OSL, bounded by windows.
 
-        MLA's latents and an indexer's keys are on every tp rank.
+        MLA's latents and an indexer's keys are on every tp rank, or shared out among those of a decode
+        context parallel group.
         """
         model, part, longest = self.model, self.part, self.machine.longest_sequence
         tokens = sum(n * min(longest, model.window_of(kind)) for kind, n in stage.attention)
@@ -94,7 +96,8 @@ class AttentionMemory:
         sequences = part.degrees.batch / part.degrees.dp
         layers = (stage.dense + stage.routed) / model.num_hidden_layers
         keys = longest * layers * indexer_bytes_per_token(model)
-        return sequences * (values * (tokens * self.machine.kv_bytes) + keys) / part.degrees.cp
+        held = sequences * (values * (tokens * self.machine.kv_bytes) + keys) / part.degrees.cp
+        return held * (self.machine.with_draft / part.dcp)
 
     @cached_property
     def residual(self) -> Quantity:
@@ -152,7 +155,7 @@ class ExpertMemory:
         """Slots of a layer's routed experts (the FFN of a dense model), the declared scale counted in."""
         model, d = self.model, self.part.degrees
         matrix = model.ffn_matrices * model.hidden_size * model.routed_width
-        value = self.machine.expert_weight_bytes * self.machine.scale
+        value = self.machine.expert_weight_bytes * self.machine.scale * self.machine.with_draft
         return ((model.routed_experts + d.redundant_experts) * matrix * value) / (d.ep * d.etp)
 
     @cached_property

@@ -11,6 +11,7 @@ from autoparallel.performance.collectives import hop
 from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, vocabulary_terms
 from autoparallel.performance.machine import Phase
 from autoparallel.performance.operators.cost import Flag, Quantity
+from autoparallel.performance.speculation import speculated
 from autoparallel.performance.stages import Stage, whole_model
 from autoparallel.performance.terms import PP, Term, memory_bytes_of, time_of
 
@@ -37,7 +38,11 @@ class ExpertTerms(NamedTuple):
 
 
 def attention_terms(part: AttentionPart, phase: Phase) -> AttentionTerms:
-    """All of attention's terms in one phase."""
+    """All of attention's terms in one phase; decode's are those of a token of every sequence."""
+    return speculated(lambda each: _attention_terms(part, each), phase, part.machine.workload.speculation)
+
+
+def _attention_terms(part: AttentionPart, phase: Phase) -> AttentionTerms:
     model, fabric, common = part.machine.model, part.machine.fabric, CommonFfn(part)
     layers = whole_model(model)
     embedding, head = vocabulary_terms(part, phase)
@@ -57,8 +62,12 @@ def attention_terms(part: AttentionPart, phase: Phase) -> AttentionTerms:
 
 
 def expert_terms(part: ExpertPart, phase: Phase) -> ExpertTerms:
-    """All of the experts' terms in one phase."""
-    return ExpertTerms(part.compute(phase), part.dispatch(phase))
+    """All of the experts' terms in one phase; decode's are those of a token of every sequence."""
+    return speculated(
+        lambda each: ExpertTerms(part.compute(each), part.dispatch(each)),
+        phase,
+        part.machine.workload.speculation,
+    )
 
 
 class LayerCosts(NamedTuple):

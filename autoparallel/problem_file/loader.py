@@ -38,7 +38,7 @@ from autoparallel.problem_file.schema import (
     WorkloadSection,
 )
 from autoparallel.problem_file.search_section import build_search
-from autoparallel.problem_file.workload_section import build_requirements, build_workload
+from autoparallel.problem_file.workload_section import add_speculation, build_requirements, build_workload
 
 Tables = dict[str, dict[str, Any]]
 AnySection = TypeVar("AnySection", bound=Section)
@@ -104,6 +104,7 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
     search = build_search(space, workload_section.concurrency, workload_section.mode, faults)
     engine_section, bad_engine = _section(EngineSection, "engine", tables, faults)
     engine, engine_options = build_engine(engine_section, tables.get("engine", {}), bad_engine, faults)
+    workload = add_speculation(workload, workload_section, model, faults)
     if model and model.counted_only:
         faults.add(("model", model.counted_only), "can be counted by `autoparallel model`, not yet timed")
     if model:

@@ -207,6 +207,21 @@ ExpertLoadsField = Annotated[
 ]
 
 
+class SpeculationSection(Section):
+    """Speculative decoding: a draft proposes tokens, the model checks them in one step."""
+
+    draft_tokens: Annotated[int, Field(ge=1, le=64)] = Field(description="Proposed in every step.")
+    acceptance: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="Chance that a proposed token is accepted where all before it were."
+    )
+    draft_share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="Time, weights and KV cache of the draft over the model's; "
+        "default: the model's own prediction layers over its layers.",
+    )
+    draft: fields.Name | None = Field(None, description='"mtp" (default), or a draft model to load.')
+
+
 class WorkloadSection(Section):
     """Requests and how they arrive."""
 
@@ -225,6 +240,7 @@ class WorkloadSection(Section):
     cached_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="Share of a prompt that a prefix cache holds."
     )
+    speculation: SpeculationSection | None = Field(None, description="Default: none, a token a step.")
     expert_loads: ExpertLoadsField | None = Field(
         None, description="Load of every expert: a CSV (layer, expert, load) relative to this file, or a law."
     )
@@ -327,6 +343,9 @@ class EngineSection(Section):
     calibration: fields.Name | None = Field(
         None, description="A file of your own from `autoparallel calibrate --serving`, relative to this file."
     )
+    decode_context_parallel: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="tp ranks that share the KV cache of a sequence where tp would copy it; default 1."
+    )
 
 
 class PoolSection(HardwareSection):
@@ -374,6 +393,7 @@ NESTED: dict[str, type[Section]] = {
     "scale_out": LinkSection,
     "prompt_tokens": LengthsSection,
     "output_tokens": LengthsSection,
+    "speculation": SpeculationSection,
     "expert_loads": ExpertLoadsSection,
     "pool": PoolSection,
 }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autoparallel.domain.model import Model
 from autoparallel.domain.requirements import QUANTILES, SERVED, Requirements
 from autoparallel.domain.workload import (
     CLOSED,
+    MTP,
     OPEN,
     POISSON,
     STATIC,
     TRACE,
     Lengths,
+    Speculation,
     Trace,
     Workload,
 )
@@ -52,6 +55,29 @@ def build_workload(section: WorkloadSection, bad: frozenset[str], faults: Faults
         trace=requests.trace,
         cached_share=section.cached_share or 0.0,
     )
+
+
+def add_speculation(
+    workload: Workload | None, section: WorkloadSection, model: Model | None, faults: Faults
+) -> Workload | None:
+    """The workload with its speculative decoding, whose draft may be the model's own prediction layers."""
+    given = section.speculation
+    if workload is None or given is None or model is None:
+        return workload
+    share = given.draft_share
+    if share is None and model.num_nextn_predict_layers:
+        share = model.num_nextn_predict_layers / model.num_hidden_layers
+    if share is None:
+        message = "is missing: the model has no prediction layers of its own, say how large the draft is"
+        faults.add(("workload", "speculation", "draft_share"), message)
+        return workload
+    speculation = Speculation(
+        draft_tokens=given.draft_tokens,
+        acceptance=given.acceptance,
+        draft_share=share,
+        draft=given.draft or MTP,
+    )
+    return replace(workload, speculation=speculation)
 
 
 def build_requirements(section: RequirementsSection, mode: str, faults: Faults) -> Requirements:

@@ -152,6 +152,9 @@ def simulate(
     LayoutError
         The KV space of the plan holds no request.
     """
+    if problem.workload.speculation is not None:
+        message = "is not simulated: a step of the simulation yields a token of every sequence; drop it"
+        raise ProblemError([Fault(message, key="workload.speculation")])
     if problem.workload.mode == STATIC:
         message = 'a static batch has no queue to simulate; use mode = "closed", "open" or "saturated"'
         raise ProblemError([Fault(message, key="workload.mode")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from autoparallel.catalog.engines import load_engine
 from autoparallel.domain import EngineOptions, Layout, Lengths, Memory, Plan, Problem
 from autoparallel.domain.plan import ServingMetrics
+from autoparallel.domain.workload import Speculation
 from autoparallel.exporters import exporters
 from autoparallel.exporters.command import Command
 from autoparallel.exporters.deployment import Deployment
@@ -204,3 +206,49 @@ def test_benchmarks_draw_the_workloads_lengths(moe10b: Problem, cases: Any) -> N
     # From 1.25 % of 10,240; an output of mean 128 ends at 2 x 128 / 1.0125.
     assert (found["--random-input-len"], found["--random-range-ratio"]) == ("10240", "0.0125")
     assert found["--random-output-len"] == "253"
+
+
+class TestSpeculativeDecoding:
+    """Three tokens a step, from the model's own prediction layers or from a draft model."""
+
+    def drafting(self, problem: Problem, draft: str) -> Problem:
+        speculation = Speculation(draft_tokens=3, acceptance=0.8, draft_share=0.02, draft=draft)
+        return replace(problem, workload=replace(problem.workload, speculation=speculation))
+
+    def export(self, problem: Problem, cases: Any, engine: str, draft: str) -> Export:
+        layout = Layout(tp=2, etp=2)
+        return exported(self.drafting(problem, draft), cases, layout, engine, batch=4, microbatch=4)
+
+    def test_vllm(self, moe10b: Problem, cases: Any) -> None:
+        found = flags(self.export(moe10b, cases, "vllm", "mtp").commands[0])
+        assert json.loads(found["--speculative-config"]) == {"method": "mtp", "num_speculative_tokens": 3}
+        found = flags(self.export(moe10b, cases, "vllm", "me/draft").commands[0])
+        assert json.loads(found["--speculative-config"])["model"] == "me/draft"
+
+    def test_sglang(self, moe10b: Problem, cases: Any) -> None:
+        found = flags(self.export(moe10b, cases, "sglang", "mtp").commands[0])
+        names = ("--speculative-algorithm", "--speculative-num-steps", "--speculative-num-draft-tokens")
+        assert [found[name] for name in names] == ["EAGLE", "3", "4"]
+        found = flags(self.export(moe10b, cases, "sglang", "me/draft").commands[0])
+        assert found["--speculative-draft-model-path"] == "me/draft"
+
+    def test_trtllm(self, moe10b: Problem, cases: Any) -> None:
+        text = self.export(moe10b, cases, "trtllm", "mtp").files["config.yaml"]
+        assert yaml.safe_load(text)["speculative_config"] == {
+            "decoding_type": "MTP",
+            "num_nextn_predict_layers": 3,
+        }
+
+    def test_none_by_default(self, moe10b: Problem, cases: Any) -> None:
+        found = exported(moe10b, cases, Layout(tp=2, etp=2), "vllm", batch=4, microbatch=4)
+        assert "--speculative-config" not in found.commands[0].words
+
+
+@pytest.mark.parametrize(
+    ("engine", "flag"), [("vllm", "--decode-context-parallel-size"), ("sglang", "--dcp-size")]
+)
+def test_ranks_that_share_a_cache(moe10b: Problem, cases: Any, engine: str, flag: str) -> None:
+    few = replace(moe10b, model=replace(moe10b.model, num_key_value_heads=2))
+    problem = replace(few, engine=engine, engine_options=EngineOptions(decode_context_parallel=2))
+    found = flags(exported(problem, cases, Layout(tp=4, etp=4), engine, batch=4, microbatch=4).commands[0])
+    assert found[flag] == "2"

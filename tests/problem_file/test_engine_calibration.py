@@ -91,3 +91,10 @@ def test_faults(own: Callable[..., Path], change: tuple[str, str], says: str) ->
 def test_a_missing_file_is_named(write: Write, small_problem: str) -> None:
     with pytest.raises(ProblemError, match=r"nowhere\.toml"):
         load_problem(write(f'{small_problem}\n[engine]\nname = "vllm"\ncalibration = "nowhere.toml"\n'))
+
+
+def test_only_engines_that_can_share_a_cache(write: Write, small_problem: str) -> None:
+    text = f'{small_problem}\n[engine]\nname = "NAME"\ndecode_context_parallel = 2\n'
+    assert load_problem(write(text.replace("NAME", "vllm"))).engine_options.decode_context_parallel == 2
+    with pytest.raises(ProblemError, match="do not share a KV cache"):
+        load_problem(write(text.replace("NAME", "trtllm")))

@@ -11,7 +11,7 @@ import pytest
 from ortools.sat.python import cp_model
 
 from autoparallel.domain import Lengths, Problem, Requirements, SearchSpace
-from autoparallel.domain.engine import ENGINES
+from autoparallel.domain.engine import ENGINES, EngineOptions
 from autoparallel.domain.layout import TENSOR
 from autoparallel.performance.degrees import SP_KIND_NAMES, PlanTable
 from autoparallel.performance.estimate import COLUMNS
@@ -85,6 +85,8 @@ def cases(problem: Problem) -> Iterator[tuple[Problem, int, int]]:
     for order in (("cp",), ("ep",), ("cp", "ep"), ("pp",)):
         yield in_order(sparse, order), 4, 2
     yield in_order(for_engine(dense, "vllm"), ("pp",)), 4, 2
+    for shared in (small(problem, num_attention_heads=8, num_key_value_heads=2), small(problem, **latent)):
+        yield replace(shared, engine_options=EngineOptions(decode_context_parallel=2)), 4, 2
     mixed = ("dense", "dense", *("sparse",) * 4)
     yield small(problem, mlp_layer_types=mixed, intermediate_size=64, num_key_value_heads=2), 8, 8
 

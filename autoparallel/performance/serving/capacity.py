@@ -36,7 +36,7 @@ def kv_sequence_bytes(part: AttentionPart, stage: Stage, tokens: Quantity) -> Qu
         values: Quantity = float(model.kv_lora_rank + model.qk_rope_head_dim)
     else:
         values = part.kv_heads * (2 * model.head_dim)
-    return cached * values * machine.kv_bytes / part.degrees.cp
+    return cached * values * machine.kv_bytes / part.degrees.cp * (machine.with_draft / part.dcp)
 
 
 def capacity(

@@ -107,10 +107,10 @@ class StepTimes:
         inside, across = hop(message, fabric.up).time_s, hop(message, nic).time_s
         return self.hops.inside * inside + self.hops.across * across
 
-    def decode_attention(self, sequences: Quantity, context: Quantity) -> Quantity:
-        """Attention of one new token of each of an instance's sequences, in all layers. [s]"""
+    def decode_attention(self, sequences: Quantity, context: Quantity, new_tokens: float = 1.0) -> Quantity:
+        """Attention of new tokens of each of an instance's sequences, in all layers. [s]"""
         part = self.attention_part(sequences)
-        return self._core(part, Phase("decode", 1.0, context, is_decode=True))  # type: ignore[arg-type]
+        return self._core(part, Phase("decode", new_tokens, context, is_decode=True))  # type: ignore[arg-type]
 
     def prompt_attention(self, prompts: Quantity, tokens: Quantity) -> Quantity:
         """Attention of whole prompts of ``tokens``, in however many pieces, in all layers. [s]"""

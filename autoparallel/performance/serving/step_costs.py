@@ -61,7 +61,7 @@ class StepCosts(NamedTuple):
     Attributes
     ----------
     decode_s : array_like
-        A step without prompts. [s]
+        Time of a token in steps without prompts: of a step, but for speculative decoding. [s]
     prompt_s : array_like
         What one request's prompt adds to the steps that compute it. [s]
     own_s : array_like
@@ -97,6 +97,11 @@ class StepModel:
         hidden = engine.expert_launch_hidden * times.machine.expert_constants.t0_s if model.is_moe else 0.0
         self._hidden_s = hidden * model.mlp_layer_types.count("sparse")
         self.extra_share = engine.expert_prefill_factor - 1.0 if model.is_moe else 0.0
+        speculation = times.machine.workload.speculation
+        # Tokens of a sequence that a step checks and yields, and passes of the model that its draft takes.
+        self._checked = speculation.verified if speculation else 1.0
+        self._yielded = speculation.tokens_per_step if speculation else 1.0
+        self._drafted = speculation.draft_tokens * speculation.draft_share if speculation else 0.0
         self.dp = np.asarray(table.dp, dtype=np.float64)
         attention_s = times.prompt_attention(1.0, lengths.isl)
         if np.any(lengths.cached_share):
@@ -110,14 +115,24 @@ class StepModel:
         return fixed + by_sequence - self._hidden_s
 
     def decode_s(self, running: Quantity) -> Quantity:
-        """A step of ``running`` sequences in an instance, without prompts. [s]"""
+        """Time of a token of ``running`` sequences in an instance, without prompts. [s]"""
         sequences = running / self.times.pp
-        return self._decode_s(sequences, self.times.linear(sequences, sequences, prompts=False))
+        return self._step_s(sequences, self._checked_s(sequences)) / self._yielded
 
-    def _decode_s(self, sequences: Quantity, plain: Quantity) -> Quantity:
-        times = self.times
-        decode_s = (plain + times.decode_attention(sequences, self.lengths.context)) * times.pace
-        return np.maximum(decode_s + self.overhead_s(sequences), 1e-6)
+    def _checked_s(self, sequences: Quantity) -> Quantity:
+        """Products, experts, norms and collectives of the tokens that a step checks. [s]"""
+        tokens = sequences * self._checked
+        return self.times.linear(tokens, tokens, prompts=False)
+
+    def _step_s(self, sequences: Quantity, plain: Quantity) -> Quantity:
+        """A step without prompts, its draft included. [s]"""
+        times, context = self.times, self.lengths.context
+        kernels_s = plain + times.decode_attention(sequences, context, self._checked)
+        if self._drafted:
+            once = times.linear(sequences, sequences, prompts=False)
+            once = once + times.decode_attention(sequences, context)
+            kernels_s = kernels_s + self._drafted * once
+        return np.maximum(kernels_s * times.pace + self.overhead_s(sequences), 1e-6)
 
     def launched_s(self, tokens: Quantity) -> Quantity:
         """Shortest time of a step with prompts, of ``tokens`` of an instance in all. [s]"""
@@ -127,20 +142,24 @@ class StepModel:
         """Step costs with ``running`` sequences in an instance."""
         times, lengths = self.times, self.lengths
         sequences = running / times.pp
-        plain = times.linear(sequences, sequences, prompts=False)
-        decode_s = self._decode_s(sequences, plain)
+        plain = self._checked_s(sequences)
+        step_s = self._step_s(sequences, plain)
         most = np.maximum(lengths.step_tokens * self.dp, lengths.piece)
-        tokens = np.clip(sequences * lengths.computed / lengths.decodes, lengths.piece, most)
+        ending = sequences * self._yielded / lengths.decodes
+        tokens = np.clip(ending * lengths.computed, lengths.piece, most)
         prompts = tokens / lengths.computed
-        mixed = times.linear(sequences + tokens, sequences + prompts, prompts=True)
+        checked = sequences * self._checked
+        mixed = times.linear(checked + tokens, checked + prompts, prompts=True)
         added_s = (mixed - plain) * times.pace + prompts * self.prompt_attention_s
         if self.extra_share:
             added_s = added_s + self.extra_share * times.experts_s(tokens) * times.pace
-        eager_s = self.launched_s(sequences + tokens)
-        mixed_s = np.maximum(decode_s + self.engine.prompt_factor * added_s, eager_s)
-        prompt_s = np.maximum(mixed_s - decode_s, 0.0) / prompts
-        own_s = np.maximum(decode_s * lengths.pieces + prompt_s, eager_s)
-        return StepCosts(decode_s, prompt_s, own_s)
+        eager_s = self.launched_s(checked + tokens)
+        mixed_s = np.maximum(step_s + self.engine.prompt_factor * added_s, eager_s)
+        prompt_s = np.maximum(mixed_s - step_s, 0.0) / prompts
+        own_s = np.maximum(step_s * lengths.pieces + prompt_s, eager_s)
+        decode_s = step_s / self._yielded
+        # Those who wait half a step for its end count half of a token's time: the rest of it is here.
+        return StepCosts(decode_s, prompt_s, own_s + 0.5 * (step_s - decode_s))
 
     def prompts_alone_s(self, prompts: Quantity) -> Quantity:
         """Steps of ``prompts`` of an instance that decodes nothing, until all are done. [s]"""
