@@ -8,7 +8,8 @@ from pydantic import Field
 
 from autoparallel.audit.written import BASELINE, PLAN
 from autoparallel.problem_file import fields
-from autoparallel.problem_file.schema import Section, SpKind
+from autoparallel.problem_file.schema import SpKind
+from autoparallel.problem_file.section import Section
 
 Text = Annotated[str, Field(max_length=2000)]
 # Nothing that is counted or measured here is larger, and sums of such numbers stay finite.

@@ -18,7 +18,7 @@ from autoparallel.problem_file.expert_loads_file import (
     sparse_layers,
 )
 from autoparallel.problem_file.faults import Faults
-from autoparallel.problem_file.schema import ExpertLoadsSection, WorkloadSection
+from autoparallel.problem_file.workload_schema import ExpertLoadsSection, WorkloadSection
 
 # Every two experts of a layer may be asked for: so many have a table of 32 MB.
 MAX_EXPERTS = 2048

@@ -14,7 +14,8 @@ from autoparallel.catalog.spelling import closest, did_you_mean
 from autoparallel.errors import Fault
 from autoparallel.problem_file.document import Document
 from autoparallel.problem_file.positions import Path
-from autoparallel.problem_file.schema import NESTED, Section
+from autoparallel.problem_file.schema import NESTED
+from autoparallel.problem_file.section import Section
 
 AnySection = TypeVar("AnySection", bound=Section)
 

@@ -27,7 +27,8 @@ from autoparallel.problem_file.faults import Faults, checked
 from autoparallel.problem_file.hardware_section import build_hardware
 from autoparallel.problem_file.inheritance import inherit_hardware
 from autoparallel.problem_file.positions import Path
-from autoparallel.problem_file.schema import FleetSection, HardwareSection, WorkloadSection
+from autoparallel.problem_file.schema import FleetSection, HardwareSection
+from autoparallel.problem_file.workload_schema import WorkloadSection
 
 # What each objective that costs something needs to know of a GPU.
 PRICES = {USD_PER_HOUR: "usd_per_gpu_hour", WATTS: "power_w"}

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 from autoparallel.domain.workload import Lengths
 from autoparallel.problem_file.faults import Faults
-from autoparallel.problem_file.schema import LengthsSection
+from autoparallel.problem_file.workload_schema import LengthsSection
 
 _NEEDED = {
     "fixed": (("tokens",), ()),

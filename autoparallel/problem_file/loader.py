@@ -34,10 +34,10 @@ from autoparallel.problem_file.schema import (
     ProblemFile,
     RequirementsSection,
     SearchSection,
-    Section,
-    WorkloadSection,
 )
 from autoparallel.problem_file.search_section import build_search
+from autoparallel.problem_file.section import Section
+from autoparallel.problem_file.workload_schema import WorkloadSection
 from autoparallel.problem_file.workload_section import add_speculation, build_requirements, build_workload
 
 Tables = dict[str, dict[str, Any]]

@@ -22,8 +22,9 @@ from autoparallel.domain.workload import (
 from autoparallel.errors import ProblemError
 from autoparallel.problem_file.faults import Faults
 from autoparallel.problem_file.lengths_section import build_lengths
-from autoparallel.problem_file.schema import RequirementsSection, WorkloadSection
+from autoparallel.problem_file.schema import RequirementsSection
 from autoparallel.problem_file.trace_file import read_trace, trace_lengths
+from autoparallel.problem_file.workload_schema import WorkloadSection
 
 DEFAULT_OUTPUT_TOKENS = 128
 
