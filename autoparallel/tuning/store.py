@@ -130,7 +130,9 @@ class Store:
 
         def record() -> None:
             with suppress(UpdateFinishedTrialError):
-                if violation is not None:
+                # Whoever was stopped between the two records has set it already.
+                told = self._storage.get_trial(trial_id).constraints
+                if violation is not None and REQUIREMENTS not in told:
                     optuna.Trial(self.study, trial_id).set_constraint(REQUIREMENTS, violation)
                 if result:
                     self._storage.set_trial_user_attr(trial_id, RESULT, result)

@@ -53,7 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     path = tmp_path_factory.mktemp("unmeasured")
     monkeypatch.chdir(path)
     (path / "static.toml").write_text(PROBLEM.format(mode=""))
-    (path / "served.toml").write_text(PROBLEM.format(mode='mode = "closed"'))
+    served = PROBLEM.format(mode='mode = "closed"').replace("microbatch = 8\n", "")
+    (path / "served.toml").write_text(served)
     assert run("search", "static.toml", "--out", "result").exit_code == 0
     return path
 
