@@ -23,6 +23,9 @@ from autoparallel.solver.fleet.model import FleetModel
 from autoparallel.solver.fleet.table import InstanceTable
 from autoparallel.solver.fleet.uniform import best_uniform
 
+# Numbers of GPUs that the column looks at; of larger budgets it leaves some out.
+MOST_ROWS = 256
+
 
 class Smaller(NamedTuple):
     """The best fleet of every number of GPUs from those it takes to a limit."""
@@ -114,8 +117,10 @@ class Answer:
     def _column(self, smaller: Sequence[Smaller]) -> Iterator[ColumnRow]:
         if not smaller:
             return
-        for gpus in range(1, smaller[-1].gpus):
-            yield ColumnRow(gpus=gpus, requests_per_s=0.0, instances=())
+        if smaller[0].limit <= MOST_ROWS:
+            # Every number was looked at: fewer than the smallest fleet's make none.
+            for gpus in range(1, smaller[-1].gpus):
+                yield ColumnRow(gpus=gpus, requests_per_s=0.0, instances=())
         for row in reversed(smaller):
             rate = served(self.table.kinds, row.taken, self.losses)
             kinds = [

@@ -11,7 +11,7 @@ from autoparallel.domain.fleet_result import FleetResult
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.requirements import SERVED
 from autoparallel.errors import Fault, InfeasibleError, ProblemError
-from autoparallel.fleet_planner.answer import Answer, Smaller
+from autoparallel.fleet_planner.answer import MOST_ROWS, Answer, Smaller
 from autoparallel.fleet_planner.refusal import loses_all, no_instance, too_little
 from autoparallel.fleet_planner.supply import cost_of, enough, sizes_of
 from autoparallel.performance.serving.slo import SLOS, slos_of
@@ -110,6 +110,7 @@ class _Search:
     def _smaller(self) -> Iterator[Smaller]:
         """The best fleets of fewer and fewer GPUs; what leaves GPUs idle is the best of fewer as well."""
         total = limit = sum(size.gpus for size in self.sizes)
+        step = -(-total // MOST_ROWS)
         while limit > 0:
             self.report(total - limit, total, f"the best fleet of {limit} GPUs")
             model = self._most(limit)
@@ -118,7 +119,7 @@ class _Search:
                 return
             used = sum(self.table.kinds[one.kind].gpus * one.instances for one in taken)
             yield Smaller(limit, used, taken)
-            limit = used - 1
+            limit = min(used - 1, limit - step)
 
     def _too_little(self, demand: float) -> InfeasibleError:
         """What is possible with the GPUs there are, and how many the demand takes."""

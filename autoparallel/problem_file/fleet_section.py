@@ -22,6 +22,7 @@ from autoparallel.domain.fleet import (
 )
 from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.workload import OPEN
+from autoparallel.errors import Fault
 from autoparallel.problem_file.document import Document, dotted
 from autoparallel.problem_file.faults import Faults, checked
 from autoparallel.problem_file.hardware_section import build_hardware
@@ -67,6 +68,19 @@ def has_own_gpus(data: Mapping[str, Any]) -> bool:
     fleet = data.get("fleet")
     pools = fleet.get("pool") if isinstance(fleet, dict) else None
     return isinstance(pools, list) and bool(pools) and isinstance(pools[0], dict) and "gpu" in pools[0]
+
+
+def in_the_pool(faults: Faults) -> None:
+    """Say faults of the hardware where it stands: in the first pool, where there is no [hardware]."""
+    if "hardware" in faults.document.data or not has_own_gpus(faults.document.data):
+        return
+    told: dict[str, Fault] = {}
+    for fault in faults.found:
+        section, _, rest = fault.key.partition(".")
+        place: Path = ("fleet", "pool", 0, *(rest.split(".") if rest else ()))
+        here = faults.document.fault(place, fault.message) if section == "hardware" else fault
+        told.setdefault(here.key or str(here), here)
+    faults.found[:] = told.values()
 
 
 def _demand(section: FleetSection, workload: WorkloadSection, faults: Faults) -> float | None:

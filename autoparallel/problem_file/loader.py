@@ -21,7 +21,7 @@ from autoparallel.problem_file.engine_section import build_engine
 from autoparallel.problem_file.expert_loads_section import add_expert_loads
 from autoparallel.problem_file.faults import Faults, checked
 from autoparallel.problem_file.fingerprint import fingerprint
-from autoparallel.problem_file.fleet_section import build_fleet, has_own_gpus
+from autoparallel.problem_file.fleet_section import build_fleet, has_own_gpus, in_the_pool
 from autoparallel.problem_file.hardware_section import build_hardware
 from autoparallel.problem_file.inheritance import inherit_hardware, inherit_model
 from autoparallel.problem_file.model_section import build_model
@@ -67,6 +67,7 @@ def load_problem(path: str | Path, overrides: Sequence[str] = ()) -> Problem:
     faults = Faults(read_document(path, overrides))
     tables = _tables(faults.document.data, faults)
     problem = _build(Path(path), tables, faults)
+    in_the_pool(faults)
     if faults.found or problem is None:
         raise ProblemError(faults.found)
     warnings = (*default_warnings(problem, tables), *faults.notes)

@@ -27,7 +27,7 @@ def fleet_headline(result: FleetResult) -> str:
 def member_columns(result: FleetResult) -> tuple[str, ...]:
     """Heads of the columns of :func:`member_rows`; the pool is named where there are several."""
     pool = ("pool",) if len(result.pools) > 1 else ()
-    return ("role", "layout", *pool, "count", "GPUs", "requests/s", "TTFT", "TPOT", "load")
+    return ("role", "layout", *pool, "count", "GPUs", "req/s", "TTFT", "TPOT", "load")
 
 
 def member_rows(result: FleetResult) -> list[tuple[str, ...]]:

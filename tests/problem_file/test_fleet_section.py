@@ -109,3 +109,14 @@ def test_a_rate_said_twice(write: Write, small_problem: str) -> None:
     text = text.replace('mode = "static"', 'mode = "open"\nrequest_rate_per_s = 2.0')
     with pytest.raises(ProblemError, match="contradicts workload"):
         load_problem(write(text))
+
+
+def test_a_pool_in_the_place_of_the_hardware_has_its_faults_once(write: Write, small_problem: str) -> None:
+    start, end = small_problem.index("[hardware]"), small_problem.index("[workload]")
+    text = small_problem[:start] + small_problem[end:]
+    with pytest.raises(ProblemError) as raised:
+        load_problem(write(text + '\n[[fleet.pool]]\ngpu = "h200"\ncount = 0\nspeed = 3\n'))
+    found = {fault.key: fault for fault in raised.value.faults}
+    assert sorted(found) == ["fleet.pool[0].count", "fleet.pool[0].gpu", "fleet.pool[0].speed"]
+    assert len(found) == len(raised.value.faults)
+    assert all(fault.line for fault in found.values())

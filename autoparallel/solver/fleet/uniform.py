@@ -40,8 +40,13 @@ def _units(kinds: Sequence[Kind], gpus: int) -> Iterator[Unit]:
 
 
 def _pairs(pair: tuple[int, int], rate: float, kinds: Sequence[Kind], gpus: int) -> Iterator[Unit]:
+    """Units of two kinds in which no instance could be left out without serving less."""
     prefill, decode = (kinds[index] for index in pair)
+    if not rate:
+        return
     for x in range(1, (gpus - decode.gpus) // prefill.gpus + 1):
-        for y in range(1, (gpus - x * prefill.gpus) // decode.gpus + 1):
-            served = min(x * rate, y * decode.rates[0])
-            yield Unit(pair, (x, y), x * prefill.gpus + y * decode.gpus, served)
+        matched = int(x * rate / decode.rates[0])
+        for y in (matched, matched + 1):
+            size = x * prefill.gpus + y * decode.gpus
+            if y and size <= gpus:
+                yield Unit(pair, (x, y), size, min(x * rate, y * decode.rates[0]))
