@@ -31,8 +31,8 @@ types: $(VENV)/.installed-dev
 pytest: $(VENV)/.installed-dev chromium postgresql
 	$(VENV)/bin/pytest
 
-torture: $(VENV)/.installed-dev postgresql ## kill workers of a shared search for 30 s, restart their database
-	AUTOPARALLEL_TORTURE_S=30 $(VENV)/bin/pytest -q tests/test_shared_search_torture.py --junit-xml=.torture.xml
+torture: $(VENV)/.installed-dev postgresql ## kill workers of shared searches and sweeps, restart their database
+	AUTOPARALLEL_TORTURE_S=30 $(VENV)/bin/pytest -q tests/test_shared_search_torture.py tests/sweeping/test_cluster.py -o junit_family=xunit1 --junit-xml=.torture.xml
 	@grep -o '<property [^>]*>' .torture.xml
 
 site: $(VENV)/.installed-dev ## build the documentation site into site/, strictly

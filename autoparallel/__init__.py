@@ -7,6 +7,7 @@ The layers, each importing only from those below it::
     importers                    launch commands -> plans
     report  exporters  audit     what is made of a result
     verification                 a result re-checked without its solver
+    sweeping                     one search a cell of a grid of problems
     results_folder               what a search leaves on disk
     explanation                  why nothing fits, or what binds
     fleet_planner                instances rated, and counted out to a fleet

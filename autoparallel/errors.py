@@ -57,6 +57,10 @@ class StorageError(AutoparallelError):
     """A storage of searches that cannot be opened or used, or a study in it that is not for us."""
 
 
+class SweepError(AutoparallelError):
+    """A sweep that cannot run, or not any further: no scheduler, a process that was killed."""
+
+
 @dataclass(frozen=True)
 class Conflict:
     """One rule that keeps a problem from having a plan, and what would have to give.

@@ -30,6 +30,7 @@ LAYERS = [
     {"explanation"},
     {"placement_file"},
     {"results_folder"},
+    {"sweeping"},
     {"verification"},
     {"report", "exporters", "audit"},
     {"importers"},

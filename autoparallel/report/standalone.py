@@ -15,6 +15,7 @@ from autoparallel.report.page import script_json
 DRAW = """\
 const figures = JSON.parse(document.getElementById("data").textContent);
 for (const [name, figure] of Object.entries(figures)) {
+  figure.layout.font.color = getComputedStyle(document.body).color;
   Plotly.newPlot(name, figure.data, figure.layout, {displayModeBar: false, responsive: true});
 }
 """
