@@ -298,7 +298,7 @@ class _Search:
         )
         cut_short: dict[Pair, PairFront] = {}
         with Study(self.space, ranking, trials=self.trials, seed=self.seed, store=store) as study:
-            for pair in study.pairs():
+            for pair in study.pairs(stop=lambda: self.deadline.over):
                 if progress:
                     progress(len(study.fronts), study.size, str(pair))
                 front = self.solver.solve(*pair, incumbents=study.incumbents(pair))

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from autoparallel import planner
 from autoparallel.domain import Problem
 from autoparallel.domain.result import SearchResult
-from autoparallel.errors import StorageError
+from autoparallel.errors import StorageError, TimeLimitError
 from autoparallel.problem_file import load_problem
 from autoparallel.proof import versions
 from autoparallel.results_folder import result_files
@@ -144,6 +144,13 @@ def test_a_silent_owner_of_another_machine_is_given_up(monkeypatch: pytest.Monke
     assert not watch.is_given_up(3, here._replace(process=os.getppid()))
     assert watch.is_given_up(4, here._replace(process=ENDED))
     assert watch.is_given_up(5, here)  # who asks holds nothing
+
+
+def test_a_search_that_ran_out_of_time_goes_on(problem: Problem, undisturbed: SearchResult) -> None:
+    with pytest.raises(TimeLimitError):
+        planner.search(problem, trials=TRIALS, time_limit_s=1e-9, shared=Shared("study.journal"))
+    assert planner.work(Shared("study.journal")).solved > 0  # it is not marked as finished
+    assert files(planner.search(problem, trials=TRIALS, shared=Shared("study.journal"))) == files(undisturbed)
 
 
 def test_a_proposing_search_goes_on_too(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from autoparallel import planner
+from autoparallel import planner, proof
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import AutoparallelError, InfeasibleError, SweepError
 from autoparallel.problem_file.resolved import read_resolved, resolved_document
@@ -28,7 +28,7 @@ class Task:
     @property
     def question(self) -> dict[str, Any]:
         """What the answer has to be of."""
-        versions = {name: number for name, number in planner.versions().items() if name != "python"}
+        versions = {name: number for name, number in proof.versions().items() if name != "python"}
         return {
             "schema": CELL_SCHEMA,
             "fingerprint": self.problem.fingerprint,
@@ -76,11 +76,10 @@ def _answer(task: Task) -> dict[str, Any]:
         return {"status": INFEASIBLE, "reason": str(error), "best": None}
     except AutoparallelError as error:
         return {"status": FAULT, "reason": str(error), "best": None}
-    proof = result.proof
     return {
         "status": PLAN,
         "reason": "",
         "best": result.best.to_dict(),
         "front": len(result.front),
-        "complete": proof.complete,
+        "complete": result.proof.complete,
     }

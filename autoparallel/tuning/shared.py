@@ -92,9 +92,11 @@ def started(shared: Shared, spec: Spec) -> Iterator[Store]:
                 study.set_user_attr(SPEC, spec.to_json())
             kept = study.user_attrs[SPEC]
         _same_search(study.study_name, _document(study.study_name, kept), spec)
-        yield Store(study, storage, url=shared.url, notice=shared.notice)
-        with explained(shared.url):
-            study.set_user_attr(DONE, True)
+        store = Store(study, storage, url=shared.url, notice=shared.notice)
+        yield store
+        if store.finished:
+            with explained(shared.url):
+                study.set_user_attr(DONE, True)
 
 
 @contextmanager

@@ -55,6 +55,8 @@ class Store:
         self._owner = Owner.this_process()
         self._claimed: int | None = None
         self._ended = threading.Event()
+        # Whether nothing is left to do.
+        self.finished = False
         if url:
             threading.Thread(target=self._beat, daemon=True).start()
 
@@ -131,8 +133,7 @@ class Store:
         def record() -> None:
             with suppress(UpdateFinishedTrialError):
                 # Whoever was stopped between the two records has set it already.
-                told = self._storage.get_trial(trial_id).constraints
-                if violation is not None and REQUIREMENTS not in told:
+                if violation is not None and not self._storage.get_trial(trial_id).constraints:
                     optuna.Trial(self.study, trial_id).set_constraint(REQUIREMENTS, violation)
                 if result:
                     self._storage.set_trial_user_attr(trial_id, RESULT, result)

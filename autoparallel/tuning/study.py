@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
@@ -104,10 +104,10 @@ class Study:
             for point in front.points
         ]
 
-    def pairs(self) -> Iterator[Pair]:
+    def pairs(self, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Pair]:
         """Pairs to solve, each once; :meth:`tell` has to follow every one.
 
-        Ends when all are solved; waits for those that other processes work on.
+        Ends when all are solved; waits for those that other processes work on until ``stop`` says so.
         """
         self._look()
         self._fill()
@@ -120,10 +120,13 @@ class Study:
                 patience -= 1
                 pair = self._propose()
             elif pair is None:
+                if stop():
+                    return
                 self._wait()
             if pair is not None:
                 self._mine = pair
                 yield pair
+        self._store.finished = True
 
     def tell(self, pair: Pair, front: PairFront, objectives: Objectives, feasible: bool) -> None:
         """What was found for the pair that was proposed last: its front, and its best or a bound of it."""
@@ -218,7 +221,7 @@ class Study:
         elif trial.state is TrialState.WAITING:
             self._waiting[pair] = trial
         elif self._watch.is_given_up(trial.number, owner_of(trial)):
-            self._store.say(f"taking over {_name(pair)} from a worker that is gone")
+            self._store.say(f"taking over {pair} from a worker that is gone")
             self._store.hand_back(trial)
             self._waiting[pair] = trial
         else:

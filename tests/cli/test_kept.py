@@ -150,7 +150,7 @@ def test_stopped_by_a_signal_it_goes_on(
     command = [sys.executable, "-m", "autoparallel.cli", "search", str(path), "--resume", "--trials", "16"]
     process = subprocess.Popen(command, cwd=tmp_path, text=True, stderr=subprocess.PIPE)
     journal = tmp_path / "results/large/study.journal"
-    while process.poll() is None and not (journal.exists() and "result" in journal.read_text()):
+    while process.poll() is None and not (journal.exists() and '"state":1,' in journal.read_text()):
         time.sleep(0.02)
     process.send_signal(number)
     told = process.communicate(timeout=60)[1]
@@ -158,7 +158,7 @@ def test_stopped_by_a_signal_it_goes_on(
     assert ("the same command goes on" in told) == (code == 130)
     assert os.listdir(journal.parent) == ["study.journal"] or code < 0
     done = run("search", str(path), "--resume", "--trials", "16")
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.output
     assert "of 16 pairs solved before" in done.stderr
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoparallel import planner
+from autoparallel import planner, proof
 from autoparallel.errors import ProblemError, SweepError
 from autoparallel.problem_file import load_problem
 from autoparallel.sweeping.executors import Answer, run_here
@@ -84,7 +84,7 @@ def test_a_rerun_searches_only_what_is_missing(
     foreign.write_text(foreign.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
     assert run(sweep, tmp_path, noted) == first
     assert len(asked) == 5
-    monkeypatch.setattr(planner, "versions", lambda: {"autoparallel": "9.9"})
+    monkeypatch.setattr(proof, "versions", lambda: {"autoparallel": "9.9"})
     assert frame_of(run(sweep, tmp_path, noted)).equals(frame_of(first))
     assert len(asked) == 9
 
@@ -122,7 +122,7 @@ def test_processes_find_the_same(sweep: Sweep, tmp_path: Path) -> None:
 
 def test_a_worker_of_another_version_is_refused(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     text = next(iter(sweep.tasks.values())).to_json()
-    monkeypatch.setattr(planner, "versions", lambda: {"autoparallel": "9.9"})
+    monkeypatch.setattr(proof, "versions", lambda: {"autoparallel": "9.9"})
     with pytest.raises(SweepError, match=r"other versions: {'autoparallel': '9\.9'}, not {"):
         solve(text)
 
