@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autoparallel.domain import Pair
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import estimate
 from autoparallel.performance.machine import Machine
+from autoparallel.performance.rate import rate
 from autoparallel.problem_file import load_problem
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import landscape
@@ -40,6 +42,20 @@ def test_plans_per_second(benchmark: Any, machine: Machine) -> None:
     values = benchmark(estimate, machine, table)
     assert len(values.ttft_s) == PLANS
     benchmark.extra_info["plans_per_s"] = PLANS / benchmark.stats.stats.min
+
+
+@pytest.mark.parametrize("spreads", [False, True], ids=["means", "percentiles"])
+@pytest.mark.parametrize("load", [{"mode": "closed"}, {"mode": "open", "request_rate_per_s": 1.0}])
+def test_served_plans_per_second(benchmark: Any, load: dict[str, Any], spreads: bool) -> None:
+    """Plans under continuous batching, their means alone and with percentiles and goodput, on one core."""
+    problem = load_problem(PROBLEMS / "llama-3.1-70b-h200.toml")
+    served = replace(problem, engine=None, workload=replace(problem.workload, **load))
+    machine = Machine(served)
+    table = landscape(machine, [Pair(64, 64, 8192)]).table
+    table = table.rows(np.random.default_rng(0).integers(0, len(table.tp), PLANS // 10))
+    values = benchmark(rate, machine, table, spreads=spreads)
+    assert len(values.ttft_s) == PLANS // 10
+    benchmark.extra_info["plans_per_s"] = PLANS / 10 / benchmark.stats.stats.min
 
 
 @pytest.mark.parametrize("max_gpus", [64, 1024])
