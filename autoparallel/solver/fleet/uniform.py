@@ -40,13 +40,17 @@ def _units(kinds: Sequence[Kind], gpus: int) -> Iterator[Unit]:
 
 
 def _pairs(pair: tuple[int, int], rate: float, kinds: Sequence[Kind], gpus: int) -> Iterator[Unit]:
-    """Units of two kinds in which no instance could be left out without serving less."""
+    """Units of two kinds; of all others one with fewer instances serves as much, or one here more."""
     prefill, decode = (kinds[index] for index in pair)
+    other = decode.rates[0]
     if not rate:
         return
-    for x in range(1, (gpus - decode.gpus) // prefill.gpus + 1):
-        matched = int(x * rate / decode.rates[0])
-        for y in (matched, matched + 1):
+    for first in range(1, gpus // min(prefill.gpus, decode.gpus) + 1):
+        # As many of the one as match so many of the other, or one more.
+        for x, y in (
+            *((first, int(first * rate / other) + more) for more in (0, 1)),
+            *((int(first * other / rate) + more, first) for more in (0, 1)),
+        ):
             size = x * prefill.gpus + y * decode.gpus
-            if y and size <= gpus:
-                yield Unit(pair, (x, y), size, min(x * rate, y * decode.rates[0]))
+            if x and y and size <= gpus:
+                yield Unit(pair, (x, y), size, min(x * rate, y * other))

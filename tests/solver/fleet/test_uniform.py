@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL
@@ -14,6 +14,7 @@ RATES = st.floats(0.1, 9.0)
 SIZES = st.integers(1, 5)
 
 
+@settings(max_examples=300)
 @given(st.integers(2, 24), SIZES, RATES, SIZES, RATES, SIZES, RATES)
 def test_no_unit_is_better(
     gpus: int, first: int, prompts: float, second: int, tokens: float, third: int, both: float
