@@ -8,7 +8,7 @@ was predicted, times their exponential, is what a share of such measurements sta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -180,6 +180,12 @@ def _changes(asked: Requirements, residuals: Residuals, confidence: float) -> It
             continue
         if quantity == "throughput":
             phase = "prefill" if asked.throughput_phase == "prefill" else quantity
-            yield name, limit / residuals.factor(phase, 1.0 - confidence)
+            yield name, _rounded(limit / residuals.factor(phase, 1.0 - confidence), math.ceil)
         else:
-            yield name, limit / residuals.factor(quantity, confidence)
+            yield name, _rounded(limit / residuals.factor(quantity, confidence), math.floor)
+
+
+def _rounded(limit: float, to_whole: Callable[[float], int]) -> float:
+    """A limit that people read, four digits of it, to the side that asks for more."""
+    digits = 3 - math.floor(math.log10(limit))
+    return to_whole(round(limit * 10.0**digits, 6)) / 10.0**digits
