@@ -5,8 +5,9 @@ from __future__ import annotations
 from autoparallel.domain.hardware import Hardware, Link
 from autoparallel.domain.model import Model
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.workload import CLOSED, OPEN, STATIC, Lengths, Workload
+from autoparallel.domain.workload import CLOSED, OPEN, STATIC, Lengths, Speculation, Workload
 from autoparallel.performance.architecture import derived_parameters
+from autoparallel.performance.intervals import HIGH, LOW, residuals_of
 from autoparallel.report.wording import count, given, number, percent
 
 _ORDER = {"gpus": "fewest GPUs", "throughput": "highest throughput per GPU", "ttft_s": "lowest TTFT"}
@@ -14,7 +15,7 @@ _ORDER = {"gpus": "fewest GPUs", "throughput": "highest throughput per GPU", "tt
 
 def assumptions(problem: Problem) -> tuple[tuple[str, str], ...]:
     """Label and sentence of everything that the answer takes for given."""
-    model = problem.model
+    model, speculation, share = problem.model, problem.workload.speculation, percent(HIGH - LOW)
     return (
         ("Model", _architecture(model)),
         ("Parameters", _parameters(model)),
@@ -22,6 +23,8 @@ def assumptions(problem: Problem) -> tuple[tuple[str, str], ...]:
         ("GPU", _gpu(problem.hardware)),
         ("Links", _links(problem.hardware)),
         ("Workload", _workload(problem.workload)),
+        *((("Speculation", _speculation(speculation)),) if speculation else ()),
+        ("Intervals", f"{share} of measurements are expected within; {residuals_of(problem).basis}"),
         ("Preferred", ", then ".join(_ORDER.get(name, name) for name in problem.prefer)),
     )
 
@@ -70,6 +73,14 @@ def _workload(workload: Workload) -> str:
         f"prompts of {_lengths(workload.prompt_tokens)}, outputs of {_lengths(workload.output_tokens)}"
         f"{at_once}; {how}"
         + (f"; experts' loads: {workload.expert_loads.source}" if workload.expert_loads else "")
+    )
+
+
+def _speculation(speculation: Speculation) -> str:
+    return (
+        f"{count(speculation.draft_tokens, 'token')} proposed a step, each accepted with "
+        f"{percent(speculation.acceptance)}: {number(speculation.tokens_per_step)} tokens a step; "
+        f"the draft is {percent(speculation.draft_share)} of the model"
     )
 
 

@@ -201,3 +201,14 @@ def test_a_short_piece_of_a_prompt_rides_in_a_captured_step() -> None:
 
     assert first_token_ms("200", 0) > first_token_ms("200", 512) + 20
     assert first_token_ms("2000", 0) == first_token_ms("2000", 512)
+
+
+def test_the_command_counts_rows_within_their_intervals(tmp_path: Path) -> None:
+    file = tmp_path / "measured.csv"
+    frame({}, {"tpot_ms": "100"}).to_csv(file, index=False)
+    shown = CliRunner().invoke(application, ["validate", str(file), "--intervals", "--json"])
+    held = {each["key"]: each for each in json.loads(shown.output)["intervals"]}
+    assert (held["tpot_ms"]["rows"], held["tpot_ms"]["share"]) == (2, 0.5)
+    assert held["ttft_ms"]["load"] == "closed"
+    assert 0 < held["tpot_ms"]["half_width"] < held["ttft_ms"]["half_width"]
+    assert "half width" in CliRunner().invoke(application, ["validate", str(file), "--intervals"]).output

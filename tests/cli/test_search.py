@@ -16,6 +16,7 @@ from click.testing import Result
 from autoparallel import planner
 from autoparallel.domain.result import SearchResult
 from autoparallel.errors import Conflict, InfeasibleError
+from autoparallel.problem_file import load_problem
 from autoparallel.results_folder import read_plan
 
 Run = Callable[..., Result]
@@ -189,3 +190,14 @@ def test_a_time_limit_that_leaves_no_plan(run: Run, problem: str) -> None:
     assert done.exit_code == 1
     assert "no plan was found within 1e-09 s" in json.loads(done.stdout)["error"]["message"]
     assert run("search", problem, "--time-limit", "0").exit_code == 2
+
+
+def test_a_confidence_asks_for_more_than_the_file(
+    run: Run, problem: str, searched: list[dict[str, Any]]
+) -> None:
+    assert run("search", problem, "--confidence", "0.9").exit_code == 0
+    plain = load_problem(problem).requirements
+    asked = searched[-1]["problem"]
+    assert asked.requirements.ttft_s < plain.ttft_s
+    assert "with a probability of 90%" in asked.warnings[-1]
+    assert run("search", problem, "--confidence", "1").exit_code == 2

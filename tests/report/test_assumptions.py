@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from autoparallel.domain import Lengths
 from autoparallel.domain.result import SearchResult
+from autoparallel.domain.workload import Speculation
 from autoparallel.report.assumptions import assumptions
 
 
@@ -17,6 +18,10 @@ def test_sentences(result: SearchResult) -> None:
     assert told["Workload"] == (
         "prompts of 128 to 10,240 tokens (uniform), outputs of 128 tokens, 128 requests at once; "
         "static batching"
+    )
+    assert told["Intervals"] == (
+        "80 % of measurements are expected within; 54 residuals of static batches, 3 models, with a roofline "
+        "instead of calibrated kernels"
     )
     assert told["Preferred"] == "fewest GPUs, then highest throughput per GPU, then lowest TTFT"
 
@@ -34,3 +39,12 @@ def test_without_concurrency(result: SearchResult) -> None:
     workload = replace(result.problem.workload, concurrency=None, prompt_tokens=Lengths.fixed(1024))
     told = dict(assumptions(replace(result.problem, workload=workload)))
     assert told["Workload"] == "prompts of 1,024 tokens, outputs of 128 tokens; static batching"
+
+
+def test_speculative_decoding_is_told(result: SearchResult) -> None:
+    drafting = Speculation(draft_tokens=3, acceptance=0.5, draft_share=0.02)
+    workload = replace(result.problem.workload, speculation=drafting)
+    told = dict(assumptions(replace(result.problem, workload=workload)))
+    assert told["Speculation"] == (
+        "3 tokens proposed a step, each accepted with 50 %: 1.88 tokens a step; the draft is 2 % of the model"
+    )
