@@ -16,6 +16,8 @@ from autoparallel.exporters.base import (
 )
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment
+from autoparallel.exporters.expert_map import expert_files, places_experts
+from autoparallel.placement_file import EXPERTS_FILE
 
 # Any free port does; instances on one node count on from it.
 INIT_PORT = 20000
@@ -54,6 +56,9 @@ class Sglang(NodeByNode):
         )
         return Command(program="bench", words=tuple(words), notes=notes)
 
+    def config_files(self, deployment: Deployment) -> dict[str, str]:
+        return expert_files(deployment)
+
     def role_words(self, role: str) -> tuple[str, ...]:
         return ("--disaggregation-mode", role)
 
@@ -74,6 +79,8 @@ class Sglang(NodeByNode):
             f"{deployment.prefill_step}{divided}.",
             "--mem-fraction-static is the share of the whole GPU for weights and KV cache alone.",
         ]
+        if places_experts(deployment):
+            found.append(f"Run it in the folder of {EXPERTS_FILE}, which says where every expert is.")
         if layout.pp > 1:
             found.append(f"With pp = {layout.pp} SGLang does without its overlapped scheduling.")
         if layout.ep > 1 and layout.etp > 1:
@@ -106,6 +113,10 @@ def _layout_flags(deployment: Deployment) -> list[str]:
         ("--ep-size", layout.ep),
         ("--dcp-size", shared),
     )
+    if layout.redundant_experts:
+        words += ["--ep-num-redundant-experts", str(layout.redundant_experts)]
+    if places_experts(deployment):
+        words += ["--init-expert-location", EXPERTS_FILE]
     if layout.ep > 1 and layout.etp > 1:
         words += ["--moe-runner-backend", "triton"]
     if layout.dp > 1 and layout.tp == 1 and deployment.problem.model.is_moe:

@@ -8,6 +8,8 @@ from autoparallel.domain.workload import MTP
 from autoparallel.exporters.base import Exporter, address_of, bound_sizes, devices
 from autoparallel.exporters.command import Command, Variable, comment
 from autoparallel.exporters.deployment import Deployment, Share
+from autoparallel.exporters.expert_map import placement_of, places_experts
+from autoparallel.placement_file import engine_document
 
 CONFIG = "config.yaml"
 DATASET = "dataset.jsonl"
@@ -102,6 +104,16 @@ def config(deployment: Deployment) -> dict[str, Any]:
     }
     if model.is_moe:
         found |= {"moe_expert_parallel_size": layout.ep, "moe_tensor_parallel_size": layout.etp}
+    if places_experts(deployment):
+        placed = engine_document(placement_of(deployment), model)["physical_to_logical_map"]
+        sparse = [layer.layer for layer in placement_of(deployment).layers]
+        found["moe_config"] = {
+            "load_balancer": {
+                "num_slots": len(placed[0]),
+                "initial_global_assignments": {layer: placed[layer] for layer in sparse},
+                "layer_updates_per_iter": 0,
+            }
+        }
     if not deployment.has_even_stages:
         found["pp_partition"] = list(deployment.layers_of_stages)
     if layout.gpus_per_instance > deployment.problem.hardware.gpus_per_node:

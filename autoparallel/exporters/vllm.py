@@ -19,6 +19,7 @@ from autoparallel.exporters.base import (
 )
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment, Share
+from autoparallel.exporters.expert_map import places_experts
 
 # Any free ports do; instances on one node count on from them.
 MASTER_PORT, RPC_PORT = 29500, 13345
@@ -87,6 +88,11 @@ class Vllm(NodeByNode):
                 f"vLLM keeps up to pp = {layout.pp} batches in flight by itself; the plan assumes "
                 f"{plan.batch // plan.microbatch} microbatches."
             )
+        if places_experts(deployment):
+            found.append(
+                "vLLM cannot be told where experts are: it counts their loads and arranges them by itself, "
+                "later than the plan assumes."
+            )
         if layout.cp > 1:
             found.append(
                 "Context parallel with a shared KV cache needs the V2 model runner and an attention that "
@@ -112,7 +118,13 @@ def _layout_flags(deployment: Deployment) -> list[str]:
         ),
     )
     # There is no size: the experts take all ranks of a stage, as the engine's rule says.
-    return [*words, "--enable-expert-parallel"] if layout.ep > 1 else words
+    if layout.ep > 1:
+        words.append("--enable-expert-parallel")
+    if places_experts(deployment):
+        words.append("--enable-eplb")
+        copies = layout.redundant_experts
+        words += ["--eplb-config", json.dumps({"num_redundant_experts": copies})] if copies else []
+    return words
 
 
 def _sizes(deployment: Deployment) -> list[str]:

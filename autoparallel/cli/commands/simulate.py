@@ -55,16 +55,20 @@ def command(
     One instance is simulated: replicas share the requests evenly. The workload's mode is closed, open or
     saturated.
     """
+    from autoparallel.performance.machine import Machine
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
     from autoparallel.simulation import simulate
+    from autoparallel.solver.placement.placing import PlacingSolver
 
     if (plan_file is None) == (layout is None):
         raise click.UsageError("give --plan or --layout, one of them")
     problem = load_problem(problem_path, overrides)
     chosen, sizes = _plan(problem, plan_file, layout)
+    solver = PlacingSolver(Machine(problem))
+    solver.place([chosen])
     given = {name: value for name, value in how.items() if value is not None}
-    result = simulate(problem, chosen, **{**sizes, **given})
+    result = simulate(solver.problem, chosen, **{**sizes, **given})
     if as_json:
         click.echo(json_text(result.to_dict()), nl=False)
         return
