@@ -16,13 +16,10 @@ from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
 from autoparallel.domain.search_space import DEGREES, SP_KINDS
-from autoparallel.domain.workload import STATIC
 from autoparallel.errors import (
     Conflict,
-    Fault,
     InfeasibleError,
     LayoutError,
-    ProblemError,
     TimeLimitError,
 )
 from autoparallel.pareto import Objectives, non_dominated, preference_key
@@ -32,7 +29,7 @@ from autoparallel.performance.notes import notes
 from autoparallel.performance.plan import build_plan
 from autoparallel.performance.serving.engine import own_pair
 from autoparallel.proof import UNBOUNDED, Visit, versions
-from autoparallel.simulation import beside_analysis
+from autoparallel.simulation import beside_analysis, require_simulable
 from autoparallel.solver.answers import PairFront, Point
 from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
 from autoparallel.solver.deadline import Deadline
@@ -162,8 +159,8 @@ def search(
         No plan meets the requirements; ``conflicts`` names the rules, what each asks for and the best
         that can be had when it alone gives way.
     """
-    if verify_requests is not None and problem.workload.mode == STATIC:
-        raise ProblemError([Fault("a static batch has no queue to simulate", key="workload.mode")])
+    if verify_requests is not None:
+        require_simulable(problem)
     seed = problem.search.seed if seed is None else seed
     trials = problem.search.trials if trials is None else trials
     if trials < 1:

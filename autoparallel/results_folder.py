@@ -188,12 +188,21 @@ def _number_faults(plan: Plan, file: str) -> Iterator[Fault]:
                 yield Fault(f"must be a string, not {_shown(word)}", file, key=f"{place}.{name}")
         if one.phase not in ("prefill", "decode"):
             yield Fault(f"must be prefill or decode, not {_shown(one.phase)}", file, key=f"{place}.phase")
+    numbers |= _serving_numbers(plan)
+    if plan.serving is not None and not plan.serving.stable:
+        # Beyond saturation times have no end.
+        numbers = {key: number for key, number in numbers.items() if number != math.inf}
     for key, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= _LARGEST:
             yield Fault(f"must be a number from 0, not {_shown(number)}", file, key=key)
     for rule, met in plan.meets.items():
         if not isinstance(met, bool):
             yield Fault(f"must be true or false, not {_shown(met)}", file, key=f"meets.{rule}")
+
+
+def _serving_numbers(plan: Plan) -> dict[str, Any]:
+    served = {} if plan.serving is None else asdict(plan.serving)
+    return {f"serving.{name}": number for name, number in served.items() if name != "engine"}
 
 
 def _shown(value: object) -> str:
@@ -273,7 +282,7 @@ def _plan(data: dict[str, Any]) -> Plan:
         layout=Layout.from_dict(data["layout"]),
         batch=data["batch"],
         microbatch=data["microbatch"],
-        metrics=Metrics(**data["metrics"]),
+        metrics=Metrics(**_with_infinity(data["metrics"]) if "serving" in data else data["metrics"]),
         memory=Memory(**memory),
         meets=dict(data["meets"]),
         operations=tuple(Operation(**operation) for operation in data["operations"]),
@@ -288,6 +297,10 @@ def _serving(data: dict[str, Any]) -> ServingMetrics | None:
     """What a plan of continuous batching holds; a time without end is written as null."""
     if "serving" not in data:
         return None
-    held = {one.name: data["serving"][one.name] for one in fields(ServingMetrics)}
-    row: dict[str, Any] = {name: math.inf if value is None else value for name, value in held.items()}
-    return ServingMetrics(**row)
+    return ServingMetrics(
+        **_with_infinity({one.name: data["serving"][one.name] for one in fields(ServingMetrics)})
+    )
+
+
+def _with_infinity(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: math.inf if value is None else value for name, value in row.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autoparallel import planner
 from autoparallel.domain import Layout, Memory, Metrics, Operation, Plan
 from autoparallel.errors import OutputError, ProblemError
 from autoparallel.problem_file import load_problem
@@ -270,3 +271,21 @@ def test_a_plan_nested_without_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("[" * 100_000)
     with pytest.raises(ProblemError, match="no JSON"):
         read_plan(tmp_path)
+
+
+def test_a_plan_beyond_saturation_reads_back(tmp_path: Path, root: Path) -> None:
+    # Times without end are null in the file, and infinite again when it is read.
+    asked = ["workload.mode=open", "workload.request_rate_per_s=1e6"]
+    problem = load_problem(root / "problems" / "moe10b.toml", asked)
+    plan = planner.evaluate(problem, Layout(), batch=16, chunk=2048)
+    file = tmp_path / "plan.json"
+    file.write_text(json_text(plan.to_dict()), encoding="utf-8")
+    again = read_plan(file)
+    assert again == plan
+    assert again.serving is not None
+    assert not again.serving.stable
+    document = json.loads(file.read_text(encoding="utf-8"))
+    document["serving"]["running"] = "many"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ProblemError, match=r"serving\.running"):
+        read_plan(file)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from autoparallel.domain.plan import Plan
+from autoparallel.performance.plan import slot_sequences
 
 PREFILL, DECODE, WAITING = "prefill", "decode", "waiting"
 
@@ -40,13 +41,18 @@ def gpu_seconds_by_spending(plan: Plan) -> dict[Spending, float]:
     runs = {PREFILL: 1.0, DECODE: max(steps, 0.0)}
     whole = {PREFILL: metrics.prefill_s, DECODE: metrics.run_s - metrics.prefill_s}
     served = metrics.requests_per_s * metrics.run_s
-    # One microbatch keeps the GPUs of one stage after the other busy for time_s altogether.
-    share = plan.layout.gpus_per_stage / plan.microbatch
+    # What goes through together keeps the GPUs of one stage after the other busy for time_s altogether.
+    together = dict.fromkeys(runs, float(plan.microbatch))
+    if plan.serving is not None:
+        together = {PREFILL: float(plan.layout.dp), DECODE: slot_sequences(plan.layout, plan.serving)}
+        # Prompts are computed while others decode: what is left over is no phase's own.
+        whole = {DECODE: metrics.run_s}
     spent: dict[Spending, float] = defaultdict(float)
     for one in plan.operations:
+        share = plan.layout.gpus_per_stage / together[one.phase]
         spent[Spending(one.phase, one.name, one.kind)] += one.time_s * runs[one.phase] * share
     for phase, time_s in whole.items():
-        busy = sum(seconds for item, seconds in spent.items() if item.phase == phase)
+        busy = sum(seconds for item, seconds in spent.items() if item.phase == phase or plan.serving)
         spent[Spending(phase, WAITING, WAITING)] = max(plan.gpus * time_s / served - busy, 0.0)
     return dict(spent)
 

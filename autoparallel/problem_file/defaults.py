@@ -72,7 +72,7 @@ def _workload_warnings(
     problem: Problem, given: Mapping[str, Any], search: Mapping[str, Any]
 ) -> Iterator[str]:
     workload = problem.workload
-    if "output_tokens" not in given:
+    if "output_tokens" not in given and "trace" not in given:
         yield f"workload.output_tokens is not given: {workload.output_tokens.max} tokens are assumed."
     if workload.mode != STATIC and problem.engine is None:
         yield "engine.name is not given: the scheduler, memory and own costs of vllm are assumed."

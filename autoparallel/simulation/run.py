@@ -117,6 +117,22 @@ class Simulation:
         return {"schema": SCHEMA, **asdict(self)}
 
 
+def require_simulable(problem: Problem) -> None:
+    """Refuse a workload that the simulation does not know.
+
+    Raises
+    ------
+    ProblemError
+        The workload is static, or decodes by speculation.
+    """
+    if problem.workload.speculation is not None:
+        message = "is not simulated: a step of the simulation yields a token of every sequence; drop it"
+        raise ProblemError([Fault(message, key="workload.speculation")])
+    if problem.workload.mode == STATIC:
+        message = 'a static batch has no queue to simulate; use mode = "closed", "open" or "saturated"'
+        raise ProblemError([Fault(message, key="workload.mode")])
+
+
 def simulate(
     problem: Problem,
     layout: Layout,
@@ -152,12 +168,7 @@ def simulate(
     LayoutError
         The KV space of the plan holds no request.
     """
-    if problem.workload.speculation is not None:
-        message = "is not simulated: a step of the simulation yields a token of every sequence; drop it"
-        raise ProblemError([Fault(message, key="workload.speculation")])
-    if problem.workload.mode == STATIC:
-        message = 'a static batch has no queue to simulate; use mode = "closed", "open" or "saturated"'
-        raise ProblemError([Fault(message, key="workload.mode")])
+    require_simulable(problem)
     if engine is not None:
         problem = replace(problem, engine=engine)
     own = engine_of(problem)

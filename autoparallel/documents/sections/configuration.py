@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autoparallel.documents.blocks import Facts, Section
 from autoparallel.documents.subject import Subject
+from autoparallel.domain.plan import Plan
 from autoparallel.report.wording import count
 
 
@@ -27,11 +28,13 @@ def section(subject: Subject) -> Section:
             "Batch",
             f"{plan.batch:,} sequences in an instance, {plan.batch // layout.dp:,} on a data parallel rank",
         ),
-        ("Microbatch", f"{plan.microbatch:,} sequences, {plan.batch // plan.microbatch:,} in a batch"),
+        _second(plan),
         ("Longest sequence", f"{load.prompt_tokens.max + load.output_tokens.max:,} tokens"),
         (
             "KV cache",
-            f"room for {plan.batch // layout.dp:,} sequences of that length on a data parallel rank",
+            f"room for {plan.batch // layout.dp:,} sequences of that length on a data parallel rank"
+            if plan.serving is None
+            else f"{plan.serving.capacity:,.0f} sequences in service of an instance at most",
         ),
         (
             "Formats",
@@ -42,3 +45,10 @@ def section(subject: Subject) -> Section:
     if model.is_moe:
         rows.append(("Expert top-k", f"{model.num_experts_per_tok} of {model.num_experts}"))
     return Section(title="Deployment Configuration", blocks=(Facts(rows=tuple(rows)),))
+
+
+def _second(plan: Plan) -> tuple[str, str]:
+    """What goes with the batch."""
+    if plan.serving is not None:
+        return "Tokens of a step", f"{plan.serving.max_num_batched_tokens:,} of a data parallel rank"
+    return "Microbatch", f"{plan.microbatch:,} sequences, {plan.batch // plan.microbatch:,} in a batch"

@@ -7,7 +7,7 @@ from autoparallel.documents.breakdown import COMPUTE, PHASES, bound_shares, time
 from autoparallel.documents.figures import drawing
 from autoparallel.documents.phrases import data, flops, listed, microbatches, span
 from autoparallel.documents.subject import Subject
-from autoparallel.report.wording import count, number, percent, seconds
+from autoparallel.report.wording import count, number, percent, seconds, worked_on
 
 MOST_OPERATORS = 10
 TITLES = {"prefill": "Prefill, operator by operator", "decode": "A decode step, operator by operator"}
@@ -32,6 +32,7 @@ def section(subject: Subject) -> Section:
     if subject.plan.layout.pp > 1:
         blocks.append(Heading(text="Pipeline"))
         blocks.append(_stages(subject))
+    if subject.plan.layout.pp > 1 and subject.plan.serving is None:
         blocks += [Figure(drawing=drawing(subject, f"timeline-{phase}")) for phase in PHASES]
     return Section(title="Performance Analysis", blocks=tuple(blocks))
 
@@ -40,7 +41,7 @@ def _metrics(subject: Subject) -> Table:
     metrics, gpus = subject.plan.metrics, subject.plan.gpus
     limits = {limit.name: limit.value for limit in subject.limits}
     rows = [
-        ("TTFT", seconds(metrics.ttft_s), "longest prompts, full batch, last sequence"),
+        ("TTFT", seconds(metrics.ttft_s), _ttft_of(subject)),
         ("TPOT", seconds(metrics.tpot_s), "a decode step of the whole batch, mean lengths"),
         ("Prefill", seconds(metrics.prefill_s), "mean lengths"),
         ("Run", seconds(metrics.run_s), "prefill and all decode steps"),
@@ -71,9 +72,23 @@ def _metrics(subject: Subject) -> Table:
     return Table(columns=("Metric", "Value", "Of what"), rows=tuple(rows), words=("Of what",))
 
 
+def _ttft_of(subject: Subject) -> str:
+    serving = subject.plan.serving
+    if serving is None:
+        return "longest prompts, full batch, last sequence"
+    return f"mean of all requests, waits included; 99 % within {seconds(serving.ttft_p99_s)}"
+
+
 def _composition(subject: Subject) -> str:
     """How TTFT and TPOT come about."""
     plan = subject.plan
+    if plan.serving is not None:
+        return (
+            f"Requests are batched continuously: {number(plan.serving.running)} of at most "
+            f"{number(plan.serving.capacity)} sequences are in service in an instance, "
+            f"{seconds(plan.metrics.run_s)} each on the mean; prompts are computed in steps of "
+            f"{plan.serving.max_num_batched_tokens:,} tokens beside the decodes of others."
+        )
     slots, pp = plan.batch // plan.microbatch, plan.layout.pp
     steps = max(round(subject.problem.workload.output_tokens.mean) - 1, 0)
     decode_s = plan.metrics.run_s - plan.metrics.prefill_s
@@ -87,7 +102,8 @@ def _composition(subject: Subject) -> str:
 def _bound(subject: Subject, phase: str) -> str:
     shares = [f"{BOUNDS.get(name, name)} {percent(part)}" for name, part in bound_shares(subject.plan, phase)]
     total = seconds(time_s(subject.plan, phase))
-    return f"{total} for one microbatch through all stages. What binds, by time: {listed(shares)}."
+    what = worked_on(subject.plan, phase)
+    return f"{total} for {what}. What binds, by time: {listed(shares)}."
 
 
 def _operators(subject: Subject, phase: str) -> Table:

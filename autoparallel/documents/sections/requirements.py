@@ -5,7 +5,7 @@ from __future__ import annotations
 from autoparallel.documents.blocks import Block, Bullets, Facts, Heading, Paragraph, Section
 from autoparallel.documents.subject import Subject
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.workload import Lengths
+from autoparallel.domain.workload import STATIC, Lengths
 from autoparallel.report.wording import count, given, number
 
 
@@ -21,6 +21,8 @@ def section(subject: Subject) -> Section:
         Paragraph(
             text="TTFT is checked for a full batch of the longest prompts, throughput and TPOT at the mean "
             "lengths."
+            if problem.workload.mode == STATIC
+            else "Times are those of single requests under continuous batching, their waits included."
         ),
         Heading(text="Limits that no layout passes"),
         Bullets(

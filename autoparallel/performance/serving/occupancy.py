@@ -76,4 +76,6 @@ def occupancy(
     square = ((inside * middle**2).sum(axis=0) + beyond * np.asarray(most) ** 2 + chances[0]) / total
     queued = np.minimum((beyond + chances[-1]) / total, 1.0)
     queue_s = spread * chances[-1] * load / (1.0 - load) ** 2 / total / np.maximum(rate_per_s, 1e-300)
-    return Occupancy(np.asarray(queued), np.asarray(queue_s), np.sqrt(np.maximum(square - mean**2, 0.0)))
+    # Less than a nanosecond is no wait.
+    queue_s = np.where(queue_s < 1e-9, 0.0, queue_s)
+    return Occupancy(np.asarray(queued), queue_s, np.sqrt(np.maximum(square - mean**2, 0.0)))
