@@ -194,7 +194,14 @@ def test_a_result_with_uneven_stages_holds(tmp_path: Path) -> None:
     assert any(plan.layout.layers for plan in result.front)
     for name, text in result_files(result).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    assert set(verdicts(tmp_path).values()) == {True}
+    found = verdicts(tmp_path)
+    assert set(found.values()) == {True}
+    assert "splits" in found
+    # The same degrees with the layers split evenly: a better split of one of them is missing then.
+    whole = (tmp_path / "front.csv").read_text()
+    edit_rows(tmp_path, lambda rows: [{**row, "layers": ""} for row in rows])
+    assert verdicts(tmp_path)["splits"] is False
+    (tmp_path / "front.csv").write_text(whole)
     edit_rows(tmp_path, lambda rows: [{**row, "layers": "1+x" if row["layers"] else ""} for row in rows])
     with pytest.raises(ProblemError, match="'1\\+x' is no list of layers"):
         verify(tmp_path)

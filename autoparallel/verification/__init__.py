@@ -32,6 +32,7 @@ from autoparallel.tuning.space import PairSpace
 from autoparallel.verification.front_file import CHUNK, front_rows
 from autoparallel.verification.placements import Placements
 from autoparallel.verification.recorded import Replay, recorded_solves
+from autoparallel.verification.splits import split_layouts
 
 SCHEMA = "autoparallel.verify/1"
 # Numbers that were written and read again, or computed by another version of numpy, agree to this.
@@ -115,6 +116,8 @@ class _Verification:
         if self.machine.engine is None:
             yield self._models()
         yield self._exhaustion()
+        if self.problem.search.optimal_stages:
+            yield self._splits()
 
     def _fingerprint(self) -> Check:
         same = self.proof["fingerprint"] == self.problem.fingerprint
@@ -193,6 +196,18 @@ class _Verification:
         says = "; ".join((says, *wrong)) if wrong else f"{says}; the front follows from their answers"
         return Check(name="models", holds=not wrong, says=says)
 
+    def _splits(self) -> Check:
+        """Every layout of several stages with its best splits, where they are few enough."""
+        usual = self.problem.search.order == () and self.problem.workload.expert_loads is None
+        plans = split_layouts(self.machine, PairSpace(self.problem).pairs) if usual else None
+        if plans is None:
+            return Check(name="splits", holds=None, says="too many layouts to split each of them")
+        missing = len(self._not_covered(plans))
+        says = (
+            f"{len(plans.table.tp):,} best splits looked at, {missing:,} of them neither beaten nor equalled"
+        )
+        return Check(name="splits", holds=not missing or not self.proof["complete"], says=says)
+
     def _exhaustion(self) -> Check:
         """Every layout of every pair, estimated and compared, where they are few enough."""
         pairs, solver = PairSpace(self.problem).pairs, self._solver(self.layouts)
@@ -212,7 +227,8 @@ class _Verification:
         if self.proof["complete"] and self.proof["layouts_spanned"] != count:
             says = f"{count:,} layouts exist, the proof spans {self.proof['layouts_spanned']:,}"
             return Check(name="exhaustion", holds=False, says=says)
-        says = f"{count:,} layouts looked at, {missing:,} of them beaten or equalled by no plan of the front"
+        even = " with even stages" if self.problem.search.optimal_stages else ""
+        says = f"{count:,} layouts{even} looked at, {missing:,} of them beaten or equalled by no plan of the front"
         return Check(name="exhaustion", holds=not missing or not self.proof["complete"], says=says)
 
     def _not_covered(self, plans: Landscape) -> npt.NDArray[np.int64]:
