@@ -228,7 +228,8 @@ class _Verification:
             says = f"{count:,} layouts exist, the proof spans {self.proof['layouts_spanned']:,}"
             return Check(name="exhaustion", holds=False, says=says)
         even = " with even stages" if self.problem.search.optimal_stages else ""
-        says = f"{count:,} layouts{even} looked at, {missing:,} of them beaten or equalled by no plan of the front"
+        missed = f"{missing:,} of them beaten or equalled by no plan of the front"
+        says = f"{count:,} layouts{even} looked at, {missed}"
         return Check(name="exhaustion", holds=not missing or not self.proof["complete"], says=says)
 
     def _not_covered(self, plans: Landscape) -> npt.NDArray[np.int64]:
