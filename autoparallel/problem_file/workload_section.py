@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,6 +123,9 @@ def _traced(section: WorkloadSection, faults: Faults) -> _Requests:
     except ProblemError as error:
         faults.found.extend(error.faults)
         return _Requests(None, None)
+    if section.mode == OPEN and section.request_rate_per_s is None and math.isinf(trace.rate_per_s):
+        message = "is missing: all requests of the trace arrive at once, which is no rate"
+        faults.add(("workload", "request_rate_per_s"), message)
     return _Requests(trace_lengths(trace.prompt_tokens), trace_lengths(trace.output_tokens), trace)
 
 

@@ -175,3 +175,13 @@ def test_what_a_static_workload_does_not_say_does_not_change_its_fingerprint(
     other = load_problem(write(small_problem.replace("[workload]", "[workload]\ncached_share = 0.5", 1)))
     assert problem.fingerprint != other.fingerprint
     assert problem.workload.arrivals == "poisson"
+
+
+def test_a_trace_that_arrives_at_once_has_no_rate(
+    tmp_path: Path, workload: Callable[[str], Workload]
+) -> None:
+    at_once = [{**row, "timestamp": 0} for row in MOONCAKE]
+    (tmp_path / "once.jsonl").write_text("\n".join(map(json.dumps, at_once)), encoding="utf-8")
+    text = 'mode = "open"\ntrace = "once.jsonl"\n'
+    assert "request_rate_per_s: is missing" in faults(workload, text)
+    assert workload(f"{text}request_rate_per_s = 2.0\n").rate_per_s == 2.0
