@@ -39,7 +39,7 @@ from autoparallel.solver.sweep import PairSolver, pair_solver
 from autoparallel.tuning.shared import Shared, Spec, joined, started
 from autoparallel.tuning.space import PairSpace
 from autoparallel.tuning.store import Store
-from autoparallel.tuning.study import Study
+from autoparallel.tuning.study import Study, queued
 
 Progress = Callable[[int, int, str], None]
 
@@ -198,7 +198,8 @@ def work(shared: Shared, *, progress: Progress | None = None) -> Work:
         The storage cannot be used (any more), holds no such search, or that is of another version.
     """
     with joined(shared, versions()) as (store, spec):
-        study = _Search(spec.problem, spec.trials, spec.seed).visit(progress, store)
+        helper = _Search(spec.problem, spec.trials, spec.seed)
+        study = helper.visit(progress, store, queued(store, helper.space))
     return Work(store.study.study_name, spec.problem.name, study.solved_here, study.size)
 
 
@@ -284,15 +285,9 @@ class _Search:
         solves = (solve for pair in sorted(self.fronts) for solve in self.fronts[pair].solves)
         yield from (solve.layout for solve in solves if solve.layout)
 
-    def visit(self, progress: Progress | None, store: Store | None) -> Study:
-        """Solve the pairs that the study proposes, the most promising first."""
-        promises = self.promises = {pair: self._promise(pair) for pair in self.space.pairs}
-        worst = (float("inf"),) * 3
-        prefer = self.problem.prefer
-        ranking = sorted(
-            self.space.pairs,
-            key=lambda pair: (preference_key(p, prefer) if (p := promises[pair]) else worst, pair),
-        )
+    def visit(self, progress: Progress | None, store: Store | None, ranking: Sequence[Pair] = ()) -> Study:
+        """Solve the pairs that the study proposes, the most promising first, or in the order of a ranking."""
+        ranking, prefer = ranking or self._ranking(), self.problem.prefer
         cut_short: dict[Pair, PairFront] = {}
         with Study(self.space, ranking, trials=self.trials, seed=self.seed, store=store) as study:
             for pair in study.pairs(stop=lambda: self.deadline.over):
@@ -302,7 +297,7 @@ class _Search:
                 if self.deadline.over:
                     cut_short[pair] = front
                     break
-                promise = promises[pair]
+                promise = self._promise(pair)
                 best = min(
                     (point.objectives for point in front.points),
                     key=lambda row: preference_key(row, prefer),
@@ -314,9 +309,19 @@ class _Search:
             progress(study.size, study.size, "done")
         return study
 
+    def _ranking(self) -> list[Pair]:
+        """All pairs, the most promising first."""
+        worst, prefer = (float("inf"),) * 3, self.problem.prefer
+        return sorted(
+            self.space.pairs,
+            key=lambda pair: (preference_key(p, prefer) if (p := self._promise(pair)) else worst, pair),
+        )
+
     def _promise(self, pair: Pair) -> Objectives | None:
         """What no plan of a pair beats; anything, once the time is over."""
-        return UNBOUNDED if self.deadline.over else self.solver.promise(*pair)
+        if pair not in self.promises:
+            self.promises[pair] = UNBOUNDED if self.deadline.over else self.solver.promise(*pair)
+        return self.promises[pair]
 
     def _visited(self, study: Study) -> Visit:
         return Visit(

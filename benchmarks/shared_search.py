@@ -2,9 +2,9 @@
 
     python benchmarks/shared_search.py [STORAGE_URL]
 
-Every run queues the pairs of one problem in a new study (a journal in a temporary folder by default), starts
-the workers and waits for the last one. CPU time tells on a machine with other load what wall time does not: two
-workers that need no more of it together than one alone are twice as fast on two free cores.
+Every run queues the pairs of one problem in a new study (a journal in a temporary folder by default),
+starts the workers and waits for the last one. CPU time tells on a machine with other load what wall time does
+not: two workers that need no more of it together than one alone are twice as fast on two free cores.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from autoparallel.solver.front import FrontSolver
 from autoparallel.tuning.shared import Shared
 
 ROOT = Path(__file__).resolve().parent.parent
-OVERRIDES = ("workload.concurrency=2520", "search.max_gpus=4096", "search.trials=1000")
+OVERRIDES = ("workload.concurrency=5040", "search.max_gpus=4096", "search.trials=1000")
 
 
 def queue(shared: Shared) -> None:
@@ -59,15 +59,14 @@ def measure(url: str, workers: int) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
         url = sys.argv[1] if len(sys.argv) > 1 else f"{folder}/study.journal"
         print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         alone, both = measure(url, 1), measure(url, 2)
-    print(f"1 worker:  {alone[0]:6.1f} s wall, {alone[1]:6.1f} s CPU")
-    print(f"2 workers: {both[0]:6.1f} s wall, {both[1]:6.1f} s CPU")
-    print(
-        f"speed-up:  {alone[0] / both[0]:.2f} measured, {2 * alone[1] / both[1]:.2f} by CPU time on free cores"
-    )
+    for name, (wall_s, cpu_s) in (("1 worker", alone), ("2 workers", both)):
+        print(f"{name}: {wall_s:.1f} s wall, {cpu_s:.1f} s CPU")
+    print(f"speed-up: {alone[0] / both[0]:.2f} measured; {2 * alone[1] / both[1]:.2f} by CPU time")
 
 
 if __name__ == "__main__":

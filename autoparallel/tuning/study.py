@@ -237,6 +237,14 @@ class Study:
         )
 
 
+def queued(store: Store, space: PairSpace) -> tuple[Pair, ...]:
+    """The pairs in the order in which a search has queued them; none unless it has queued them all."""
+    named = {_name(pair): pair for pair in space.pairs}
+    order = dict.fromkeys(trial.user_attrs.get(PAIR, "") for trial in store.trials())
+    pairs = tuple(named[name] for name in order if name in named)
+    return pairs if len(pairs) == len(space.pairs) else ()
+
+
 def _name(pair: Pair) -> str:
     """A pair by its fields, whatever they are."""
     return json.dumps(list(pair))
