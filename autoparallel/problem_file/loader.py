@@ -11,7 +11,6 @@ from autoparallel.catalog.spelling import did_you_mean
 from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.model import Model
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.workload import STATIC
 from autoparallel.errors import ProblemError
 from autoparallel.problem_file.candidates import check_candidates
 from autoparallel.problem_file.compatibility import check_dtypes
@@ -111,8 +110,6 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
     if model:
         check_candidates(model, search, faults)
         workload = add_expert_loads(workload, workload_section, bad, model, search, faults)
-    if search.optimal_stages and workload and workload.mode != STATIC:
-        faults.add(("search", "stages"), f'"optimal" is for static batches, not for mode = "{workload.mode}"')
     if model and hardware:
         check_dtypes(model, hardware, tables["model"], faults)
     fleet_section, bad_fleet = _section(FleetSection, "fleet", tables, faults)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from autoparallel.domain.layout import ORDERS
-from autoparallel.domain.search_space import DEGREES, OBJECTIVES, SearchSpace
+from autoparallel.domain.search_space import DEGREES, OBJECTIVES, OPTIMAL, SearchSpace
 from autoparallel.domain.workload import STATIC
 from autoparallel.problem_file.constraint import ConstraintError, parse
 from autoparallel.problem_file.faults import Faults
@@ -29,9 +32,8 @@ def build_search(section: SearchSection, concurrency: int | None, mode: str, fau
         given["order"] = _order(given["order"], faults)
     if "constraints" in given:
         given["constraints"] = _readable(given["constraints"], faults)
-    no_meaning = "chunk" if mode == STATIC else "microbatch"
-    if no_meaning in given:
-        faults.add(("search", no_meaning), f'has no meaning for workload.mode = "{mode}"; drop it')
+    for key in _without_meaning(given, mode):
+        faults.add(("search", key), f'has no meaning for workload.mode = "{mode}"; drop it')
     if concurrency is None and "batch" not in given and mode == STATIC:
         given["batch"] = DEFAULT_BATCHES
     space = SearchSpace(**given)
@@ -39,6 +41,16 @@ def build_search(section: SearchSection, concurrency: int | None, mode: str, fau
     if space.even_stages and space.optimal_stages:
         faults.add(("search", "stages"), '"optimal" contradicts even_stages = true: leave one of them out')
     return space
+
+
+def _without_meaning(given: dict[str, Any], mode: str) -> Iterator[str]:
+    """Keys that only the other kind of batching has: served plans have even stages in the usual order."""
+    if mode == STATIC:
+        yield from (key for key in ("chunk",) if key in given)
+        return
+    decided = {"stages": OPTIMAL, "order": None}
+    yield from (key for key in ("microbatch",) if key in given)
+    yield from (key for key, value in decided.items() if key in given and given[key] == value)
 
 
 def _order(names: list[str], faults: Faults) -> tuple[str, ...] | None:

@@ -185,3 +185,16 @@ def test_a_trace_that_arrives_at_once_has_no_rate(
     text = 'mode = "open"\ntrace = "once.jsonl"\n'
     assert "request_rate_per_s: is missing" in faults(workload, text)
     assert workload(f"{text}request_rate_per_s = 2.0\n").rate_per_s == 2.0
+
+
+@pytest.mark.parametrize("line", ['stages = "optimal"', 'order = "any"', "microbatch = 4"])
+def test_what_only_static_batches_decide_is_refused(write: Write, small_problem: str, line: str) -> None:
+    key = line.split(maxsplit=1)[0]
+    served = small_problem.replace('mode = "static"', 'mode = "closed"') + line + "\n"
+    with pytest.raises(ProblemError) as caught:
+        load_problem(write(served))
+    (fault,) = caught.value.faults
+    assert (fault.key, fault.message) == (
+        f"search.{key}",
+        'has no meaning for workload.mode = "closed"; drop it',
+    )
