@@ -103,13 +103,14 @@ def test_never_worse_than_the_engines_way(seed: int, shape: tuple[int, int, int]
     # No token uses an expert twice: with 2 experts a token none has more than half the load.
     shares = np.minimum(loads / loads.sum(), 0.5)
     case = layer(list(shares), ep, redundant)
-    found = place_layer(case)
+    # Steps end the work, not the clock of a busy machine.
+    found = place_layer(case, seconds=60.0)
     check(case, found)
     if found.fullest > found.greedy_fullest * (1 - MET):
         assert found.nodes_per_token <= found.greedy_nodes_per_token * (1 + 1e-9)
     # A fuller rank costs more than a few tokens sent to one more node.
     assert found.nodes_per_token <= found.greedy_nodes_per_token * 1.01
-    assert np.array_equal(place_layer(case).placed, found.placed)
+    assert np.array_equal(place_layer(case, seconds=60.0).placed, found.placed)
 
 
 def test_copies_are_chosen_for_the_whole_not_for_the_heaviest() -> None:
