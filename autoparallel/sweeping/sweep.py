@@ -112,7 +112,7 @@ def run(sweep: Sweep, folder: Path, executor: Executor, progress: Progress | Non
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"\ninterrupted; {_saved(done, names, answers)}") from None
     except SweepError as error:
-        raise SweepError(f"{error}\n{_saved(done, names, answers)}") from None
+        raise SweepError(f"{error}. {_saved(done, names, answers)}") from None
     by_cell = {
         cell: row_of(cell, task.problem, done.get(task.name) or failed[task.name])
         for cell, task in sweep.tasks.items()

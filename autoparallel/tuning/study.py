@@ -84,7 +84,7 @@ class Study:
         if self._store.shared and isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"\ninterrupted; {self._saved()}") from None
         if self._store.shared and isinstance(error, StorageError):
-            raise StorageError(f"{error}\n{self._saved()}") from None
+            raise StorageError(f"{error}. {self._saved()}") from None
 
     @property
     def fronts(self) -> dict[Pair, PairFront]:
