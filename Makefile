@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help search test lint types pytest torture site bench check-engines chromium postgresql clean
+.PHONY: help search test lint types pytest torture fuzz site bench check-engines chromium postgresql clean
 
 VENV := .venv
 PROBLEM ?= problems/moe10b.toml
@@ -34,6 +34,11 @@ pytest: $(VENV)/.installed-dev chromium postgresql
 torture: $(VENV)/.installed-dev postgresql ## kill workers of shared searches and sweeps, restart their database
 	AUTOPARALLEL_TORTURE_S=30 $(VENV)/bin/pytest -q tests/test_shared_search_torture.py tests/sweeping/test_cluster.py -o junit_family=xunit1 --junit-xml=.torture.xml
 	@grep -o '<property [^>]*>' .torture.xml
+
+FUZZ_INPUTS ?= 20000
+FUZZ_SEED ?= 1
+fuzz: $(VENV)/.installed-dev ## 20,000 hostile inputs: no crash, no hang, no code run, nothing written elsewhere
+	$(VENV)/bin/python -m tests.fuzz.campaign $(FUZZ_INPUTS) --seed $(FUZZ_SEED)
 
 site: $(VENV)/.installed-dev ## build the documentation site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet

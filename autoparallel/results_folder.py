@@ -33,6 +33,7 @@ from autoparallel.placement_file import (
     placements_document,
 )
 from autoparallel.problem_file.resolved import read_resolved, resolved_document
+from autoparallel.reading import read_text
 
 PROOF_SCHEMA = "autoparallel.proof/1"
 PLAN_FILE = "plan.json"
@@ -222,7 +223,7 @@ def read_plan_data(path: Path) -> dict[str, Any]:
     if not file.exists() or file.suffix == ".toml":
         raise ProblemError([_no_result(path)])
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:
         raise ProblemError([_unreadable(file, error)]) from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
@@ -240,7 +241,7 @@ def read_problem(path: Path) -> Problem:
     """
     file = plan_path(path).with_name(PROBLEM_FILE)
     try:
-        problem = read_resolved(file.read_text(encoding="utf-8"), file=str(file))
+        problem = read_resolved(read_text(file), file=str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemError([_unreadable(file, error)]) from error
     if read_plan_data(path).get("fingerprint") != problem.fingerprint:

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "autoparallel"
 # From the bottom up. Names in one row may not import each other.
 LAYERS = [
     {"errors"},
-    {"staging"},
+    {"staging", "reading"},
     {"domain"},
     {"catalog"},
     {"problem_file"},

@@ -133,6 +133,20 @@ def test_what_is_no_solve_is_named(folder: Path) -> None:
         verify(folder)
 
 
+@pytest.mark.parametrize("change", [{"batch": "16"}, {"microbatch": 0}, {"layout": {"tp": None}}])
+def test_a_solve_of_impossible_sizes_is_named(folder: Path, change: dict[str, Any]) -> None:
+    edited_solves(folder, lambda solves: [{**solves[0], **change}, *solves[1:]])
+    with pytest.raises(ProblemError, match=r"proof\.json: solves\[0\]\."):
+        verify(folder)
+
+
+def test_a_recorded_layout_that_the_model_does_not_have_is_solved_anew(folder: Path) -> None:
+    edited_solves(folder, lambda solves: [{**solves[0], "layout": {"tp": 3}}, *solves[1:]])
+    check = next(check for check in verify(folder) if check.name == "models")
+    assert not check.holds
+    assert "is answered otherwise" in check.says
+
+
 @pytest.mark.parametrize("name", ["front.csv", "proof.json", "plan.json", "problem.json"])
 def test_what_cannot_be_read_is_named(folder: Path, name: str) -> None:
     (folder / name).write_text("\x00{")

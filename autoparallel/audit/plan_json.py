@@ -10,6 +10,7 @@ from autoparallel.audit.written import Claim, Stated, WrittenPlan
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Fault, ProblemError
+from autoparallel.reading import read_text
 from autoparallel.results_folder import PLAN_FILE, plan_path, read_plan
 
 # A plan.json has all digits of its numbers.
@@ -25,7 +26,7 @@ def read_searched_plan(path: Path, problem: Problem) -> WrittenPlan:
         It is no plan, or a plan for another problem or of impossible numbers.
     """
     plan, file = read_plan(path), plan_path(path)
-    document = json.loads(file.read_text(encoding="utf-8"))
+    document = json.loads(read_text(file))
     name = document.get("problem")
     if name is not None and name != problem.name:
         message = f'the plan is for problem "{name}", not "{problem.name}"'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autoparallel.errors import Fault, ProblemError
+from autoparallel.reading import MAX_TABLE_BYTES, read_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,13 +97,14 @@ def read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
+        data = io.BytesIO(read_bytes(path, MAX_TABLE_BYTES))
+        frame = pd.read_csv(data, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
     except FileNotFoundError:
         raise _refused("there is no such file", path) from None
     except IsADirectoryError:
         raise _refused("is a folder; name a table in it", path) from None
     except (OSError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _refused(f"cannot be read: {error}", path) from None
+        raise _refused(f"cannot be read: {getattr(error, 'strerror', None) or error}", path) from None
     except (UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise _refused(f"is no CSV table: {error}", path) from None
     return frame.rename(columns=lambda name: str(name).strip())

@@ -11,6 +11,7 @@ from typing import Any
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Fault, ProblemError
+from autoparallel.reading import read_text
 from autoparallel.results_folder import (
     PROBLEM_FILE,
     plan_path,
@@ -110,7 +111,7 @@ def _problem(
 def _model_of(file: Path) -> str:
     """The name of the model in a problem.json, empty where that cannot be told."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(read_text(file))
         return str(data["model"]["name"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
@@ -129,7 +130,7 @@ def _runner_up(data: Mapping[str, Any], file: Path) -> Arrangement:
 def _proof(file: Path, data: Mapping[str, Any]) -> str:
     """The statement of the proof that belongs to the plan."""
     try:
-        proof = json.loads(file.read_text(encoding="utf-8"))
+        proof = json.loads(read_text(file))
     except (OSError, ValueError, RecursionError):
         return ""
     if not isinstance(proof, dict) or not data.get("fingerprint"):

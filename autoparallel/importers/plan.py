@@ -8,6 +8,7 @@ from pathlib import Path
 from autoparallel.catalog.engines import load_engine
 from autoparallel.domain.engine import ENGINES
 from autoparallel.domain.problem import Problem
+from autoparallel.errors import Fault, ProblemError
 from autoparallel.importers import sglang, trtllm, vllm
 from autoparallel.importers.command_text import FoundCommand, find_command
 from autoparallel.importers.flags import Values, read_flags
@@ -20,6 +21,8 @@ READERS: dict[str, Callable[[Values, Problem], Reading]] = {
     "trtllm": trtllm.read,
 }
 YAML = (".yaml", ".yml")
+# A command or a configuration of an engine is a page, not a book.
+MAX_BYTES = 256 * 1024
 CHECK_PATH = "check the path, or put a launch command in quotation marks"
 # Words that a command may have besides its flags: the model.
 POSITIONAL = {"vllm": 1, "sglang": 0, "trtllm": 1}
@@ -56,8 +59,10 @@ def import_plan(
 def _values(source: str, engine: str | None) -> tuple[str, Values]:
     path = _path(source)
     if path is None:
+        if len(source) > MAX_BYTES:
+            raise ProblemError([Fault(f"a command of more than {MAX_BYTES >> 10} KiB is none")])
         return _of_command(find_command(source, engine), "", Path())
-    text = read_text(path, otherwise=CHECK_PATH)
+    text = read_text(path, otherwise=CHECK_PATH, max_bytes=MAX_BYTES)
     if path.suffix in YAML and engine in (None, "trtllm"):
         values = trtllm.parse(text, load_engine("trtllm"), file=str(path))
         return "trtllm", values
@@ -87,5 +92,6 @@ def _of_command(found: FoundCommand, file: str, folder: Path) -> tuple[str, Valu
     config = None
     if "--config" in values.given:
         config_path = folder / values.given["--config"]
-        config = trtllm.parse(read_text(config_path, otherwise=CHECK_PATH), engine, file=str(config_path))
+        text = read_text(config_path, otherwise=CHECK_PATH, max_bytes=MAX_BYTES)
+        config = trtllm.parse(text, engine, file=str(config_path))
     return found.engine, trtllm.with_flags(values, config)

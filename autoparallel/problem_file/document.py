@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.problem_file.overrides import OVERRIDE, apply_overrides
 from autoparallel.problem_file.positions import Path, key_lines
+from autoparallel.reading import read_bytes
 
 MAX_BYTES = 4 * 1024 * 1024
 # What to do where a problem file is missing.
@@ -78,31 +79,30 @@ def read_document(
     return Document(file, data, key_lines(text), overridden)
 
 
-def read_text(path: str | FilePath, *, otherwise: str = OR_WRITE_ONE) -> str:
+def read_text(path: str | FilePath, *, otherwise: str = OR_WRITE_ONE, max_bytes: int = MAX_BYTES) -> str:
     """Read a UTF-8 text of moderate size.
 
     Parameters
     ----------
     otherwise : str
         What to do where there is no such file.
+    max_bytes : int
+        Bytes that it may have at most; no more are read.
 
     Raises
     ------
     ProblemError
-        There is no such file, or it is a folder, or not a text.
+        There is no such file, or it is a folder, or not a text, or too large.
     """
     file = str(path)
     try:
-        with FilePath(path).open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
+        raw = read_bytes(FilePath(path), max_bytes)
     except FileNotFoundError:
         _refuse(f"there is no such file; {otherwise}", file)
     except IsADirectoryError:
         _refuse("is a folder; name the file inside it", file)
     except (OSError, ValueError) as error:
         _refuse(f"cannot be read: {getattr(error, 'strerror', None) or error}", file)
-    if len(raw) > MAX_BYTES:
-        _refuse(f"is larger than {MAX_BYTES // 1024**2} MiB: no problem file", file)
     try:
         return raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from autoparallel.errors import Fault, ProblemError
 from autoparallel.problem_file.text_file import file_text
 
 LOADS, PAIRS = ("layer", "expert", "load"), ("layer", "expert_a", "expert_b", "count")
-MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 128 * 1024 * 1024
 MAX_PAIRS = 4_000_000
 MAX_FAULTS = 10
 # Shares of a file that was rounded may pass what they can be by so much.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Sequence
 from typing import Any
@@ -81,7 +80,7 @@ def _value(text: str) -> Any:
     try:
         table = tomllib.loads(f"value = {text.strip()}")
     except (ValueError, RecursionError):
-        return tomllib.loads(f"value = {json.dumps(text.strip())}")["value"]
+        return text.strip()
     return table["value"] if len(table) == 1 else text.strip()
 
 

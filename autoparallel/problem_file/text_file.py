@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+import zlib
 from pathlib import Path
 
 from autoparallel.errors import Fault, ProblemError
+from autoparallel.reading import read_text
 
 
 def file_text(file: Path, max_bytes: int) -> str:
@@ -18,16 +18,10 @@ def file_text(file: Path, max_bytes: int) -> str:
         It cannot be read, is no UTF-8 text, or larger than it may be.
     """
     try:
-        data = file.read_bytes()
-        if file.suffix == ".gz":
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(max_bytes + 1)
-        if len(data) > max_bytes:
-            raise ProblemError([Fault(f"is larger than {max_bytes >> 20} MiB", file=str(file))])
-        return data.decode("utf-8-sig")
+        return read_text(file, max_bytes)
     except UnicodeDecodeError:
         raise ProblemError([Fault("is not UTF-8 text", file=str(file))]) from None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         # A ValueError is a null byte in the name.
         reason = getattr(error, "strerror", None) or str(error)
         raise ProblemError([Fault(f"cannot be read: {reason}", file=str(file))]) from None

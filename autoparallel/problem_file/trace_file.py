@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 from autoparallel.domain.workload import Lengths, Trace
 from autoparallel.errors import Fault, ProblemError
+from autoparallel.problem_file.fields import MAX_TOKENS
 from autoparallel.problem_file.text_file import file_text
 
 AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 MOONCAKE = ("timestamp", "input_length", "output_length")
 HASHES = "hash_ids"
-MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 128 * 1024 * 1024
+MAX_REQUESTS = 1_000_000
 MAX_FAULTS = 10
 # Quantiles that stand for a trace's lengths.
 _POINTS = 200
@@ -49,6 +51,9 @@ def read_trace(path: str | Path) -> Trace:
     text = file_text(file, MAX_BYTES)
     if not text.strip():
         raise ProblemError([Fault("has no requests", file=str(file))])
+    if text.count("\n") > MAX_REQUESTS + 1:
+        message = f"has more than {MAX_REQUESTS:,} lines: take a part of it"
+        raise ProblemError([Fault(message, file=str(file))])
     first = text.lstrip()[0]
     rows = _mooncake(text, str(file)) if first == "{" else _azure(text, str(file))
     requests = _checked(rows, str(file))
@@ -77,10 +82,13 @@ def trace_lengths(tokens: tuple[int, ...]) -> Lengths:
 
 def _azure(text: str, file: str) -> Iterator[tuple[int, dict[str, Any], Callable[[Any], float]]]:
     reader = csv.DictReader(io.StringIO(text))
-    _need(AZURE, reader.fieldnames or (), file)
-    for row in reader:
-        named = dict(zip(MOONCAKE, (row[key] for key in AZURE), strict=True))
-        yield reader.line_num, named, _clock
+    try:
+        _need(AZURE, reader.fieldnames or (), file)
+        for row in reader:
+            named = dict(zip(MOONCAKE, (row[key] for key in AZURE), strict=True))
+            yield reader.line_num, named, _clock
+    except csv.Error as error:
+        raise ProblemError([Fault(f"is no CSV: {error}", file=file, line=reader.line_num)]) from None
 
 
 def _mooncake(text: str, file: str) -> Iterator[tuple[int, dict[str, Any], Callable[[Any], float]]]:
@@ -123,7 +131,7 @@ def _checked(rows: Iterator[tuple[int, dict[str, Any], Callable[[Any], float]]],
     for line, row, seconds in rows:
         try:
             request = _request(row, seconds)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found.append(Fault("is not a time and two whole numbers", file=file, line=line))
         else:
             message = _wrong(request, before if requests else 0.0)
@@ -158,4 +166,6 @@ def _wrong(request: _Request, before: float) -> str:
         return "arrives before the request of the line above: sort the trace by time"
     if request.prompt_tokens <= 0 or request.output_tokens <= 0:
         return "has no tokens: every request has a prompt and an output"
+    if max(request.prompt_tokens, request.output_tokens) > MAX_TOKENS:
+        return f"has more than {MAX_TOKENS:,} tokens"
     return ""

@@ -109,6 +109,10 @@ class Candidates(NamedTuple):
             redundant_experts=int(e.redundant_experts[experts]),
         )
 
+    def has(self, layout: Layout) -> bool:
+        """Whether a layout is made of these candidates."""
+        return all(map(len, self._parts(layout)))
+
     def chosen(self, layout: Layout) -> tuple[int, int, int]:
         """Inverse of :meth:`layout`.
 
@@ -117,16 +121,19 @@ class Candidates(NamedTuple):
         ValueError
             The layout is made of other parts.
         """
+        if not self.has(layout):
+            raise ValueError(f"{layout} is not made of these candidates")
+        attention, experts, pp = (int(part[0]) for part in self._parts(layout))
+        return attention, experts, pp
+
+    def _parts(self, layout: Layout) -> list[npt.NDArray[np.int64]]:
+        """Rows of attention, experts and stages that make the layout."""
         a, e = self.attention, self.experts
         kind = SP_KIND_NAMES.index(layout.sp_kind)
         of_attention = (a.tp == layout.tp) & (a.sp == layout.sp) & (a.kind == kind) & (a.dp == layout.dp)
         of_experts = (e.ep == layout.ep) & (e.etp == layout.etp) & (e.edp == layout.edp)
         of_experts &= e.redundant_experts == layout.redundant_experts
-        parts = [np.flatnonzero(mask) for mask in (of_attention, of_experts, self.pp == layout.pp)]
-        if not all(len(part) for part in parts):
-            raise ValueError(f"{layout} is not made of these candidates")
-        attention, experts, pp = (int(part[0]) for part in parts)
-        return attention, experts, pp
+        return [np.flatnonzero(mask) for mask in (of_attention, of_experts, self.pp == layout.pp)]
 
 
 def candidates_for(

@@ -189,10 +189,13 @@ class PairSolve:
         return solve.status, solve.layout
 
     def _as_recorded(self, model_sha256: str) -> Solve | None:
-        """The recorded solve of this very model."""
+        """The recorded solve of this very model, unless it says what no solve of it can."""
         place = len(self.solves)
         solve = self.recorded[place] if place < len(self.recorded) else None
-        return solve if solve and solve.model_sha256 == model_sha256 else None
+        if solve is None or solve.model_sha256 != model_sha256:
+            return None
+        possible = solve.layout is None or self.model.candidates.has(solve.layout)
+        return solve if possible else None
 
     def _solve(self, model_sha256: str) -> Solve:
         deadline = self.solver.deadline

@@ -22,6 +22,8 @@ FORMS = "a journal file's path, sqlite:///FILE, postgresql://USER@HOST/DATABASE 
 SQLITE = "sqlite:///"
 EXTRA = "pip install 'autoparallel[storage]' brings it"
 CONNECT_S = 10
+# What Optuna raises over a file that something else wrote to.
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 HIDDEN = "***"
 _SHORT = 3
 _CREDENTIALS = re.compile(r"://(.*)@", re.DOTALL)
@@ -40,9 +42,9 @@ def opened(url: str, *, make: bool) -> Iterator[BaseStorage]:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     file = url.removeprefix(SQLITE)
-    if not make and "://" not in file and not Path(file).is_file():
-        raise StorageError(f"{shown(url)}: there is no such file")
     with explained(url):
+        if not make and "://" not in file and not Path(file).is_file():
+            raise StorageError(f"{shown(url)}: there is no such file")
         storage = _open(url)
     try:
         yield storage
@@ -109,8 +111,7 @@ def failures() -> tuple[type[Exception], ...]:
     """What storages, drivers and damaged files raise."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    damaged = (ValueError, LookupError, AssertionError)
-    kinds = (SQLAlchemyError, optuna.exceptions.OptunaError, OSError, ImportError, *damaged)
+    kinds = (SQLAlchemyError, optuna.exceptions.OptunaError, OSError, ImportError, *DAMAGED)
     try:
         import grpc
     except ImportError:
@@ -120,7 +121,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 def is_passing(error: Exception) -> bool:
     """Whether a failure may be over in a moment: a database that restarts, not a disk that is full."""
-    if isinstance(error, OSError | ValueError | LookupError | ImportError | AssertionError):
+    if isinstance(error, (OSError, ImportError, *DAMAGED)):
         return isinstance(error, ConnectionError | TimeoutError)
     return re.search(r"full|no space|readonly|read-only", str(_innermost(error)), re.IGNORECASE) is None
 

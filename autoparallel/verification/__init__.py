@@ -22,6 +22,7 @@ from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
 from autoparallel.performance.rate import rate
 from autoparallel.placement_file import PLACEMENTS_FILE, read_placements
+from autoparallel.reading import read_text
 from autoparallel.results_folder import PLAN_FILE, PROBLEM_FILE, read_plan, read_problem
 from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
@@ -255,7 +256,7 @@ def _check_folder(folder: Path) -> None:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ProblemError([Fault(f"cannot be read: {error}", str(path))]) from error
     wanted = {"solves", "complete", "layouts_spanned", "rounding", "fingerprint", "seed"}

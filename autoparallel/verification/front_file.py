@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from autoparallel.domain.plan import Metrics
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.performance.degrees import SP_KIND_NAMES
 from autoparallel.performance.estimate import ServingColumns
+from autoparallel.reading import read_text
 
 DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp", "replicas")
 # Only plans of continuous batching have it.
@@ -39,8 +41,7 @@ def front_rows(path: Path) -> list[FrontRow]:
         The file cannot be read, lacks a column, or holds what is no number.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     except (OSError, ValueError, csv.Error) as error:
         raise ProblemError([Fault(f"cannot be read: {error}", str(path))]) from error
     missing = {*COUNTS, *NUMBERS, "sp_kind"} - set(rows[0] if rows else ())

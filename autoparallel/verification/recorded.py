@@ -13,6 +13,7 @@ from autoparallel.domain.result import Solve
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.pareto import Objectives, non_dominated
 from autoparallel.performance.machine import Machine
+from autoparallel.results_folder import size_faults
 from autoparallel.solver.orders import OrderSolver
 from autoparallel.solver.placement.model import place_experts
 from autoparallel.solver.placement.placing import Placer
@@ -33,12 +34,15 @@ def recorded_solves(rows: Sequence[Mapping[str, Any]], file: str) -> tuple[Solve
     """
     solves = []
     for index, row in enumerate(rows):
+        key = f"solves[{index}]"
         try:
             layout = Layout.from_dict(row["layout"]) if row["layout"] else None
-            solves.append(Solve(**{**row, "layout": layout}))
+            solve = Solve(**{**row, "layout": layout})
         except (TypeError, KeyError) as error:
-            fault = Fault(f"is no solve of a search: {error}", file, key=f"solves[{index}]")
-            raise ProblemError([fault]) from error
+            raise ProblemError([Fault(f"is no solve of a search: {error}", file, key=key)]) from error
+        if wrong := size_faults(layout or Layout(), solve.batch, solve.microbatch, file, f"{key}."):
+            raise ProblemError(wrong)
+        solves.append(solve)
     return tuple(solves)
 
 

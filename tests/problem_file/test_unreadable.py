@@ -51,7 +51,7 @@ def test_byte_order_mark_and_windows_lines_are_fine(tmp_path: Path, small_proble
 def test_too_large(tmp_path: Path) -> None:
     path = tmp_path / "large.toml"
     path.write_bytes(b"#" * (5 * 1024 * 1024))
-    assert fault_of(path) == f"{path}: is larger than 4 MiB: no problem file"
+    assert fault_of(path) == f"{path}: cannot be read: it is larger than 4 MiB"
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,26 @@ def test_a_full_disk_is_not_waited_for_and_a_restart_is() -> None:
     assert not is_passing(OSError(errno.ENOSPC, "No space left on device"))
 
 
+def test_a_path_that_is_too_long_is_explained() -> None:
+    with pytest.raises(StorageError, match="File name too long"), opened("a" * 5000, make=False):
+        pass
+
+
+def test_a_journal_that_something_else_wrote_to_is_explained(tmp_path: Path) -> None:
+    """An unknown argument of a distribution, inside a line of the right form, is a TypeError of Optuna's."""
+    distribution = {"name": "FloatDistribution", "attributes": {"low": 0.0, "high": 1.0, "steep": 1}}
+    lines = [
+        {"op_code": 0, "worker_id": "w", "study_name": "a", "directions": [1]},
+        {"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": "2024-01-01T00:00:00"},
+        {"op_code": 5, "worker_id": "w", "trial_id": 0, "param_name": "x", "param_value_internal": 0.5,
+         "distribution": json.dumps(distribution)},
+    ]  # fmt: skip
+    path = tmp_path / "damaged.log"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    with pytest.raises(StorageError, match=r"damaged.log failed"), opened(str(path), make=False):
+        pass
+
+
 def test_a_journal_cuts_off_what_a_full_disk_left_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
     journal = Journal(path)
