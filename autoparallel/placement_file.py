@@ -22,6 +22,7 @@ from autoparallel.domain.expert_loads import (
 from autoparallel.domain.model import Model
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.performance.expert_copies import slot_loads
+from autoparallel.reading import read_text
 
 PLACEMENTS_SCHEMA = "autoparallel.placements/1"
 PLACEMENTS_FILE, EXPERTS_FILE = "placements.json", "experts.json"
@@ -91,7 +92,7 @@ def read_placements(path: Path, loads: ExpertLoads) -> tuple[ExpertPlacement, ..
     """
     file = str(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ProblemError([Fault(f"cannot be read: {error}", file)]) from error
     if not isinstance(document, dict) or document.get("schema") != PLACEMENTS_SCHEMA:

@@ -107,15 +107,15 @@ def static_row(row: Mapping[str, str], calibration: Path | None, backend: str | 
     load = row.get("load", STATIC)
     if load != STATIC:
         raise UnknownError(f'load = "{load}" is not predicted yet')
-    batch, isl, osl = (_number(row, key) for key in ("concurrency", "isl", "osl"))
-    degrees = {key: int(_number(row, key, 1.0)) for key in ("tp", "pp", "dp", "ep")}
+    batch, isl, osl = _count(row, "concurrency"), _number(row, "isl"), _number(row, "osl")
+    degrees = {key: _count(row, key, 1) for key in ("tp", "pp", "dp", "ep")}
     stage = degrees["tp"] * degrees["dp"]
-    etp = int(_number(row, "etp", max(degrees["tp"] // degrees["ep"], 1.0)))
-    if "gpus" in row and _number(row, "gpus") != stage * degrees["pp"]:
+    etp = _count(row, "etp", max(degrees["tp"] // degrees["ep"], 1))
+    if "gpus" in row and _count(row, "gpus") != stage * degrees["pp"]:
         raise UnknownError("tp, pp and dp do not make the number of gpus")
     if stage % (degrees["ep"] * etp):
         raise UnknownError("ep and etp do not tile the GPUs of a stage")
-    if int(batch) % degrees["dp"]:
+    if batch % degrees["dp"]:
         raise UnknownError("concurrency is no multiple of dp")
     overrides: dict[str, str | int] = {
         "model.name": model_name(row["model"]),
@@ -125,7 +125,7 @@ def static_row(row: Mapping[str, str], calibration: Path | None, backend: str | 
         "model.kv_cache_dtype": _format(row.get("kv_cache_dtype", "bfloat16")),
         "hardware.gpu": gpu_name(row["gpu"]),
         "hardware.backend": backend or BACKENDS.get(row.get("engine", "vllm").lower(), "vllm"),
-        "workload.concurrency": int(batch),
+        "workload.concurrency": batch,
         "workload.prompt_tokens": round(isl),
         "workload.output_tokens": max(round(osl), 1),
     }
@@ -135,7 +135,7 @@ def static_row(row: Mapping[str, str], calibration: Path | None, backend: str | 
     with resources.as_file(resources.files("autoparallel.calibration") / TEMPLATE) as template:
         problem = load_problem(template, texts)
     layout = Layout(tp=degrees["tp"], pp=degrees["pp"], dp=degrees["dp"], ep=degrees["ep"], etp=etp)
-    return StaticRow(problem, layout, int(batch), osl)
+    return StaticRow(problem, layout, batch, osl)
 
 
 def predict(row: StaticRow) -> dict[str, float]:
@@ -169,6 +169,13 @@ def _number(row: Mapping[str, str], key: str, default: float | None = None) -> f
     if not np.isfinite(value) or value <= 0:
         raise UnknownError(f"{key} is not positive")
     return value
+
+
+def _count(row: Mapping[str, str], key: str, default: int | None = None) -> int:
+    value = _number(row, key, default)
+    if value != int(value):
+        raise UnknownError(f"{key} is no whole number")
+    return int(value)
 
 
 def _format(name: str) -> str:

@@ -21,6 +21,7 @@ from autoparallel.errors import Fault, ProblemError
 from autoparallel.performance.serving import engine_of
 from autoparallel.planner import evaluate
 from autoparallel.problem_file.resolved import read_resolved
+from autoparallel.reading import read_text
 from autoparallel.results_folder import FLEET_FILE, PLAN_FILE, PROBLEM_FILE
 
 # Places for sequences, over those in service in the mean: their number varies.
@@ -68,15 +69,15 @@ def read_members(result: Path) -> Iterator[FleetMember]:
 
 def _document(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(read_text(file))
+    except (OSError, ValueError, RecursionError) as error:
         raise ProblemError([Fault(f"cannot be read: {error}", file=str(file))]) from error
     return found if isinstance(found, dict) else {}
 
 
 def _problem(file: Path) -> Problem:
     try:
-        return read_resolved(file.read_text(encoding="utf-8"), file=str(file))
+        return read_resolved(read_text(file), file=str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemError([Fault(f"cannot be read: {error}", file=str(file))]) from error
 

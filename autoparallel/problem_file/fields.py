@@ -13,6 +13,8 @@ from autoparallel.domain.layout import ORDERS
 
 # Far beyond any machine, near enough that no product of them overflows a 64-bit integer table.
 MAX_LAYERS = 10_000
+# Where to cut a pipeline takes the square of the layers.
+MAX_SPLIT_LAYERS = 512
 MAX_WIDTH = 1_000_000
 MAX_EXPERTS = 100_000
 MAX_TOKENS = 1_000_000_000

@@ -19,6 +19,7 @@ from autoparallel.problem_file.document import read_document
 from autoparallel.problem_file.engine_section import build_engine
 from autoparallel.problem_file.expert_loads_section import add_expert_loads
 from autoparallel.problem_file.faults import Faults, checked
+from autoparallel.problem_file.fields import MAX_SPLIT_LAYERS
 from autoparallel.problem_file.fingerprint import fingerprint
 from autoparallel.problem_file.fleet_section import build_fleet, has_own_gpus, in_the_pool
 from autoparallel.problem_file.hardware_section import build_hardware
@@ -110,6 +111,11 @@ def _build(path: Path, tables: Tables, faults: Faults) -> Problem | None:
     if model:
         check_candidates(model, search, faults)
         workload = add_expert_loads(workload, workload_section, bad, model, search, faults)
+    if search.optimal_stages and model and model.num_hidden_layers > MAX_SPLIT_LAYERS:
+        message = (
+            f'"optimal" is for models of up to {MAX_SPLIT_LAYERS} layers, not {model.num_hidden_layers:,}'
+        )
+        faults.add(("search", "stages"), message)
     if model and hardware:
         check_dtypes(model, hardware, tables["model"], faults)
     fleet_section, bad_fleet = _section(FleetSection, "fleet", tables, faults)

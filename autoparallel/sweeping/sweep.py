@@ -11,6 +11,7 @@ from typing import Any
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import ProblemError, SweepError
 from autoparallel.problem_file import load_problem
+from autoparallel.reading import read_text
 from autoparallel.staging import write_file
 from autoparallel.sweeping.executors import Answer
 from autoparallel.sweeping.grid import Axis, Cell, cells_of
@@ -124,7 +125,7 @@ def run(sweep: Sweep, folder: Path, executor: Executor, progress: Progress | Non
 def kept_answer(answers: Path, task: Task) -> dict[str, Any] | None:
     """The answer of an earlier run to the same question, by the same version."""
     try:
-        found = json.loads((answers / task.name).read_text(encoding="utf-8"))
+        found = json.loads(read_text(answers / task.name))
     except (OSError, ValueError, RecursionError):
         return None
     return found if task.answers(found) else None

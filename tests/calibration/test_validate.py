@@ -85,6 +85,9 @@ def test_skipped_rows_have_reasons(ops: Path, tmp_path: Path) -> None:
         ("concurrency", "", "concurrency is missing"),
         ("isl", "long", "isl is no number"),
         ("gpus", "3", "number of gpus"),
+        ("tp", "0.5", "tp is no whole number"),
+        ("etp", "0.5", "etp is no whole number"),
+        ("concurrency", "0.5", "concurrency is no whole number"),
     ],
 )
 def test_static_rows_that_cannot_be_predicted(

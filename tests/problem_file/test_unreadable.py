@@ -78,3 +78,10 @@ def test_empty_file_misses_its_sections(write: Callable[[str], Path]) -> None:
     with pytest.raises(ProblemError) as caught:
         load_problem(write(""))
     assert [fault.key for fault in caught.value.faults] == ["model", "hardware", "workload"]
+
+
+def test_splits_of_very_many_layers_are_refused(small_problem: str, write: Callable[[str], Path]) -> None:
+    path = write(small_problem.replace("trials = 16", 'stages = "optimal"'))
+    assert load_problem(path, ["model.num_hidden_layers=512"]).search.optimal_stages
+    with pytest.raises(ProblemError, match=r"search\.stages: .* up to 512 layers, not 513"):
+        load_problem(path, ["model.num_hidden_layers=513"])

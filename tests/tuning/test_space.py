@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoparallel.domain import Problem
+from autoparallel.errors import ProblemError
 from autoparallel.problem_file import load_problem
 from autoparallel.tuning.space import Pair, PairSpace
 
@@ -49,6 +50,19 @@ def test_candidates_of_the_problem_are_taken_as_they_are(load: Load) -> None:
 
 def test_a_batch_that_no_microbatch_divides_is_left_out(load: Load) -> None:
     assert PairSpace(load("search.batch=[10, 9]", "search.microbatch=[3]")).batches == (9,)
+
+
+def test_a_concurrency_of_many_divisors_is_cut_by_powers_of_two(load: Load) -> None:
+    """720,720 has 240 divisors, which make 7,485 pairs; its 20 powers of two and itself make 210 + 240."""
+    space = PairSpace(load("workload.concurrency=720720"))
+    assert space.batches == (*(2**power for power in range(20)), 720_720)
+    assert len(space.pairs) == 450
+
+
+def test_more_pairs_than_a_search_can_visit_are_refused(load: Load) -> None:
+    batches = [8 * size for size in range(1, 601)]
+    with pytest.raises(ProblemError, match=r"search\.batch: makes 1,200 pairs with search\.microbatch"):
+        PairSpace(load("workload.concurrency=4800", f"search.batch={batches}", "search.microbatch=[1, 2]"))
 
 
 def test_every_pair_has_a_position_of_its_own(load: Load) -> None:
