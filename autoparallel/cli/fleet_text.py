@@ -53,7 +53,7 @@ def _column(result: FleetResult) -> Any:
             str(row.gpus),
             number(row.requests_per_s),
             number(row.requests_per_s / row.gpus),
-            instances_words(row),
+            instances_words(row, several=len(result.pools) > 1),
         )
         for row in steps[-MOST_STEPS:]
     ]

@@ -43,6 +43,9 @@ class FleetOptions:
     redundancy : str
         What may fail without the fleet serving less than it says: nothing, any one instance, or one
         instance of each role at the same time.
+    pipelines_across_pools : bool
+        Whether stages of one instance may lie in two pools, whose nodes then reach each other over their
+        links between nodes.
     """
 
     pools: tuple[Pool, ...]
@@ -50,3 +53,4 @@ class FleetOptions:
     objective: str = RATE
     roles: tuple[str, ...] = ROLES
     redundancy: str = NO_SPARE
+    pipelines_across_pools: bool = False

@@ -18,11 +18,23 @@ SPLIT = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class PoolShare:
+    """What of a pipeline over several pools is in one of them."""
+
+    pool: str
+    stages: int
+    gpus: int
+    gpus_taken: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstanceKind:
     """One kind of instance at the highest rate that keeps the SLOs.
 
     Attributes
     ----------
+    pool : str
+        Of a pipeline over two pools the names of both.
     gpus, gpus_taken : int
         GPUs that work, and those that nobody else can have: whole nodes for more than one node.
     ttft_s, tpot_s : float or None
@@ -32,6 +44,8 @@ class InstanceKind:
         Sequences in service at that rate. [1]
     transfer_s : float or None
         Of a prefill instance: moving a KV cache to the slowest of the fleet's decode instances. [s]
+    across : tuple of PoolShare
+        Of a pipeline over two pools: its first stages, then its last; else empty.
     """
 
     pool: str
@@ -44,6 +58,20 @@ class InstanceKind:
     tpot_s: float | None
     running: float
     transfer_s: float | None
+    across: tuple[PoolShare, ...] = ()
+
+    def gpus_in(self, pool: str) -> int:
+        """GPUs of a pool that nobody else can have."""
+        if not self.across:
+            return self.gpus_taken if pool == self.pool else 0
+        return sum(share.gpus_taken for share in self.across if share.pool == pool)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What files have of it; ``across`` only where there is something."""
+        shown = {**asdict(self), "layout": self.layout.to_dict()}
+        if not self.across:
+            del shown["across"]
+        return shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,8 +255,7 @@ class FleetResult:
             "split": SPLIT,
             "members": [
                 {
-                    **asdict(member.kind),
-                    "layout": member.kind.layout.to_dict(),
+                    **member.kind.to_dict(),
                     "instances": member.instances,
                     "load_share": member.load_share,
                     "requests_per_s_each": member.kind.requests_per_s * member.load_share,

@@ -15,6 +15,7 @@ from autoparallel.domain.fleet_result import (
     PoolUse,
     UniformFleet,
 )
+from autoparallel.domain.layout import spelled
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.serving.slo import slos_of
 from autoparallel.proof import versions
@@ -100,7 +101,7 @@ class Answer:
 
     def _pools(self, members: Sequence[Member]) -> Iterator[PoolUse]:
         for pool, nodes in zip(self.fleet.pools, self.found.nodes, strict=True):
-            gpus = sum(member.gpus_taken for member in members if member.kind.pool == pool.name)
+            gpus = sum(member.kind.gpus_in(pool.name) * member.instances for member in members)
             price, power = pool.hardware.usd_per_gpu_hour, pool.hardware.power_w
             yield PoolUse(
                 name=pool.name,
@@ -192,10 +193,9 @@ def _on_nodes(
     """The members on every node; of equal sizes those listed first stand on the first nodes."""
     left: dict[int, list[int]] = {}
     for number, member in enumerate(members):
-        kind = member.kind
-        if kind.pool == pool:
-            parts = -(-kind.gpus_taken // gpus_per_node)
-            size = kind.gpus_taken if parts == 1 else gpus_per_node
+        if gpus := member.kind.gpus_in(pool):
+            parts = -(-gpus // gpus_per_node)
+            size = gpus if parts == 1 else gpus_per_node
             # What needs whole nodes stands on the first ones.
             place = left.setdefault(size, [])
             entry = [number] * (member.instances * parts)
@@ -207,4 +207,6 @@ def _on_nodes(
 def _words(kind: InstanceKind) -> str:
     """The degrees above one of a layout, as `str` of all of them would be too long."""
     degrees = {name: size for name, size in kind.layout.to_dict().items() if name != "sp_kind" and size != 1}
+    if kind.layout.layers:
+        degrees["layers"] = spelled(kind.layout.layers)
     return " ".join(f"{name}={size}" for name, size in degrees.items()) or "one GPU"

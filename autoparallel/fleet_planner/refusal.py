@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Conflict, InfeasibleError
+from autoparallel.performance.serving.instances import Instances
 from autoparallel.performance.serving.slo import slos_of
-from autoparallel.solver.fleet.table import InstanceTable, PoolTable
+from autoparallel.solver.fleet.table import InstanceTable
 
 # A load so small that nobody waits, against what an instance can do at most.
 HARDLY_ANY = 1e-3
@@ -15,11 +18,13 @@ HARDLY_ANY = 1e-3
 
 def no_instance(problem: Problem, table: InstanceTable) -> InfeasibleError:
     """No layout keeps the SLOs, however little it has to do: the best that each time could be."""
-    if not any(len(pool.table.tp) for pool in table.pools):
+    every = [*(pool.instances for pool in table.pools), *(pipes.instances for pipes in table.across)]
+    if not any(len(instances.table.tp) for instances in every):
         return InfeasibleError("no layout of the candidates can be launched on these GPUs")
-    best = _best_times(table.pools)
+    best = _best_times(every)
     if not best:
         where = " or ".join(pool.pool.name for pool in table.pools)
+        where += ", or on two of them," if table.across else ""
         return InfeasibleError(f"no instance on {where} has room for the model and one request")
     sentences = {
         "ttft": "mean time to first token of an instance that hardly has to do anything",
@@ -33,14 +38,14 @@ def no_instance(problem: Problem, table: InstanceTable) -> InfeasibleError:
     return InfeasibleError(f"no instance keeps {words}, whatever its load", conflicts)
 
 
-def _best_times(pools: tuple[PoolTable, ...]) -> dict[str, float]:
+def _best_times(every: Sequence[Instances]) -> dict[str, float]:
     """The least TTFT and TPOT of any instance with hardly any load."""
     found: dict[str, list[float]] = {"ttft": [], "tpot": []}
-    for pool in pools:
-        stable = pool.instances.stable_rates()
+    for instances in every:
+        stable = instances.stable_rates()
         rows = np.flatnonzero(stable > 0.0)
         if len(rows):
-            values = pool.instances.open_load(rows, stable[rows] * HARDLY_ANY)
+            values = instances.open_load(rows, stable[rows] * HARDLY_ANY)
             found["ttft"].append(float(np.nanmin(values.ttft_s)))
             found["tpot"].append(float(np.nanmin(values.tpot_s)))
     return {name: min(values) for name, values in found.items() if values}

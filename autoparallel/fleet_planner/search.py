@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from autoparallel.domain.fleet import GPUS, NO_SPARE, RATE, FleetOptions, Pool
@@ -15,7 +15,7 @@ from autoparallel.fleet_planner.answer import MOST_ROWS, Answer, Smaller
 from autoparallel.fleet_planner.refusal import loses_all, no_instance, too_little
 from autoparallel.fleet_planner.supply import cost_of, enough, sizes_of
 from autoparallel.performance.serving.slo import SLOS, slos_of
-from autoparallel.solver.fleet.kinds import PoolSize, served
+from autoparallel.solver.fleet.kinds import PoolSize, Taken, served
 from autoparallel.solver.fleet.model import FleetModel, Space, cases_of_loss
 from autoparallel.solver.fleet.table import InstanceTable, PoolTable
 
@@ -117,9 +117,12 @@ class _Search:
             taken = model.composition().taken
             if not taken:
                 return
-            used = sum(self.table.kinds[one.kind].gpus * one.instances for one in taken)
+            used = self._gpus(taken)
             yield Smaller(limit, used, taken)
             limit = min(used - 1, limit - step)
+
+    def _gpus(self, taken: Sequence[Taken]) -> int:
+        return sum(self.table.kinds[one.kind].all_gpus * one.instances for one in taken)
 
     def _too_little(self, demand: float) -> InfeasibleError:
         """What is possible with the GPUs there are, and how many the demand takes."""
@@ -128,7 +131,9 @@ class _Search:
         model = self._cheapest(demand, GPUS, endless)
         needed = "no number of them would do"
         if model.lowest_cost():
-            many = sum(self.table.kinds[one.kind].gpus * one.instances for one in model.composition().taken)
+            many = sum(
+                self.table.kinds[one.kind].all_gpus * one.instances for one in model.composition().taken
+            )
             needed = f"{many} GPUs would do"
         return too_little(demand, possible, needed)
 

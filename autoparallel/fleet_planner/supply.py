@@ -59,9 +59,10 @@ def _recipes(
     """Costs of fleets of one aggregated kind, or of one pair, from pools without an end."""
 
     def cost(kind: Kind, rate: float) -> float:
-        return (math.ceil(demand / rate) + spare) * kind.gpus * costs[kind.pool]
+        each = sum(part.gpus * costs[part.pool] for part in kind.parts)
+        return (math.ceil(demand / rate) + spare) * each
 
-    own = [kind for kind in kinds if endless[kind.pool]]
+    own = [kind for kind in kinds if all(endless[part.pool] for part in kind.parts)]
     yield from (cost(kind, kind.rates[0]) for kind in own if kind.role == AGGREGATED)
     for prefill in own:
         for decode in own:

@@ -52,6 +52,8 @@ def build_fleet(
     pools = _pools(section, given, hardware, faults)
     objective = section.objective or (RATE if demand is None else GPUS)
     _check_objective(objective, demand, pools, section, faults)
+    if section.pipelines_across_pools:
+        _check_across(section, faults)
     if len(faults.found) > before or not pools:
         return None
     return FleetOptions(
@@ -60,6 +62,7 @@ def build_fleet(
         objective=objective,
         roles=tuple(role for role in ROLES if role in (section.roles or ROLES)),
         redundancy=section.redundancy or NO_SPARE,
+        pipelines_across_pools=bool(section.pipelines_across_pools),
     )
 
 
@@ -97,6 +100,21 @@ def _check_roles(section: FleetSection, faults: Faults) -> None:
     if AGGREGATED not in roles and not {PREFILL, DECODE} <= roles:
         message = 'can serve nothing: name "aggregated", or both "prefill" and "decode"'
         faults.add(("fleet", "roles"), message)
+
+
+def _check_across(section: FleetSection, faults: Faults) -> None:
+    place = ("fleet", "pipelines_across_pools")
+    search = faults.document.data.get("search", {})
+    if section.pool is None or len(section.pool) < 2:
+        faults.add(place, "needs two pools: [[fleet.pool]] with a gpu and a count each")
+    elif any(pool.count is None for pool in section.pool):
+        faults.add(place, "needs a count of every pool: pipelines are cut for the GPUs there are")
+    if AGGREGATED not in (section.roles or ROLES):
+        faults.add(place, 'is for aggregated instances: add "aggregated" to fleet.roles')
+    if search.get("even_stages"):
+        faults.add(place, "contradicts search.even_stages: unlike GPUs have unlike numbers of layers")
+    if search.get("pp") in (1, [1]):
+        faults.add(place, "contradicts search.pp = 1: a pipeline over two pools has two stages or more")
 
 
 def _pools(

@@ -279,6 +279,9 @@ class FleetSection(Section):
     redundancy: Annotated[str, fields.OneOf(REDUNDANCIES)] | None = Field(
         None, description='What may fail: "none" (default), "any_instance" or "one_of_each_role" at once.'
     )
+    pipelines_across_pools: bool | None = Field(
+        None, description="Whether stages of one instance may lie in two pools."
+    )
 
 
 class ProblemFile(Section):

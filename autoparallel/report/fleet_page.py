@@ -41,7 +41,7 @@ def render_fleet(result: FleetResult) -> str:
             str(row.gpus),
             number(row.requests_per_s),
             number(row.requests_per_s / row.gpus),
-            instances_words(row),
+            instances_words(row, several=len(result.pools) > 1),
         )
         for row in column_steps(result)
     ]

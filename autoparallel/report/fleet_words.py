@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autoparallel.domain.fleet_result import ColumnRow, FleetResult, InstanceKind
+from autoparallel.domain.layout import spelled
 from autoparallel.report.wording import NONE, brief, count, number, percent, printable, seconds
 
 CHOSEN_BY = {"rate_per_gpu": "its rate per GPU", "rate": "the rate of all"}
@@ -36,7 +37,7 @@ def member_rows(result: FleetResult) -> list[tuple[str, ...]]:
         (
             member.kind.role,
             brief(member.kind.layout),
-            *((member.kind.pool,) if len(result.pools) > 1 else ()),
+            *((pool_words(member.kind),) if len(result.pools) > 1 else ()),
             str(member.instances),
             gpus_words(member.kind),
             number(member.kind.requests_per_s),
@@ -48,10 +49,29 @@ def member_rows(result: FleetResult) -> list[tuple[str, ...]]:
     ]
 
 
+def pool_words(kind: InstanceKind) -> str:
+    """Where an instance stands; of a pipeline over two pools with the stages in each."""
+    shares = (f"{share.pool} ({count(share.stages, 'stage')})" for share in kind.across)
+    return ", then ".join(shares) or kind.pool
+
+
 def gpus_words(kind: InstanceKind) -> str:
     """GPUs of an instance, and those that it leaves idle on its nodes."""
     idle = kind.gpus_taken - kind.gpus
     return f"{kind.gpus} (+{idle} idle)" if idle else str(kind.gpus)
+
+
+def stages_in(kind: InstanceKind, pool: str) -> str:
+    """Which stages of a pipeline over two pools are in one of them, and their layers; else nothing."""
+    start = 0
+    for share in kind.across:
+        if share.pool == pool:
+            layers = spelled((kind.layout.layers or ())[start : start + share.stages])
+            last = start + share.stages
+            stages = f"stage {last}" if share.stages == 1 else f"stages {start + 1} to {last}"
+            return f", {stages} of {kind.layout.pp}, {layers} layers"
+        start += share.stages
+    return ""
 
 
 def column_steps(result: FleetResult) -> list[ColumnRow]:
@@ -63,9 +83,8 @@ def column_steps(result: FleetResult) -> list[ColumnRow]:
     return steps
 
 
-def instances_words(row: ColumnRow) -> str:
-    """Instances of a fleet in a line."""
-    several = len({pool for _, _, pool, _ in row.instances}) > 1
+def instances_words(row: ColumnRow, *, several: bool) -> str:
+    """Instances of a fleet in a line, with their pools where there are several."""
     return ", ".join(
         f"{many} {role} ({layout}{f' on {pool}' if several else ''})"
         for role, layout, pool, many in row.instances

@@ -15,6 +15,8 @@ from autoparallel.performance.memory import AttentionMemory, ExpertMemory, Memor
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.stages import Stage, distinct_stages
 
+_Parts = tuple[AttentionPart, AttentionMemory, ExpertMemory]
+
 
 class Capacity(NamedTuple):
     """KV space of a GPU, and sequences that an instance holds, before ``max_num_seqs``.
@@ -53,20 +55,32 @@ def capacity(
     vLLM and SGLang give the KV cache what is left of a fraction of the total, TensorRT-LLM a fraction of
     what is left of the total.
     """
-    part, memory, routed = _parts(machine, table)
-    total = machine.hardware.memory_gb * 1e9
     space: Quantity = np.inf
     sequences: Quantity = np.inf
+    parts = _parts(machine, table)
     for stage in distinct_stages(machine.model, layers):
-        taken = memory.weights(stage) + stage.routed * routed.layer_bytes + engine.runtime_gb * 1e9
-        if engine.memory_base == FREE_AFTER_WEIGHTS:
-            free = engine.memory_fraction * (total - taken)
-        else:
-            free = engine.memory_fraction * total - taken
-        each = np.maximum(kv_sequence_bytes(part, stage, tokens), 1e-9)
-        space = np.minimum(space, free)
-        sequences = np.minimum(sequences, np.maximum(free, 0.0) / each)
-    return Capacity(space, sequences * table.dp)
+        own = _of_stage(parts, stage, engine, tokens)
+        space, sequences = np.minimum(space, own.kv_bytes), np.minimum(sequences, own.sequences)
+    return Capacity(space, sequences)
+
+
+def stage_capacity(
+    machine: Machine, table: PlanTable, stage: Stage, engine: EngineConstants, tokens: Quantity
+) -> Capacity:
+    """KV space of a GPU of one stage, and sequences of ``tokens`` that the stage holds."""
+    return _of_stage(_parts(machine, table), stage, engine, tokens)
+
+
+def _of_stage(parts: _Parts, stage: Stage, engine: EngineConstants, tokens: Quantity) -> Capacity:
+    part, memory, routed = parts
+    total = part.machine.hardware.memory_gb * 1e9
+    taken = memory.weights(stage) + stage.routed * routed.layer_bytes + engine.runtime_gb * 1e9
+    if engine.memory_base == FREE_AFTER_WEIGHTS:
+        free = engine.memory_fraction * (total - taken)
+    else:
+        free = engine.memory_fraction * total - taken
+    each = np.maximum(kv_sequence_bytes(part, stage, tokens), 1e-9)
+    return Capacity(free, np.maximum(free, 0.0) / each * part.degrees.dp)
 
 
 def held_memory(
@@ -107,7 +121,7 @@ def held_memory(
     return fullest
 
 
-def _parts(machine: Machine, table: PlanTable) -> tuple[AttentionPart, AttentionMemory, ExpertMemory]:
+def _parts(machine: Machine, table: PlanTable) -> _Parts:
     attention, experts = table.split()
     part = AttentionPart(machine, attention._replace(microbatch=table.dp, batch=table.dp))
     return part, AttentionMemory(part), ExpertMemory(ExpertPart(machine, experts))

@@ -107,6 +107,10 @@ class Instances:
 
     # -- prompts and outputs together ------------------------------------------------------------------
 
+    def serve(self, rows: Rows, load: Load) -> ServingEstimates:
+        """The steady state of some instances under a load."""
+        return serve(self.machine, self.engine, self.table.rows(rows), load)
+
     def open_load(self, rows: Rows, rates: Array) -> ServingEstimates:
         """The steady state of some instances at a rate each."""
         work = self.workload
@@ -120,7 +124,7 @@ class Instances:
             service_scv=self.service_scv,
             cached_share=work.cached_share,
         )
-        return serve(self.machine, self.engine, self.table.rows(rows), load)
+        return self.serve(rows, load)
 
     def stable_rates(self) -> Array:
         """What an aggregated instance serves without an SLO: no SLO is kept at more. [1/s]"""
@@ -128,7 +132,7 @@ class Instances:
         load = Load(
             SATURATED, work.prompt_tokens.mean, work.output_tokens.mean, cached_share=work.cached_share
         )
-        found = serve(self.machine, self.engine, self.table, load)
+        found = self.serve(np.arange(len(self.table.tp)), load)
         longest = float(work.prompt_tokens.max + work.output_tokens.max)
         room = (found.capacity >= 1.0) & self.holds(longest)
         return np.where(room, found.stable_requests_per_s, 0.0)

@@ -31,7 +31,7 @@ from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.capacity import capacity
 from autoparallel.performance.serving.occupancy import occupancy
 from autoparallel.performance.serving.step import StepTimes
-from autoparallel.performance.serving.step_costs import Lengths, StepCosts, StepModel
+from autoparallel.performance.serving.step_costs import Lengths, StepCosting, StepCosts, StepModel
 
 CLOSED, OPEN, SATURATED = "closed", "open", "saturated"
 # Plans worked on at once: the arrays of a chunk stay in a core's cache.
@@ -153,13 +153,28 @@ def serve(machine: Machine, engine: EngineConstants, table: PlanTable, load: Loa
     for layers, rows in table.by_stages(machine.model.num_hidden_layers):
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            part = _Chunk(machine, engine, table.rows(chunk), layers, _rows(load, chunk, size))
+            some, own = table.rows(chunk), rows_of(load, chunk, size)
+            model = StepModel(StepTimes(machine, some, layers, engine), engine, some, lengths_of(own, engine))
+            space = capacity(machine, some, layers, engine, held_tokens(own, engine)).sequences
+            part = SteadyState(model, space, some, own)
             for column, values in zip(columns, part.estimates(), strict=True):
                 column[chunk] = values
     return ServingEstimates(*columns)
 
 
-def _rows(load: Load, chunk: npt.NDArray[np.int64], size: int) -> Load:
+def lengths_of(load: Load, engine: EngineConstants) -> Lengths:
+    """Mean lengths of a load's requests, and tokens of a step."""
+    own = load.max_num_batched_tokens
+    step_tokens = float(engine.max_num_batched_tokens) if own is None else own
+    return Lengths(load.isl, load.osl, step_tokens, load.cached_share)
+
+
+def held_tokens(load: Load, engine: EngineConstants) -> Quantity:
+    """Tokens of a sequence that the engine holds in the mean. [tokens]"""
+    return load.isl + load.osl if engine.reserves_longest else lengths_of(load, engine).context
+
+
+def rows_of(load: Load, chunk: npt.NDArray[np.int64], size: int) -> Load:
     """The load of some plans."""
     arrays: dict[str, Any] = {
         name: value[chunk]
@@ -180,21 +195,25 @@ class _Waits(NamedTuple):
     tpot_sd_s: Quantity = 0.0
 
 
-class _Chunk:
-    """Plans with the same layers in their stages."""
+class SteadyState:
+    """Plans of as many stages each, with their step costs.
 
-    def __init__(
-        self, machine: Machine, engine: EngineConstants, table: PlanTable, layers: tuple[int, ...], load: Load
-    ) -> None:
-        self.engine, self.load, self.pp = engine, load, len(layers)
-        own = load.max_num_batched_tokens
-        step_tokens = float(engine.max_num_batched_tokens) if own is None else own
-        self.lengths = Lengths(load.isl, load.osl, step_tokens, load.cached_share)
-        times = StepTimes(machine, table, layers, engine)
-        self.model = StepModel(times, engine, table, self.lengths)
-        held = load.isl + load.osl if engine.reserves_longest else self.lengths.context
-        space = capacity(machine, table, layers, engine, held).sequences
-        seqs = engine.max_num_seqs if load.max_num_seqs is None else load.max_num_seqs
+    Parameters
+    ----------
+    model : StepCosting
+        Step costs by the sequences in service.
+    space : array_like
+        Sequences that an instance's KV space holds. [1]
+    table : PlanTable
+        Layouts by column.
+    load : Load
+        How an instance is driven.
+    """
+
+    def __init__(self, model: StepCosting, space: Quantity, table: PlanTable, load: Load) -> None:
+        self.model, self.engine, self.load = model, model.engine, load
+        self.pp, self.lengths = model.pp, model.lengths
+        seqs = self.engine.max_num_seqs if load.max_num_seqs is None else load.max_num_seqs
         self.capacity = np.minimum(np.floor(space), seqs * table.dp)
         attention, _ = table.split()
         self.gpus = attention.gpus_per_stage * self.pp

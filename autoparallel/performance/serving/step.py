@@ -6,6 +6,9 @@ each kind by itself. All times are through the whole model, every stage and hop 
 
 from __future__ import annotations
 
+from functools import reduce
+from typing import NamedTuple
+
 import numpy as np
 
 from autoparallel.domain.engine import EngineConstants
@@ -13,6 +16,7 @@ from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import hop
 from autoparallel.performance.degrees import AttentionDegrees, ExpertDegrees, PlanTable
 from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, is_dispatched, vocabulary_terms
+from autoparallel.performance.links import Fabric, Hops
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.experts import expert_cost
@@ -21,6 +25,31 @@ from autoparallel.performance.terms import time_of
 
 # One token of as many sequences as a step has tokens.
 _TOKENS = Phase("step", 1.0, 0.0, is_decode=False)
+
+
+class Leg(NamedTuple):
+    """Hops of a pipeline over the same links; between two fabrics the slower one sets the pace."""
+
+    fabrics: tuple[Fabric, ...]
+    hops: Hops
+
+
+class Span(NamedTuple):
+    """What a pipeline is that has only some of its stages on one machine.
+
+    Attributes
+    ----------
+    pp : int
+        Stages of the whole pipeline.
+    most_layers : array_like
+        Of the stages on this machine, those of the one that has most. [1]
+    route : tuple of Leg
+        Hops of the whole pipeline.
+    """
+
+    pp: int
+    most_layers: Quantity
+    route: tuple[Leg, ...]
 
 
 class StepTimes:
@@ -32,26 +61,28 @@ class StepTimes:
         The problem, with kernels as they run in the engine.
     table : PlanTable
         Layouts by column; batch and microbatch are not used.
-    layers : tuple of int
-        Layers of every stage of all of them.
+    layers : tuple of int or Span
+        Layers of every stage of all of them, or what of their stages is on this machine.
     engine : EngineConstants
         What its kernels take, and how the experts' loads spread.
     """
 
     def __init__(
-        self, machine: Machine, table: PlanTable, layers: tuple[int, ...], engine: EngineConstants
+        self, machine: Machine, table: PlanTable, layers: tuple[int, ...] | Span, engine: EngineConstants
     ) -> None:
-        self.machine, self.layers, self.engine = machine, layers, engine
-        self.pp = len(layers)
+        self.machine, self.engine = machine, engine
         self._attention, self._experts = table.split()
         self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
         self.dp = np.asarray(table.dp, dtype=np.float64)
-        self.hops = machine.placement.hops(self.pp, self._attention.gpus_per_stage)
+        if not isinstance(layers, Span):
+            hops = machine.placement.hops(len(layers), self._attention.gpus_per_stage)
+            layers = Span(len(layers), max(layers), (Leg((machine.fabric,), hops),))
+        self.pp, self.most_layers, self.route = layers
 
     @property
-    def pace(self) -> float:
+    def pace(self) -> Quantity:
         """Time of the stage with most layers over the mean stage's, as the engine's kernels take it. [1]"""
-        even = max(self.layers) * self.pp / self.machine.model.num_hidden_layers
+        even = self.most_layers * self.pp / self.machine.model.num_hidden_layers
         return self.engine.kernel_factor * even
 
     def attention_part(self, sequences: Quantity) -> AttentionPart:
@@ -102,10 +133,13 @@ class StepTimes:
     def _hops_s(self, part: AttentionPart, phase: Phase) -> Quantity:
         if self.pp == 1:
             return 0.0
-        message, fabric = part.stream_bytes(phase) / part.shard, self.machine.fabric
-        nic = fabric.out_while(part.degrees.gpus_per_stage)
-        inside, across = hop(message, fabric.up).time_s, hop(message, nic).time_s
-        return self.hops.inside * inside + self.hops.across * across
+        message, senders = part.stream_bytes(phase) / part.shard, part.degrees.gpus_per_stage
+        total: Quantity = 0.0
+        for fabrics, hops in self.route:
+            inside = [hop(message, fabric.up).time_s for fabric in fabrics]
+            across = [hop(message, fabric.out_while(senders)).time_s for fabric in fabrics]
+            total = total + hops.inside * _slowest(inside) + hops.across * _slowest(across)
+        return total
 
     def decode_attention(self, sequences: Quantity, context: Quantity, new_tokens: float = 1.0) -> Quantity:
         """Attention of new tokens of each of an instance's sequences, in all layers. [s]"""
@@ -123,3 +157,7 @@ class StepTimes:
             core = part._core(phase, self.machine.model.window_of(kind))
             total = total + count * (core.time_s + time_of(part._context_parallel(phase, core)))
         return total
+
+
+def _slowest(times_s: list[Quantity]) -> Quantity:
+    return reduce(np.maximum, times_s)

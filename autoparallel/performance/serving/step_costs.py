@@ -8,7 +8,7 @@ one prompt's piece, at most ``max_num_batched_tokens``. What its prompts add, by
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -73,6 +73,53 @@ class StepCosts(NamedTuple):
     own_s: Quantity
 
 
+class Steps(NamedTuple):
+    """Steps of plans that run so many sequences.
+
+    Attributes
+    ----------
+    step_s, mixed_s, eager_s : array_like
+        Without prompts; with those of ``prompts``; and what a step with prompts takes at least. [s]
+    prompts : array_like
+        Prompts of a step that has some. [1]
+    """
+
+    step_s: Quantity
+    mixed_s: Quantity
+    eager_s: Quantity
+    prompts: Quantity
+
+
+class StepCosting(Protocol):
+    """What the steady state asks of plans of as many stages each."""
+
+    @property
+    def engine(self) -> EngineConstants:
+        """What the engine adds."""
+
+    @property
+    def lengths(self) -> Lengths:
+        """Mean lengths by plan."""
+
+    @property
+    def pp(self) -> int:
+        """Stages."""
+
+    @property
+    def dp(self) -> Quantity:
+        """Data parallel ranks. [1]"""
+
+    @property
+    def prompt_attention_s(self) -> Quantity:
+        """Attention of a whole prompt, of its steps' time. [s]"""
+
+    def at(self, running: Quantity) -> StepCosts:
+        """Step costs with ``running`` sequences in an instance."""
+
+    def together_s(self, prompts: Quantity) -> Quantity:
+        """Time per prompt where nothing decodes and ``prompts`` share a step. [s]"""
+
+
 class StepModel:
     """Step costs of plans of one engine.
 
@@ -89,7 +136,7 @@ class StepModel:
     """
 
     def __init__(self, times: StepTimes, engine: EngineConstants, table: PlanTable, lengths: Lengths) -> None:
-        self.times, self.engine, self.lengths = times, engine, lengths
+        self.times, self.engine, self.lengths, self.pp = times, engine, lengths, times.pp
         model = times.machine.model
         self.layers = model.num_hidden_layers
         factor = engine.eager_expert_factor if model.is_moe else 1.0
@@ -140,6 +187,10 @@ class StepModel:
 
     def at(self, running: Quantity) -> StepCosts:
         """Step costs with ``running`` sequences in an instance."""
+        return self.costs(self.steps(running))
+
+    def steps(self, running: Quantity) -> Steps:
+        """Steps with ``running`` sequences in an instance."""
         times, lengths = self.times, self.lengths
         sequences = running / times.pp
         plain = self._checked_s(sequences)
@@ -155,11 +206,15 @@ class StepModel:
             added_s = added_s + self.extra_share * times.experts_s(tokens) * times.pace
         eager_s = self.launched_s(checked + tokens)
         mixed_s = np.maximum(step_s + self.engine.prompt_factor * added_s, eager_s)
-        prompt_s = np.maximum(mixed_s - step_s, 0.0) / prompts
-        own_s = np.maximum(step_s * lengths.pieces + prompt_s, eager_s)
-        decode_s = step_s / self._yielded
+        return Steps(step_s, mixed_s, eager_s, prompts)
+
+    def costs(self, steps: Steps) -> StepCosts:
+        """What steps that last so long cost a token and a prompt."""
+        prompt_s = np.maximum(steps.mixed_s - steps.step_s, 0.0) / steps.prompts
+        own_s = np.maximum(steps.step_s * self.lengths.pieces + prompt_s, steps.eager_s)
+        decode_s = steps.step_s / self._yielded
         # Those who wait half a step for its end count half of a token's time: the rest of it is here.
-        return StepCosts(decode_s, prompt_s, own_s + 0.5 * (step_s - decode_s))
+        return StepCosts(decode_s, prompt_s, own_s + 0.5 * (steps.step_s - decode_s))
 
     def prompts_alone_s(self, prompts: Quantity) -> Quantity:
         """Steps of ``prompts`` of an instance that decodes nothing, until all are done. [s]"""

@@ -20,6 +20,7 @@ from autoparallel.report.figures.drawing import (
     figure,
     text,
 )
+from autoparallel.report.fleet_words import stages_in
 from autoparallel.report.wording import brief, count
 
 if TYPE_CHECKING:
@@ -101,8 +102,10 @@ def _blocks(
     start = 0
     for index in node:
         kind = result.members[index].kind
-        gpus = min(kind.gpus_taken, pool.gpus_per_node)
-        over = f", one of {kind.gpus_taken // pool.gpus_per_node} nodes" if gpus < kind.gpus_taken else ""
+        taken = kind.gpus_in(pool.name)
+        gpus = min(taken, pool.gpus_per_node)
+        over = f", one of {taken // pool.gpus_per_node} nodes" if gpus < taken else ""
+        over += stages_in(kind, pool.name)
         label = f"{kind.role}<br>{text(brief(kind.layout))}"
         words = f"{kind.role}: {text(brief(kind.layout))}{over}, {kind.requests_per_s:.3g} requests/s"
         yield Block(row=row, start=start, gpus=gpus, role=kind.role, label=label, words=words)

@@ -31,13 +31,20 @@ class PoolSize(NamedTuple):
         return self.whole_nodes * (self.node // gpus) + self.rest // gpus
 
 
+class Part(NamedTuple):
+    """GPUs of a pool."""
+
+    pool: int
+    gpus: int
+
+
 class Kind(NamedTuple):
     """One kind of instance.
 
     Attributes
     ----------
     pool : int
-        Pool that its GPUs are of.
+        Pool that its GPUs are of; of a pipeline over two pools, those of its first stages.
     role : str
         ``aggregated``, ``prefill`` or ``decode``.
     gpus : int
@@ -47,6 +54,8 @@ class Kind(NamedTuple):
         a longer transfer leaves less time for the prompt. [1/s]
     receives : int
         Of a decode instance: its way of receiving.
+    second : Part or None
+        Of a pipeline over two pools: the GPUs of its last stages, which are not in ``gpus``.
     """
 
     pool: int
@@ -54,6 +63,22 @@ class Kind(NamedTuple):
     gpus: int
     rates: tuple[float, ...]
     receives: int = 0
+    second: Part | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """GPUs of every pool that it takes some of."""
+        own = Part(self.pool, self.gpus)
+        return (own,) if self.second is None else (own, self.second)
+
+    @property
+    def all_gpus(self) -> int:
+        """GPUs of all pools."""
+        return sum(part.gpus for part in self.parts)
+
+    def slots(self, pools: Sequence[PoolSize]) -> int:
+        """Instances that fit into empty pools."""
+        return min(pools[part.pool].slots(part.gpus) for part in self.parts)
 
 
 class Taken(NamedTuple):
@@ -92,31 +117,53 @@ def served(kinds: Sequence[Kind], taken: Sequence[Taken], losses: Sequence[froze
 def undominated(kinds: Sequence[Kind], pools: Sequence[PoolSize]) -> list[int]:
     """Indices of kinds that no fleet would rather have copies of another in the place of.
 
-    A kind goes where copies of another of the same pool and role fit onto its GPUs and serve at least as
-    much. In every fleet they can stand in its place, also in one that has to bear losses: what is lost is
-    then no larger a part.
+    A kind goes where copies of another of the same role fit onto its GPUs and serve at least as much.
+    In every fleet they can stand in its place, also in one that has to bear losses: what is lost is then no
+    larger a part.
     """
-    order = sorted(range(len(kinds)), key=lambda i: (kinds[i].gpus, [-rate for rate in kinds[i].rates], i))
+    order = sorted(
+        range(len(kinds)), key=lambda i: (kinds[i].all_gpus, [-rate for rate in kinds[i].rates], i)
+    )
     ways = _no_worse_ways(kinds)
     kept: list[int] = []
     for index in order:
         kind = kinds[index]
         rivals = (kinds[other] for other in kept)
-        if any(kind.rates) and not any(_stands_in(rival, kind, pools[kind.pool], ways) for rival in rivals):
+        if any(kind.rates) and not any(_stands_in(rival, kind, pools, ways) for rival in rivals):
             kept.append(index)
     return sorted(kept)
 
 
-def _stands_in(rival: Kind, kind: Kind, pool: PoolSize, ways: set[tuple[int, int]]) -> bool:
-    if (rival.pool, rival.role) != (kind.pool, kind.role):
+def serves_alone(kinds: Sequence[Kind], part: Part, pools: Sequence[PoolSize]) -> float:
+    """Most that copies of one aggregated kind serve on the GPUs of a part. [1/s]"""
+    part_alone = Kind(part.pool, AGGREGATED, part.gpus, ())
+    return max(
+        (_copies(kind, part_alone, pools) * kind.rates[0] for kind in kinds if kind.role == AGGREGATED),
+        default=0.0,
+    )
+
+
+def _stands_in(rival: Kind, kind: Kind, pools: Sequence[PoolSize], ways: set[tuple[int, int]]) -> bool:
+    if rival.role != kind.role:
         return False
     if kind.role == DECODE and (rival.receives, kind.receives) not in ways:
         return False
-    copies = _copies(rival.gpus, kind.gpus, pool.node)
-    return all(copies * own >= other for own, other in zip(rival.rates, kind.rates, strict=True))
+    copies = _copies(rival, kind, pools)
+    return bool(copies) and all(
+        copies * own >= other for own, other in zip(rival.rates, kind.rates, strict=True)
+    )
 
 
-def _copies(small: int, large: int, node: int) -> int:
+def _copies(rival: Kind, kind: Kind, pools: Sequence[PoolSize]) -> int:
+    """How many instances of a kind fit onto the GPUs of another."""
+    there = {part.pool: part.gpus for part in kind.parts}
+    return min(
+        _copies_on(part.gpus, there[part.pool], pools[part.pool].node) if part.pool in there else 0
+        for part in rival.parts
+    )
+
+
+def _copies_on(small: int, large: int, node: int) -> int:
     """How many instances of a size fit onto the GPUs of another's."""
     if large <= node:
         return large // small

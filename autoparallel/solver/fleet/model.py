@@ -87,7 +87,7 @@ class FleetModel:
         self.received = {way: self.model.new_bool_var(f"received {way}") for way in self.ways}
         self.variants = [variant for index in range(len(space.kinds)) for variant in self._variants(index)]
         self.packings = [self._pack(index, pool) for index, pool in enumerate(space.pools)]
-        self.gpus = total(space.kinds[v.kind].gpus * v.instances for v in self.variants)
+        self.gpus = total(space.kinds[v.kind].all_gpus * v.instances for v in self.variants)
         if max_gpus is not None:
             self.model.add(self.gpus <= max_gpus)
         self.rate = self._rate()
@@ -96,8 +96,7 @@ class FleetModel:
             self.model.add(self.rate >= self._demanded(demand))
 
     def _slots(self, index: int) -> int:
-        kind = self.space.kinds[index]
-        return self.space.pools[kind.pool].slots(kind.gpus)
+        return self.space.kinds[index].slots(self.space.pools)
 
     def _units(self, rate: float) -> int:
         return round(rate * self.units_per_request)
@@ -139,9 +138,9 @@ class FleetModel:
     def _pack(self, index: int, pool: PoolSize) -> Packing:
         sizes: defaultdict[int, list[cp_model.IntVar]] = defaultdict(list)
         for variant in self.variants:
-            kind = self.space.kinds[variant.kind]
-            if kind.pool == index:
-                sizes[kind.gpus].append(variant.instances)
+            for part in self.space.kinds[variant.kind].parts:
+                if part.pool == index:
+                    sizes[part.gpus].append(variant.instances)
         return pack(self.model, pool, {g: total(counts) for g, counts in sizes.items()}, f"pool {index}")
 
     # -- what is served ----------------------------------------------------------------------------------
@@ -189,7 +188,9 @@ class FleetModel:
         # As they are where all are whole numbers, which GPUs and watts are.
         scale = 1.0 if all(float(cost).is_integer() for cost in costs) else UNITS / max(costs)
         cost = total(
-            round(costs[kinds[v.kind].pool] * scale) * kinds[v.kind].gpus * v.instances for v in self.variants
+            round(costs[part.pool] * scale) * part.gpus * v.instances
+            for v in self.variants
+            for part in kinds[v.kind].parts
         )
         if not self._solve("cost", cost, maximise=False):
             return False
@@ -258,9 +259,9 @@ class FleetModel:
     def _nodes(self, pool: int, packing: Packing, used: dict[int, int]) -> tuple[tuple[int, ...], ...]:
         over: defaultdict[int, int] = defaultdict(int)
         for index, count in used.items():
-            kind = self.space.kinds[index]
-            if kind.pool == pool and kind.gpus > packing.pool.node:
-                over[kind.gpus] += count
+            for part in self.space.kinds[index].parts:
+                if part.pool == pool and part.gpus > packing.pool.node:
+                    over[part.gpus] += count
         arcs = {arc: self.solver.value(variable) for arc, variable in packing.arcs.items()}
         return tuple(nodes_of(packing, arcs, over))
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL, Pool
-from autoparallel.domain.fleet_result import InstanceKind
+from autoparallel.domain.fleet_result import InstanceKind, PoolShare
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.workload import OPEN
 from autoparallel.performance.machine import Machine
@@ -26,12 +27,12 @@ from autoparallel.performance.serving.transfer import (
     most_sent_per_s,
     transfer_s,
 )
-from autoparallel.solver.fleet.kinds import Kind, PoolSize, undominated
+from autoparallel.solver.fleet.across import AcrossTable
+from autoparallel.solver.fleet.kinds import Kind, Part, PoolSize, serves_alone, undominated
 from autoparallel.solver.fleet.layouts import gpus_taken, instance_layouts
+from autoparallel.solver.fleet.promise import rates_by_promise
 
 Rows = npt.NDArray[np.int64]
-# Layouts of a size that are rated at once; others are left out where their bound is no better.
-BLOCK = 48
 
 
 class Way(NamedTuple):
@@ -43,9 +44,9 @@ class Way(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A layout of a pool's table in a role."""
+    """A layout of a table in a role."""
 
-    pool: int
+    table: int
     role: str
     row: int
 
@@ -62,7 +63,7 @@ class PoolTable:
     def __init__(self, problem: Problem, pool: Pool, largest: int) -> None:
         served = replace(problem.workload, mode=OPEN, concurrency=None)
         own = replace(problem, hardware=pool.hardware, workload=served)
-        self.pool = pool
+        self.problem, self.pool = own, pool
         self.instances = Instances(Machine(own), engine_of(own), instance_layouts(own, largest))
         self.table = self.instances.table
         self.gpus = gpus_taken(self.table, pool.hardware.gpus_per_node)
@@ -70,27 +71,7 @@ class PoolTable:
     @cached_property
     def aggregated(self) -> InstanceRates:
         """Rates of aggregated instances; layouts that cannot be the best of their size have none."""
-        stable = self.instances.stable_rates()
-        rates = InstanceRates(*(np.zeros(len(stable)) for _ in InstanceRates._fields))
-        best = dict.fromkeys(self.gpus.tolist(), 0.0)
-        for rows in self._by_promise(stable):
-            hopeful = rows[stable[rows] > [best[size] for size in self.gpus[rows].tolist()]]
-            if not len(hopeful):
-                continue
-            found = self.instances.aggregated(hopeful, stable)
-            for column, values in zip(rates, found, strict=True):
-                column[hopeful] = values
-            for size, rate in zip(self.gpus[hopeful].tolist(), found.requests_per_s.tolist(), strict=True):
-                best[size] = max(best[size], rate)
-        return rates
-
-    def _by_promise(self, bounds: Array) -> Iterator[Rows]:
-        """Layouts a block of every size at a time, the most promising first."""
-        order = np.lexsort((-bounds, self.gpus))
-        first = np.searchsorted(self.gpus[order], self.gpus[order], side="left")
-        place = np.arange(len(order)) - first
-        for start in range(0, int(place.max(initial=-1)) + 1, BLOCK):
-            yield order[(place >= start) & (place < start + BLOCK)]
+        return rates_by_promise(self.instances, self.gpus)
 
     @cached_property
     def decode(self) -> InstanceRates:
@@ -133,14 +114,18 @@ class InstanceTable:
         if fleet is None:
             raise ValueError("a problem without a fleet")
         self.pools, self.roles, self.sizes = pools, fleet.roles, sizes
-        self.layouts = len(fleet.roles) * sum(len(pool.table.tp) for pool in pools)
         self.ways: tuple[Way, ...] = ()
         found = [*self._aggregated()] if AGGREGATED in fleet.roles else []
+        self.across: list[AcrossTable] = []
+        if fleet.pipelines_across_pools:
+            found += list(self._across(found))
         if PREFILL in fleet.roles and DECODE in fleet.roles:
             found += self._disaggregated()
         kept = undominated([kind for kind, _ in found], sizes)
         self.kinds = tuple(found[index][0] for index in kept)
         self.rows = tuple(found[index][1] for index in kept)
+        self.layouts = len(fleet.roles) * sum(len(pool.table.tp) for pool in pools)
+        self.layouts += sum(len(table.table.tp) for table in self.across)
 
     @property
     def can_serve(self) -> bool:
@@ -154,6 +139,28 @@ class InstanceTable:
             for row in _best_of_each(pool.gpus, rates):
                 kind = Kind(number, AGGREGATED, int(pool.gpus[row]), (float(rates[row]),))
                 yield kind, Row(number, AGGREGATED, row)
+
+    def _across(self, alone: list[tuple[Kind, Row]]) -> Iterator[tuple[Kind, Row]]:
+        """Pipelines over two pools that serve more than what stands on their GPUs for itself."""
+        kinds = [kind for kind, _ in alone]
+
+        @cache
+        def alone_on(part: Part) -> float:
+            return serves_alone(kinds, part, self.sizes)
+
+        for first, last in permutations(range(len(self.pools)), 2):
+            problems = self.pools[first].problem, self.pools[last].problem
+            sizes = self.sizes[first], self.sizes[last]
+
+            def beaten(gpus: int, others: int, first: int = first, last: int = last) -> float:
+                return alone_on(Part(first, gpus)) + alone_on(Part(last, others))
+
+            table = AcrossTable(problems, sizes, beaten)
+            self.across.append(table)
+            for gpus, others, row in table.best():
+                rates = (float(table.aggregated.requests_per_s[row]),)
+                kind = Kind(first, AGGREGATED, gpus, rates, second=Part(last, others))
+                yield kind, Row(len(self.pools) + len(self.across) - 1, AGGREGATED, row)
 
     def _disaggregated(self) -> list[tuple[Kind, Row]]:
         """Decode instances, and prefill instances with a rate for each way that those receive in."""
@@ -206,6 +213,8 @@ class InstanceTable:
     def described(self, index: int, rate: float, ways: frozenset[int]) -> InstanceKind:
         """One kind with everything about it, where KV caches are received in those ways."""
         kind, (number, role, row) = self.kinds[index], self.rows[index]
+        if number >= len(self.pools):
+            return self._described_across(kind, rate, self.across[number - len(self.pools)], row)
         pool = self.pools[number]
         layout = pool.table.rows(np.array([row])).layout(0)
         moved_s = None
@@ -229,6 +238,32 @@ class InstanceTable:
             tpot_s=_number(found.tpot_s[row]),
             running=float(found.running[row]),
             transfer_s=moved_s,
+        )
+
+    def _described_across(self, kind: Kind, rate: float, table: AcrossTable, row: int) -> InstanceKind:
+        layout, found = table.layout(row), table.aggregated
+        stages = table.split.first_stages[row], table.split.last_stages[row]
+        shares = tuple(
+            PoolShare(
+                pool=self.pools[part.pool].pool.name,
+                stages=int(own),
+                gpus=layout.gpus_per_stage * int(own),
+                gpus_taken=part.gpus,
+            )
+            for part, own in zip(kind.parts, stages, strict=True)
+        )
+        return InstanceKind(
+            pool=" + ".join(share.pool for share in shares),
+            role=kind.role,
+            layout=replace(layout, replicas=1),
+            gpus=layout.gpus_per_instance,
+            gpus_taken=kind.all_gpus,
+            requests_per_s=rate,
+            ttft_s=_number(found.ttft_s[row]),
+            tpot_s=_number(found.tpot_s[row]),
+            running=float(found.running[row]),
+            transfer_s=None,
+            across=shares,
         )
 
 
