@@ -131,10 +131,7 @@ class _Search:
         model = self._cheapest(demand, GPUS, endless)
         needed = "no number of them would do"
         if model.lowest_cost():
-            many = sum(
-                self.table.kinds[one.kind].all_gpus * one.instances for one in model.composition().taken
-            )
-            needed = f"{many} GPUs would do"
+            needed = f"{self._gpus(model.composition().taken)} GPUs would do"
         return too_little(demand, possible, needed)
 
 

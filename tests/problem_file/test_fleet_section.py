@@ -120,3 +120,33 @@ def test_a_pool_in_the_place_of_the_hardware_has_its_faults_once(write: Write, s
     assert sorted(found) == ["fleet.pool[0].count", "fleet.pool[0].gpu", "fleet.pool[0].speed"]
     assert len(found) == len(raised.value.faults)
     assert all(fault.line for fault in found.values())
+
+
+def test_pipelines_across_pools(write: Write, small_problem: str) -> None:
+    text = small_problem + "\n[fleet]\npipelines_across_pools = true\n" + TWO_POOLS
+    problem = load_problem(write(text))
+    assert problem.fleet is not None
+    assert problem.fleet.pipelines_across_pools
+    without = load_problem(write(text.replace("true", "false")))
+    assert without.fleet is not None
+    assert not without.fleet.pipelines_across_pools
+    assert without.fingerprint == load_problem(write(small_problem + TWO_POOLS)).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("fleet", "search", "message"),
+    [
+        ("gpus = 8", "", "needs two pools"),
+        ("[[fleet.pool]]\ncount = 8", "", "needs two pools"),
+        (TWO_POOLS.replace("count = 8", ""), "", "needs a count of every pool"),
+        ('roles = ["prefill", "decode"]' + TWO_POOLS, "", "is for aggregated instances"),
+        (TWO_POOLS, "even_stages = true", "contradicts search.even_stages"),
+        (TWO_POOLS, "pp = 1", "contradicts search.pp = 1"),
+    ],
+)
+def test_what_pipelines_across_pools_need(
+    write: Write, small_problem: str, fleet: str, search: str, message: str
+) -> None:
+    text = small_problem.replace("[search]", f"[search]\n{search}") if search else small_problem
+    with pytest.raises(ProblemError, match=f"fleet.pipelines_across_pools: {message}"):
+        load_problem(write(f"{text}\n[fleet]\npipelines_across_pools = true\n{fleet}\n"))

@@ -57,7 +57,7 @@ def _get_info(result: FleetResult) -> ColumnInfo:
         gpus=tuple(row.gpus for row in rows),
         rate=tuple(row.requests_per_s for row in rows),
         per_gpu=tuple(row.requests_per_s / row.gpus for row in rows),
-        words=tuple(text(instances_words(row)) or "no fleet" for row in rows),
+        words=tuple(text(instances_words(row, several=len(result.pools) > 1)) or "no fleet" for row in rows),
         uniform=tuple(
             (row.replicas * row.unit_gpus + row.idle_gpus, row.requests_per_s, f"{row.replicas} x one unit")
             for row in result.uniform

@@ -19,7 +19,7 @@ from autoparallel.domain.fleet import (
     PREFILL,
     ROLES,
 )
-from autoparallel.solver.fleet.kinds import Kind, PoolSize, Taken, served, undominated, usable_rates
+from autoparallel.solver.fleet.kinds import Kind, Part, PoolSize, Taken, served, undominated, usable_rates
 from autoparallel.solver.fleet.model import FleetModel, Space, cases_of_loss
 
 RATES = st.integers(0, 40).map(lambda tenths: tenths / 8)
@@ -41,7 +41,12 @@ def fits(sizes: tuple[int, ...], free: tuple[int, ...]) -> bool:
 
 def packs(kinds: Sequence[Kind], pools: Sequence[PoolSize], counts: Sequence[int]) -> bool:
     for index, pool in enumerate(pools):
-        own = [(kind.gpus, n) for kind, n in zip(kinds, counts, strict=True) if kind.pool == index]
+        own = [
+            (part.gpus, n)
+            for kind, n in zip(kinds, counts, strict=True)
+            for part in kind.parts
+            if part.pool == index
+        ]
         nodes = pool.whole_nodes - sum(-(-gpus // pool.node) * n for gpus, n in own if gpus > pool.node)
         if nodes < 0:
             return False
@@ -54,7 +59,7 @@ def packs(kinds: Sequence[Kind], pools: Sequence[PoolSize], counts: Sequence[int
 def everything(space: Space) -> Iterator[tuple[int, float, float]]:
     """GPUs, cost and rate of every fleet."""
     kinds, pools = space.kinds, space.pools
-    ranges = [range(pools[kind.pool].slots(kind.gpus) + 1) for kind in kinds]
+    ranges = [range(kind.slots(pools) + 1) for kind in kinds]
     for counts in product(*ranges):
         if not packs(kinds, pools, counts):
             continue
@@ -64,14 +69,21 @@ def everything(space: Space) -> Iterator[tuple[int, float, float]]:
             for i, (kind, n) in enumerate(zip(kinds, counts, strict=True))
             if n
         ]
-        gpus = sum(kinds[one.kind].gpus * one.instances for one in taken)
-        cost = sum(kinds[o.kind].gpus * o.instances * space.costs[kinds[o.kind].pool] for o in taken)
-        yield gpus, cost, served(kinds, taken, space.losses)
+        gpus = sum(kinds[one.kind].all_gpus * one.instances for one in taken)
+        yield gpus, cost_of(space, taken), served(kinds, taken, space.losses)
+
+
+def cost_of(space: Space, taken: Sequence[Taken]) -> float:
+    return sum(
+        part.gpus * one.instances * space.costs[part.pool]
+        for one in taken
+        for part in space.kinds[one.kind].parts
+    )
 
 
 @st.composite
 def spaces(draw: st.DrawFn) -> Space:
-    """Small ones: a pool or two of up to 14 GPUs, two ways of receiving."""
+    """Small ones: a pool or two of up to 9 GPUs, two ways of receiving, pipelines over both pools."""
     pools = tuple(
         PoolSize(draw(st.integers(1, 9)), draw(st.sampled_from([2, 3, 4, 5])))
         for _ in range(draw(st.integers(1, 2)))
@@ -85,7 +97,11 @@ def spaces(draw: st.DrawFn) -> Space:
         count = ways if role == PREFILL else 1
         rates = tuple(draw(st.lists(RATES, min_size=count, max_size=count)))
         receives = draw(st.integers(0, ways - 1)) if role == DECODE else 0
-        kinds.append(Kind(pool, role, gpus, rates, receives))
+        second = None
+        if role == AGGREGATED and len(pools) > 1 and draw(st.booleans()):
+            node = pools[1 - pool].node
+            second = Part(1 - pool, draw(st.sampled_from([*range(1, node + 1), 2 * node])))
+        kinds.append(Kind(pool, role, gpus, rates, receives, second))
     losses = cases_of_loss(draw(st.sampled_from([NO_SPARE, ANY_INSTANCE, ONE_OF_EACH_ROLE])), ROLES)
     costs = tuple(draw(st.sampled_from([1.0, 2.5, 4.75])) for _ in pools)
     return Space(tuple(kinds), pools, losses, costs)
@@ -120,9 +136,7 @@ def test_the_lowest_cost_is_that_of_all_fleets(space: Space, share: float) -> No
     model = FleetModel(space, demand=demand)
     assert model.lowest_cost()
     taken = model.composition().taken
-    kinds = space.kinds
-    cost = sum(kinds[one.kind].gpus * one.instances * space.costs[kinds[one.kind].pool] for one in taken)
-    assert cost == pytest.approx(cheapest, abs=CLOSE)
+    assert cost_of(space, taken) == pytest.approx(cheapest, abs=CLOSE)
     assert of_composition(space, model) >= demand - CLOSE
 
 
@@ -160,11 +174,22 @@ def test_every_instance_stands_on_a_node(space: Space) -> None:
         wanted = sorted(
             size
             for kind, count in taken
-            if kind.pool == index
+            for part in kind.parts
+            if part.pool == index
             for _ in range(count)
-            for size in ([kind.gpus] if kind.gpus <= pool.node else [pool.node] * (kind.gpus // pool.node))
+            for size in ([part.gpus] if part.gpus <= pool.node else [pool.node] * (part.gpus // pool.node))
         )
         assert placed == wanted
+
+
+def test_a_pipeline_over_two_pools_takes_gpus_of_both() -> None:
+    # Two pools of 4: two pipelines of 1 + 2 GPUs at 3 requests/s leave 2 GPUs of the first for 1 each.
+    kinds = (Kind(0, AGGREGATED, 1, (3.0,), second=Part(1, 2)), Kind(0, AGGREGATED, 1, (1.0,)))
+    model = FleetModel(Space(kinds, (PoolSize(4, 4), PoolSize(4, 4)), (frozenset(),), (1.0, 1.0)))
+    assert model.highest_rate()
+    fleet = model.composition()
+    assert {one.kind: one.instances for one in fleet.taken} == {0: 2, 1: 2}
+    assert fleet.nodes == (((1, 1, 1, 1),), ((2, 2),))
 
 
 def test_what_is_lost_is_the_best_instance() -> None:
