@@ -16,6 +16,7 @@ from autoparallel.report.wording import number
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "fleets.md"
 PROBLEMS = ("fleet-llama-70b-28xh200", "fleet-llama-70b-36xh200", "fleet-deepseek-v3-64xh200")
+ACROSS = "fleet-llama-405b-8xh100-8xa100"
 ANY = "search.pp=[1,2,4,8]"
 
 
@@ -23,7 +24,18 @@ def page() -> str:
     """The page, from its template."""
     rows = [_row(name, overrides) for overrides in ((), (ANY,)) for name in PROBLEMS]
     pages = Environment(loader=FileSystemLoader(DOCS), undefined=StrictUndefined, keep_trailing_newline=True)
-    return pages.get_template("fleets.md.jinja").render(rows=rows)
+    return pages.get_template("fleets.md.jinja").render(rows=rows, across=_across())
+
+
+def _across() -> dict[str, str]:
+    """The pipeline over two pools."""
+    found = fleet(load_problem(DOCS.parent / "problems" / f"{ACROSS}.toml"), column=False)
+    (member,) = found.members
+    layers, words = list(member.kind.layout.layers or ()), []
+    for share in member.kind.across:
+        own = sum(layers.pop(0) for _ in range(share.stages))
+        words.append(f"{own}{'' if words else ' layers'} on {share.pool}")
+    return {"layers": " and ".join(words), "rate": number(found.requests_per_s)}
 
 
 def _row(name: str, overrides: tuple[str, ...]) -> dict[str, str]:
