@@ -84,9 +84,7 @@ def _problem(file: Path) -> Problem:
 
 def _member(number: int, member: dict[str, Any], problem: Problem) -> FleetMember:
     if "across" in member:
-        raise ValueError(
-            "a pipeline over two pools cannot be exported: one script counts on one kind of node"
-        )
+        raise ValueError("a pipeline over two pools: its nodes are not alike")
     pools = problem.fleet.pools if problem.fleet else ()
     hardware = next(pool.hardware for pool in pools if pool.name == member["pool"])
     served = replace(
