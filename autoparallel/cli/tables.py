@@ -11,6 +11,7 @@ from autoparallel.domain.requirements import PERCENTILES
 from autoparallel.domain.result import Limit, OrderCost, SearchResult
 from autoparallel.domain.simulated import Simulated
 from autoparallel.report.requirement_rows import requirement_rows
+from autoparallel.report.simulated_rows import simulated_rows
 from autoparallel.report.wording import (
     brief,
     gigabytes,
@@ -143,18 +144,8 @@ def operations_table(plan: Plan, phase: str) -> Table:
 
 def simulated_table(simulated: Simulated) -> Table:
     """The analysis of a plan next to its simulation."""
-    rows = [
-        (name, f"{simulated.analysis[name]:.4g}", f"{found:.4g}", _signed(simulated.differences.get(name)))
-        for name, found in simulated.simulated.items()
-    ]
-    which = "best plan" if simulated.plan == "best" else "runner-up"
-    turned = f", {simulated.rejected:,} rejected" if simulated.rejected else ""
-    title = f"The {which} in the simulation, {simulated.requests:,} requests of one instance{turned}"
-    return table(title, ("", "analysis", "simulated", "difference"), rows)
-
-
-def _signed(share: float | None) -> str:
-    return "" if share is None else f"{share:+.0%}"
+    rows = simulated_rows(simulated)
+    return table(rows.title, ("", "analysis", "simulated", "analysis is off by"), rows.rows)
 
 
 def metrics_table(rows: Sequence[tuple[str, str]]) -> Table:

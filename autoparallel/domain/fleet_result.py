@@ -183,7 +183,7 @@ class FleetResult:
     column : tuple of ColumnRow
         The best rate of every number of GPUs, where there is a budget.
     uniform : tuple of UniformFleet
-        What replicas of one unit would serve with the same GPUs, for comparison.
+        What replicas of one unit would serve with the same GPUs, for comparison, where there is a budget.
     """
 
     problem: Problem

@@ -132,9 +132,12 @@ class Answer:
                 yield ColumnRow(gpus=gpus, requests_per_s=rate, instances=instances)
 
     def _uniform(self) -> Iterator[UniformFleet]:
-        """Replicas of one unit on the same GPUs, where they are of one kind and nothing may be lost."""
-        count = self.fleet.pools[0].count
-        if len(self.fleet.pools) > 1 or count is None or self.losses != (frozenset(),):
+        """Replicas of one unit on a budget of GPUs of one kind, where nothing may be lost.
+
+        A fleet for a demand leaves GPUs of the budget alone: rates of all of them say nothing about it.
+        """
+        count, demand = self.fleet.pools[0].count, self.fleet.request_rate_per_s
+        if len(self.fleet.pools) > 1 or count is None or demand is not None or self.losses != (frozenset(),):
             return
         kinds = self.table.kinds
         for per_gpu, words in ((True, "rate_per_gpu"), (False, "rate")):

@@ -101,7 +101,7 @@ def uniform_rows(result: FleetResult) -> Iterator[tuple[str, ...]]:
             CHOSEN_BY[row.chosen_by],
             number(row.requests_per_s),
             str(row.idle_gpus),
-            NONE if more is None else f"+{more * 100:.1f} %",
+            NONE if more is None else f"{more * 100:+.1f} %",
         )
 
 

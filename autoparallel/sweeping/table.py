@@ -74,7 +74,7 @@ def row_of(cell: Cell, problem: Problem, answer: Mapping[str, Any]) -> Row:
         values = {
             "gpus": best["gpus"],
             **{name: layout.get(name) for name in LAYOUT},
-            **({"chunk": best["chunk"]} if best.get("chunk") else {}),
+            **({"chunk": best["serving"]["max_num_batched_tokens"]} if "serving" in best else {}),
             **{name: metrics.get(name) for name in METRICS},
             "memory_gb": best["memory"]["total_bytes"] / 1e9,
             PRICE: price,
@@ -108,10 +108,14 @@ def plan_text(row: Row) -> str:
     if row.values is None:
         return row.status
     kept = {name: row.values[name] for name in LAYOUT if row.values.get(name) not in (None, 1)}
+    if row.values.get("chunk"):
+        kept.pop("microbatch", None)
     kind = f" ({kept.pop('sp_kind')})" if "sp_kind" in kept else ""
     words = [f"{name}={size}" + (kind if name == "sp" else "") for name, size in kept.items()]
+    # In continuous batching engines fill pipeline slots by themselves: a chunk is what they are told.
     chunk = [f"chunk={row.values['chunk']}"] if row.values.get("chunk") else []
-    return " ".join((f"{row.values['gpus']} GPUs:", *words, *chunk))
+    gpus = row.values["gpus"]
+    return " ".join((f"{gpus:,} GPU{'' if gpus == 1 else 's'}:", *words, *chunk))
 
 
 def changes(axes: Sequence[Axis], rows: Sequence[Row]) -> Iterator[Change]:

@@ -123,6 +123,14 @@ def test_no_uniform_fleet_serves_more(problem: Problem) -> None:
         assert row.replicas * row.unit_gpus + row.idle_gpus == 11
 
 
+def test_a_demand_is_not_compared_with_what_the_whole_budget_serves(problem: Problem) -> None:
+    """It takes some of the GPUs; replicas on all of them would serve something else."""
+    most = fleet(problem, column=False)
+    result = fleet(asked(problem, request_rate_per_s=most.requests_per_s / 4), column=False)
+    assert result.gpus_taken < most.gpus_taken
+    assert result.uniform == ()
+
+
 def test_mixed_roles_are_no_worse_than_either(problem: Problem) -> None:
     together = fleet(problem, column=False).requests_per_s
     for roles in ((AGGREGATED,), (PREFILL, DECODE)):

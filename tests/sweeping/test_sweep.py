@@ -15,7 +15,7 @@ from autoparallel.problem_file import load_problem
 from autoparallel.sweeping.executors import Answer, run_here
 from autoparallel.sweeping.grid import parse_axes
 from autoparallel.sweeping.sweep import Sweep, load_sweep, run
-from autoparallel.sweeping.table import COST, Row, changes, frame_of, row_of
+from autoparallel.sweeping.table import COST, Row, changes, frame_of, plan_text, row_of
 from autoparallel.sweeping.task import Task, solve
 
 OVER = ("requirements.ttft_s=10,1e-9,10.0", "workload.concurrency=8,16,none")
@@ -151,3 +151,15 @@ def test_a_cell_without_a_price_has_no_cost(path: Path) -> None:
     assert (row.to_dict()[COST], row.price_source) == (None, "")
     assert isinstance(row, Row)
     assert replace(row, values=None).to_dict()["gpus"] is None
+
+
+def test_a_plan_of_continuous_batching_says_its_chunk(write: Callable[[str], Path], tmp_path: Path) -> None:
+    path = write(
+        '[model]\nname = "llama-3.1-8b"\n[hardware]\ngpu = "h100-sxm"\n[engine]\nname = "vllm"\n'
+        '[workload]\nmode = "closed"\nconcurrency = 8\nprompt_tokens = 500\noutput_tokens = 50\n'
+        "[search]\nmax_gpus = 1\nbatch = 8\nchunk = 2048\n"
+    )
+    sweep = load_sweep(path, parse_axes(("workload.concurrency=8",)), [])
+    (row,) = run(sweep, tmp_path / "out", serially)
+    assert plan_text(row) == "1 GPU: batch=8 chunk=2048"
+    assert row.to_dict()["chunk"] == 2048
