@@ -39,6 +39,7 @@ PROOF_SCHEMA = "autoparallel.proof/1"
 PLAN_FILE = "plan.json"
 PROBLEM_FILE = "problem.json"
 FLEET_FILE, FLEET_PAGE = "fleet.json", "fleet.html"
+SWEEP_FILE = "cells.csv"
 # What other commands make of the plan, in the same folder.
 DOCUMENT_FILE, DOCUMENT_PAGE, EXPORT_FOLDER = "deployment-plan.md", "deployment-plan.html", "export"
 MADE_OF_THE_PLAN = (DOCUMENT_FILE, DOCUMENT_PAGE, EXPORT_FOLDER)
@@ -256,12 +257,23 @@ def plan_path(path: Path) -> Path:
     return path / PLAN_FILE if path.is_dir() else path
 
 
+def held_instead(folder: Path) -> str:
+    """What a folder without a plan holds that another command wrote, in words; empty where it is neither."""
+    if plan_path(folder).exists():
+        return ""
+    if (Path(folder) / FLEET_FILE).exists():
+        return "holds a fleet, not a plan (export reads it)"
+    return "holds a sweep, not a plan" if (Path(folder) / SWEEP_FILE).exists() else ""
+
+
 def _no_result(path: Path) -> Fault:
     """Where a result should be and is not: what makes one."""
     if Path(path).suffix == ".json":
         return Fault("there is no such file", file=str(path))
     if Path(path).is_file():
         return Fault("is no result: name the folder that a search wrote, or its plan.json", file=str(path))
+    if other := held_instead(path):
+        return Fault(f"{other}; name a folder that search wrote", file=str(path))
     there = "" if Path(path).is_dir() else ": there is no such folder"
     return Fault(f"no result{there}; autoparallel search PROBLEM --out {path} writes one", file=str(path))
 

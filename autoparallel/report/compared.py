@@ -84,8 +84,9 @@ def read_compared(folders: Sequence[Path]) -> tuple[Compared, ...]:
     return tuple(
         Compared(
             name=name,
-            problem=read_problem(folder),
+            # The plan first: who misses it is told what the folder holds instead.
             plan=read_plan(folder),
+            problem=read_problem(folder),
             front=tuple(front_rows(folder / FRONT_FILE)),
         )
         for name, folder in zip(called, folders, strict=True)

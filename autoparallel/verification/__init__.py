@@ -23,7 +23,7 @@ from autoparallel.performance.plan import build_plan
 from autoparallel.performance.rate import rate
 from autoparallel.placement_file import PLACEMENTS_FILE, read_placements
 from autoparallel.reading import read_text
-from autoparallel.results_folder import PLAN_FILE, PROBLEM_FILE, read_plan, read_problem
+from autoparallel.results_folder import PLAN_FILE, PROBLEM_FILE, held_instead, read_plan, read_problem
 from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.placement.model import place_experts, without_balances
@@ -249,6 +249,8 @@ def _check_folder(folder: Path) -> None:
     """Refuse what is no results folder before its files are missed one by one."""
     names = (PLAN_FILE, PROBLEM_FILE, FRONT_FILE, PROOF_FILE)
     missing = [name for name in names if not (folder / name).exists()]
+    if other := held_instead(folder):
+        raise ProblemError([Fault(f"{other}; name a folder that search wrote", str(folder))])
     if missing:
         lacks = "there is no such folder" if not folder.exists() else f"it lacks {', '.join(missing)}"
         raise ProblemError([Fault(f"no results folder, as search writes one: {lacks}", str(folder))])

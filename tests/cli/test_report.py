@@ -32,3 +32,18 @@ def test_what_is_no_result_is_named(run: Run, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert str(tmp_path) in done.stderr
     assert run("report").exit_code == 2
+
+
+def test_fleets_and_sweeps_among_results_are_left_out(run: Run, root: Path, tmp_path: Path) -> None:
+    for name, file in (("fleet", "fleet.json"), ("sweep", "cells.csv")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("", encoding="utf-8")
+    done = run("report", f"{root}/results/moe10b", f"{tmp_path}/fleet", f"{tmp_path}/sweep", "--json")
+    assert done.exit_code == 0
+    assert len(json.loads(done.stdout)["results"]) == 1
+    assert "fleet holds a fleet, not a plan (export reads it)." in done.stderr
+    assert "sweep holds a sweep, not a plan." in done.stderr
+    for command in ("report", "verify", "document", "export"):
+        alone = run(command, f"{tmp_path}/sweep")
+        assert alone.exit_code == 2
+        assert "sweep: holds a sweep, not a plan; name a folder that search wrote" in alone.stderr

@@ -25,16 +25,23 @@ def command(folders: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Write a page that compares the best plans and the fronts of RESULTs, folders that searches wrote.
 
     The page sorts, filters and hands out its data; with --json the rows are printed and no page is written.
+    Fleets and sweeps among the folders are left out.
     """
+    from autoparallel.cli.terminal import say
     from autoparallel.report.compared import compared_document, read_compared
-    from autoparallel.results_folder import json_text
+    from autoparallel.results_folder import held_instead, json_text
 
-    results = read_compared(folders)
+    # results/*/ names fleets and sweeps as well.
+    others = {folder: other for folder in folders if (other := held_instead(folder))}
+    plans = tuple(folder for folder in folders if folder not in others)
+    results = read_compared(plans or folders)
+    for folder, other in others.items():
+        say(f"Left out: {folder} {other}.")
     if as_json:
         click.echo(json_text(compared_document(results)), nl=False)
         return
     from autoparallel.cli.tables import table
-    from autoparallel.cli.terminal import answer_console, say
+    from autoparallel.cli.terminal import answer_console
     from autoparallel.report.compared_page import render_compared
     from autoparallel.report.wording import number, printable, seconds
     from autoparallel.staging import staged

@@ -92,6 +92,7 @@ def command(
 
 def _write(target: Path, rows: Sequence[Row], report: str) -> bool:
     """Write the table and the report; false where the Parquet file could not be."""
+    from autoparallel.results_folder import SWEEP_FILE
     from autoparallel.staging import staged
     from autoparallel.sweeping.table import frame_of
 
@@ -104,7 +105,7 @@ def _write(target: Path, rows: Sequence[Row], report: str) -> bool:
         else:
             whole = True
             stage.names.append("cells.parquet")
-        stage.write({"cells.csv": frame.to_csv(index=False, lineterminator="\n"), "report.html": report})
+        stage.write({SWEEP_FILE: frame.to_csv(index=False, lineterminator="\n"), "report.html": report})
     return whole
 
 
