@@ -13,6 +13,7 @@ import numpy as np
 
 from autoparallel.domain.hardware import Hardware, Link
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import Binding, Limit, SearchResult
@@ -26,6 +27,7 @@ from autoparallel.solver.conflicts import conflicting_structure
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import LIMITS, LimitRule
 from autoparallel.solver.sweep import pair_solver
+from autoparallel.tuning.arrivals import highest_rate
 from autoparallel.tuning.space import PairSpace
 
 SCHEMA = "autoparallel.explain/1"
@@ -36,6 +38,7 @@ MOST_CONFLICTS = 5
 ROOM, STEP_BEFORE = 1e-9, 1e-3
 # One step of a lever, up and down.
 STEP = 0.1
+STABLE_RATE = "stable_rate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,11 @@ class Relaxation:
     chunk: int | None
     verified: bool
     tight: bool
+
+    @property
+    def pair(self) -> Pair:
+        """Batch and what goes with it."""
+        return Pair(self.batch, self.microbatch, self.chunk)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +146,43 @@ def _infeasible(problem: Problem) -> Explanation:
     plans = landscape(Machine(problem), pairs, max_gpus=problem.search.max_gpus) if pairs else None
     if plans is None or not len(plans.table.tp):
         return Explanation(forbidden=forbidden, structure=conflicting_structure(problem, pairs))
+    if (arrivals := _arrivals(plans)) is not None:
+        return replace(_overloaded(problem, plans, arrivals), forbidden=forbidden)
     return Explanation(
         forbidden=forbidden,
         conflicts=minimal_conflicts(plans),
         relaxations=tuple(_relaxations(problem, plans)),
         exact=plans.complete,
     )
+
+
+def _arrivals(plans: Landscape) -> LimitRule | None:
+    """The rule of arrivals, where no plan serves them as fast as they come."""
+    for rule, kept in zip(plans.rules, plans.keeps.T, strict=True):
+        if rule.name == STABLE_RATE and not kept.any():
+            return rule
+    return None
+
+
+def _overloaded(problem: Problem, plans: Landscape, arrivals: LimitRule) -> Explanation:
+    """Fewer arrivals first: with queues that never end no time tells whether it could be kept."""
+    most = float(np.nanmax(arrivals.column(problem, plans.table, plans.values)))
+    limit, conflict = arrivals.limit(problem) or 0.0, (arrivals.name,)
+    found = highest_rate(problem, arrivals, most, accuracy=STEP_BEFORE)
+    if found is None:
+        # Something else is in the way as well: at half of what is stable it shows.
+        rest = _infeasible(arrivals.with_limit(problem, most / 2))
+        slower = _change(arrivals, limit, most / 2)
+        both = tuple(replace(one, changes=(slower, *one.changes), tight=False) for one in rest.relaxations)
+        return replace(rest, conflicts=(conflict, *rest.conflicts), relaxations=both)
+    relaxation = Relaxation(
+        changes=(_change(arrivals, limit, found.rate),),
+        layout=found.layout,
+        **found.pair._asdict(),
+        verified=True,
+        tight=True,
+    )
+    return Explanation(conflicts=(conflict,), relaxations=(relaxation,), exact=plans.complete)
 
 
 def minimal_conflicts(plans: Landscape) -> tuple[tuple[str, ...], ...]:
@@ -192,8 +231,7 @@ def _relaxation(problem: Problem, plans: Landscape, given_up: Sequence[int], row
     for index in given_up:
         rule = plans.rules[index]
         value = float(rule.column(problem, plans.table, plans.values)[row])
-        limit, enough = rule.limit(problem) or 0.0, outward(value, down=rule.at_least)
-        changes.append(Change(rule=rule.name, limit=limit, value=value, enough=enough, unit=rule.unit))
+        changes.append(_change(rule, rule.limit(problem) or 0.0, value))
     rules = [plans.rules[index] for index in given_up]
     relaxed = _with(problem, rules, [change.value for change in changes], ROOM)
     pair = plans.table.pair(row)
@@ -206,6 +244,11 @@ def _relaxation(problem: Problem, plans: Landscape, given_up: Sequence[int], row
         verified=verified,
         tight=len(given_up) == 1 and not _fits(tighter),
     )
+
+
+def _change(rule: LimitRule, limit: float, value: float) -> Change:
+    enough = outward(value, down=rule.at_least)
+    return Change(rule=rule.name, limit=limit, value=value, enough=enough, unit=rule.unit)
 
 
 def outward(value: float, *, down: bool) -> float:

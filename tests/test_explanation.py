@@ -118,3 +118,38 @@ def test_tornado_bars_are_relative_changes(feasible: Explanation, tmp_path: Path
     target = tmp_path / "tornado.html"
     write_tornado(feasible, problem(), target)
     assert "what one step would buy" in target.read_text()
+
+
+def test_arrivals_beyond_saturation_are_slowed_down_and_no_time_is_blamed() -> None:
+    asked = _serving(ttft_s=1.0)
+    explained = explain(asked)
+    assert explained.conflicts == (("stable_rate",),)
+    (relaxation,) = explained.relaxations
+    (change,) = relaxation.changes
+    assert (change.rule, change.limit) == ("stable_rate", 4000.0)
+    fewer = replace(asked, workload=replace(asked.workload, request_rate_per_s=change.enough))
+    assert search(fewer).best.meets["ttft_s"]
+    more = replace(asked, workload=replace(asked.workload, request_rate_per_s=change.value * 1.003))
+    with pytest.raises(InfeasibleError):
+        search(more)
+
+
+def test_a_time_that_no_rate_keeps_is_named_beside_the_arrivals() -> None:
+    explained = explain(_serving(ttft_s=1e-4))
+    assert explained.conflicts == (("stable_rate",), ("ttft_s",))
+    for relaxation in explained.relaxations:
+        assert [change.rule for change in relaxation.changes] == ["stable_rate", "ttft_s"]
+        assert all(0 < change.enough < float("inf") for change in relaxation.changes)
+
+
+def _serving(ttft_s: float) -> Problem:
+    path = MOE10B.with_name("llama-3.1-70b-h200-chat.toml")
+    overrides = (
+        "workload.mode=open",
+        "workload.request_rate_per_s=4000.0",
+        "search.batch=[16, 64]",
+        "search.chunk=2048",
+        "search.max_gpus=8",
+    )
+    loaded = load_problem(path, overrides)
+    return replace(loaded, requirements=replace(loaded.requirements, ttft_s=ttft_s))

@@ -82,7 +82,7 @@ def _answer_infeasible(problem: Problem, explanation: Explanation) -> None:
     rows = [
         (
             "\n".join(_change(change) for change in relaxation.changes),
-            f"{brief(relaxation.layout)}, batch {relaxation.batch}, microbatch {relaxation.microbatch}",
+            f"{brief(relaxation.layout)}, {relaxation.pair}",
             "a solve found the plan" + (", none one step before" if relaxation.tight else ""),
         )
         for relaxation in explanation.relaxations
