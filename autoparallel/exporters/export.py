@@ -51,13 +51,17 @@ class InexpressibleError(AutoparallelError):
         super().__init__(f"{entry} cannot express {plan.layout}: {why}. {rules} {what}")
 
 
-def export(problem: Problem, plan: Plan, exporter: Exporter, *, role: str = "") -> Export:
+def export(
+    problem: Problem, plan: Plan, exporter: Exporter, *, role: str = "", notes: tuple[str, ...] = ()
+) -> Export:
     """Write a plan as the files of one engine.
 
     Parameters
     ----------
     role : str
         ``prefill`` or ``decode`` where its instances do nothing else.
+    notes : tuple of str
+        What the files say besides what the exporter does.
 
     Raises
     ------
@@ -69,12 +73,9 @@ def export(problem: Problem, plan: Plan, exporter: Exporter, *, role: str = "") 
         raise InexpressibleError(engine.name, plan, faults, nearest_plan(problem, plan, engine.name))
     deployment = Deployment(replace(problem, engine=engine.name), plan, engine)
     commands, benchmark = exporter.commands(deployment), exporter.benchmark(deployment)
-    needs = exporter.role_notes(role) if role else ()
-    if role:
-        commands = tuple(
-            replace(one, words=(*one.words, *exporter.role_words(role)), notes=(*one.notes, *needs))
-            for one in commands
-        )
+    needs = (*notes, *(exporter.role_notes(role) if role else ()))
+    words = exporter.role_words(role) if role else ()
+    commands = tuple(replace(one, words=(*one.words, *words), notes=(*one.notes, *needs)) for one in commands)
     configs = exporter.config_files(deployment)
     files = {f"instance-{c.instance}.node-{c.node}.sh": script(c) for c in commands}
     files |= {"benchmark.sh": script(benchmark), **configs}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from autoparallel.domain.fleet import AGGREGATED
 from autoparallel.domain.fleet_result import FLEET_SCHEMA
+from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
@@ -23,19 +26,24 @@ from autoparallel.planner import evaluate
 from autoparallel.problem_file.resolved import read_resolved
 from autoparallel.reading import read_text
 from autoparallel.results_folder import FLEET_FILE, PLAN_FILE, PROBLEM_FILE
+from autoparallel.solver.rules.engine import gpus_of_each_node
 
 # Places for sequences, over those in service in the mean: their number varies.
 ROOM = 2.0
 
 
 class FleetMember(NamedTuple):
-    """One kind of instance of a fleet: its folder's name, its role, and one instance as a plan."""
+    """One kind of instance of a fleet: its folder's name, its role, and one instance as a plan.
+
+    ``notes`` say where it stands, where that is more than one kind of node.
+    """
 
     name: str
     role: str
     instances: int
     problem: Problem
     plan: Plan
+    notes: tuple[str, ...] = ()
 
 
 def is_fleet(result: Path) -> bool:
@@ -83,10 +91,7 @@ def _problem(file: Path) -> Problem:
 
 
 def _member(number: int, member: dict[str, Any], problem: Problem) -> FleetMember:
-    if "across" in member:
-        raise ValueError("a pipeline over two pools: its nodes are not alike")
-    pools = problem.fleet.pools if problem.fleet else ()
-    hardware = next(pool.hardware for pool in pools if pool.name == member["pool"])
+    hardware, notes = _standing(member, problem)
     served = replace(
         problem.workload, mode=OPEN, concurrency=None, request_rate_per_s=member["requests_per_s_each"]
     )
@@ -103,4 +108,46 @@ def _member(number: int, member: dict[str, Any], problem: Problem) -> FleetMembe
     plan = evaluate(replace(own, engine=None), layout, batch=max(each, 1) * layout.dp)
     name = f"{number}-{member['role']}"
     role = member["role"]
-    return FleetMember(name, "" if role == AGGREGATED else role, member["instances"], own, plan)
+    return FleetMember(name, "" if role == AGGREGATED else role, member["instances"], own, plan, notes)
+
+
+def _standing(member: dict[str, Any], problem: Problem) -> tuple[Hardware, tuple[str, ...]]:
+    """The GPU of an instance, and what is to be said of where it stands.
+
+    A pipeline over two pools stands on nodes that it takes as many GPUs of each: these are its nodes, of
+    the GPU with more memory, which holds any stage.
+
+    Raises
+    ------
+    ValueError
+        The pools' nodes give it unlike numbers of GPUs.
+    """
+    pools = {pool.name: pool.hardware for pool in problem.fleet.pools} if problem.fleet else {}
+    shares = member.get("across", ())
+    if not shares:
+        return pools[member["pool"]], ()
+    layout = Layout.from_dict(member["layout"])
+    size = np.array([layout.gpus_per_stage])
+    every = [
+        int(gpus_of_each_node(size, share["stages"], pools[share["pool"]].gpus_per_node)[0])
+        for share in shares
+    ]
+    if len(set(every)) > 1 or not every[0]:
+        raise ValueError(
+            "a pipeline over two pools takes unlike numbers of GPUs of its nodes, which no engine is "
+            "launched on: name the engine in the problem, and the search leaves such pipelines out"
+        )
+    hardware = max((pools[share["pool"]] for share in shares), key=lambda one: one.memory_gb)
+    return replace(hardware, gpus_per_node=every[0]), tuple(_nodes_of_pools(shares, every[0]))
+
+
+def _nodes_of_pools(shares: Sequence[dict[str, Any]], each: int) -> Iterator[str]:
+    """Which nodes are of which pool."""
+    node = stage = 0
+    for share in shares:
+        last, end = node + share["gpus"] // each - 1, stage + share["stages"]
+        nodes = f"Node {node} is" if node == last else f"Nodes {node} to {last} are"
+        stages = f"stage {end}" if end == stage + 1 else f"stages {stage + 1} to {end}"
+        yield f"{nodes} of the pool {share['pool']}, with {stages} of the pipeline."
+        node, stage = last + 1, end
+    yield "In Kubernetes the pods have to be bound to nodes of these kinds, in the order of their numbers."

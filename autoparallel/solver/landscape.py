@@ -93,10 +93,13 @@ def count_layouts(problem: Problem, candidates: Candidates, pair: Pair) -> int:
     return len(launchable(problem, candidates, pair, problem.max_gpus).tp)
 
 
-def launchable(problem: Problem, candidates: Candidates, pair: Pair, max_gpus: int) -> PlanTable:
-    """Every layout of the candidates that no rule about degrees refuses."""
+def launchable(
+    problem: Problem, candidates: Candidates, pair: Pair, max_gpus: int, *, without: str | None = None
+) -> PlanTable:
+    """Every layout of the candidates that no rule about several degrees refuses, ``without`` one of them."""
     table = _layouts(candidates, pair, max_gpus)
-    launched = np.all([rule.allows_rows(problem, table) for rule in structure_of(problem)], axis=0)
+    rules = [rule for rule in structure_of(problem) if rule.name != without]
+    launched = np.all([rule.allows_rows(problem, table) for rule in rules], axis=0)
     return table.rows(np.flatnonzero(launched))
 
 

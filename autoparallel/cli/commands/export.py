@@ -86,7 +86,7 @@ def _fleet(result: Path, engine: str | None, target: Path) -> tuple[Any, list[tu
     for member in read_members(result):
         for name in _engines(engine, member.problem):
             document, refusal = _exported(
-                member.problem, member.plan, name, target / member.name, role=member.role
+                member.problem, member.plan, name, target / member.name, role=member.role, notes=member.notes
             )
             copies = f"One instance of {member.instances}: others take other GPUs, nodes and ports."
             document["notes"] = [copies, *document.get("notes", ())]
@@ -112,7 +112,14 @@ def _meant(result: Path, problem_path: Path | None) -> tuple[Any, Any]:
 
 
 def _exported(
-    problem: Any, plan: Any, engine: str, target: Path, *, nearest: bool = False, role: str = ""
+    problem: Any,
+    plan: Any,
+    engine: str,
+    target: Path,
+    *,
+    nearest: bool = False,
+    role: str = "",
+    notes: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], str]:
     """What --json says of one engine, and why it cannot express the plan (empty where it can)."""
     from autoparallel.exporters import exporters
@@ -120,7 +127,7 @@ def _exported(
     from autoparallel.staging import staged
 
     try:
-        made = export(problem, plan, exporters()[engine], role=role)
+        made = export(problem, plan, exporters()[engine], role=role, notes=notes)
     except InexpressibleError as refused:
         refusal = _refused(engine, refused)
         if nearest and refused.nearest is not None:

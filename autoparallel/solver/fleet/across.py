@@ -28,6 +28,7 @@ from autoparallel.solver.fleet.splits import (
     last_layers,
     stages_hold,
 )
+from autoparallel.solver.rules.engine import refused_across
 
 Ints = npt.NDArray[np.int64]
 # Stages of a pipeline over two pools where the search does not say how many.
@@ -81,7 +82,10 @@ class AcrossTable:
     def _layouts(self) -> PlanTable:
         """Layouts that can be launched on either kind of GPU."""
         largest = sum(size.gpus for size in self.sizes)
-        tables = [instance_layouts(_with_any_stages(problem, largest), largest) for problem in self.problems]
+        tables = [
+            instance_layouts(_with_any_stages(problem, largest), largest, on_nodes=False)
+            for problem in self.problems
+        ]
         first, second = ([table.layout(row) for row in range(len(table.tp))] for table in tables)
         common = set(second)
         rows = [row for row, one in enumerate(first) if one in common]
@@ -130,9 +134,15 @@ class AcrossTable:
                 _joined(wanted[p + q], (p, q), (first[p - 1][0], last[q - 1][0]))
                 for p in range(1, len(first) + 1)
                 for q in range(1, len(last) + 1)
-                if p + q in wanted
+                if p + q in wanted and self._stands(row, (p, q))
             ]
         return Split(*(np.concatenate(columns) for columns in zip(*found, strict=True))) if found else _NONE
+
+    def _stands(self, row: int, stages: tuple[int, int]) -> bool:
+        """Whether the engine takes nodes of both kinds with so many stages."""
+        nodes = self.sizes[0].node, self.sizes[1].node
+        size, dp = int(self.stage_gpus[row]), int(self.layouts.dp[row])
+        return not refused_across(self.problems[0], size, dp, stages, nodes)
 
     def _tables(self, kind: int, stages: tuple[int, int]) -> tuple[list[Held], list[Held]]:
         first, last = (held[kind : kind + 1] for held in self.held)

@@ -14,13 +14,18 @@ from autoparallel.domain.workload import OPEN
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.solver.candidates import candidates_for
 from autoparallel.solver.landscape import launchable
+from autoparallel.solver.rules.engine import RULE
 
 # Data parallel degrees are divisors of this times a power of two: all up to 10, and what nodes are made of.
 COMMON = 5040
+# What this rule says of rows, and not of candidates, is about nodes.
+PLACEMENT = RULE.name
 
 
-def instance_layouts(problem: Problem, largest: int) -> PlanTable:
+def instance_layouts(problem: Problem, largest: int, *, on_nodes: bool = True) -> PlanTable:
     """Layouts of an instance of at most ``largest`` GPUs that no rule refuses.
+
+    Without ``on_nodes`` an engine's rule of what lies on which nodes is left to the caller.
 
     An engine that batches continuously has no batch: any number that every data parallel degree divides
     stands for it.
@@ -34,7 +39,8 @@ def instance_layouts(problem: Problem, largest: int) -> PlanTable:
         requirements=replace(problem.requirements, max_gpus=None),
     )
     candidates = candidates_for(alone, sequences, sequences, max_gpus=largest)
-    return launchable(alone, candidates, Pair(sequences, sequences), largest)
+    pair = Pair(sequences, sequences)
+    return launchable(alone, candidates, pair, largest, without=None if on_nodes else PLACEMENT)
 
 
 def gpus_taken(table: PlanTable, gpus_per_node: int) -> npt.NDArray[np.int64]:

@@ -154,12 +154,31 @@ def _refused_stages(problem: Problem, sizes: Ints, dp: Ints, stages: float) -> M
         return np.zeros(len(sizes), dtype=bool)
     able, node = load_engine(problem.engine).abilities, problem.hardware.gpus_per_node
     beyond = sizes * stages > node
-    inside = stages % np.maximum(node // np.maximum(sizes, 1), 1) == 0
-    even = np.where(sizes <= node, inside, sizes % node == 0)
-    refused: Mask = beyond & ~even
+    refused: Mask = gpus_of_each_node(sizes, stages, node) == 0
     if able.stages_inside_dp and stages > 1:
         refused |= beyond & (dp > 1)
     return refused
+
+
+def gpus_of_each_node(sizes: Ints, stages: float, node: int) -> Ints:
+    """GPUs that stages of some sizes take of each node; 0 where they take more of one than of another."""
+    inside = np.maximum(node // np.maximum(sizes, 1), 1)
+    small = np.where(stages % inside == 0, inside * sizes, 0)
+    large = np.where(sizes % node == 0, node, 0)
+    several = np.where(sizes <= node, small, large)
+    return np.asarray(np.where(sizes * stages <= node, sizes * stages, several), dtype=np.int64)
+
+
+def refused_across(
+    problem: Problem, stage_gpus: int, dp: int, stages: tuple[int, int], nodes: tuple[int, int]
+) -> bool:
+    """Whether the engine cannot launch a pipeline whose stages stand on nodes of two kinds."""
+    if problem.engine is None:
+        return False
+    size = np.array([stage_gpus])
+    first, last = (int(gpus_of_each_node(size, *part)[0]) for part in zip(stages, nodes, strict=True))
+    beside = load_engine(problem.engine).abilities.stages_inside_dp and dp > 1
+    return first != last or first == 0 or beside
 
 
 RULE = EngineRule()

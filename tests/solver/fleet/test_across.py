@@ -15,6 +15,7 @@ from autoparallel.domain.workload import OPEN
 from autoparallel.performance.serving.unlike_stages import Cuts, UnlikeStages
 from autoparallel.solver.fleet.across import AcrossTable
 from autoparallel.solver.fleet.kinds import PoolSize
+from autoparallel.solver.rules.engine import refused_across
 from tests.performance.serving.test_instances import CARD, SMALL, instances
 
 SLOW = replace(CARD, name="slow", memory_bandwidth_gb_per_s=400.0, peak_tflops={"float16": 40.0})
@@ -109,3 +110,30 @@ def test_what_is_beaten_is_left_out() -> None:
     problems = problem_on(CARD), problem_on(SLOW)
     table = AcrossTable(problems, (PoolSize(2, 4), PoolSize(4, 4)), lambda _first, _last: 1e9)
     assert list(table.best()) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "dp", "stages", "nodes", "refused"),
+    [
+        (8, 1, (1, 2), (8, 8), False),  # whole nodes of 8
+        (4, 1, (1, 1), (8, 8), False),  # 4 GPUs of each
+        (2, 1, (3, 3), (8, 8), False),  # 6 GPUs of each
+        (2, 1, (1, 2), (8, 8), True),  # 2 and 4
+        (4, 1, (1, 3), (8, 8), True),  # 4; 8 and 4
+        (4, 1, (2, 1), (4, 8), False),  # two nodes of 4; 4 of a node of 8
+        (16, 1, (1, 1), (8, 8), False),  # stages of two nodes
+        (8, 2, (1, 1), (8, 8), True),  # ranks of data parallelism would be spread
+    ],
+)
+def test_an_engine_takes_as_many_gpus_of_every_node(
+    stage: int, dp: int, stages: tuple[int, int], nodes: tuple[int, int], refused: bool
+) -> None:
+    assert refused_across(replace(problem_on(CARD), engine="vllm"), stage, dp, stages, nodes) is refused
+    assert not refused_across(problem_on(CARD), stage, dp, stages, nodes)
+
+
+def test_layouts_that_the_engine_cannot_launch_are_left_out() -> None:
+    problems = [replace(problem_on(card), engine="vllm") for card in (CARD, SLOW)]
+    table = AcrossTable((problems[0], problems[1]), (PoolSize(3, 4), PoolSize(4, 4)))
+    assert len(table.gpus[0])
+    assert np.array_equal(table.gpus[0], table.gpus[1])
