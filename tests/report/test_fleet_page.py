@@ -12,9 +12,10 @@ from autoparallel.fleet_planner import fleet
 from autoparallel.problem_file import load_problem
 from autoparallel.report.figures import fleet_column, fleet_nodes
 from autoparallel.report.fleet_page import render_fleet
-from autoparallel.report.fleet_words import column_steps, fleet_headline, uniform_rows
+from autoparallel.report.fleet_words import column_steps, fleet_headline, member_rows, uniform_rows
 
 PROBLEM = Path(__file__).parent.parent.parent / "problems" / "fleet-llama-70b-28xh200.toml"
+ACROSS = PROBLEM.with_name("fleet-llama-405b-8xh100-8xa100.toml")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,16 @@ def test_steps_are_numbers_that_serve_more(found: FleetResult) -> None:
 def test_words(found: FleetResult) -> None:
     assert fleet_headline(found).startswith("13 GPUs serve ")
     assert all(row[4].startswith("+") for row in uniform_rows(found))
+
+
+def test_a_pipeline_over_two_pools_says_which_stages_are_where() -> None:
+    result = fleet(load_problem(ACROSS))
+    first, second = fleet_nodes._get_info(result).blocks
+    assert first.words.startswith("aggregated: tp=8 pp=2 etp=8, stage 1 of 2, 78 layers, ")
+    assert second.words.startswith("aggregated: tp=8 pp=2 etp=8, stage 2 of 2, 48 layers, ")
+    (row,) = member_rows(result)
+    assert row[2] == "h100-sxm (1 stage), then a100-80gb-sxm (1 stage)"
+    assert "layers=78+48 on h100-sxm + a100-80gb-sxm" in render_fleet(result)
 
 
 def test_the_page_escapes_what_it_shows(found: FleetResult) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -105,9 +105,10 @@ def _blocks(
         taken = kind.gpus_in(pool.name)
         gpus = min(taken, pool.gpus_per_node)
         over = f", one of {taken // pool.gpus_per_node} nodes" if gpus < taken else ""
-        over += stages_in(kind, pool.name)
-        label = f"{kind.role}<br>{text(brief(kind.layout))}"
-        words = f"{kind.role}: {text(brief(kind.layout))}{over}, {kind.requests_per_s:.3g} requests/s"
+        stages = text(stages_in(kind, pool.name))
+        layout = text(brief(replace(kind.layout, layers=None) if stages else kind.layout))
+        label = f"{kind.role}<br>{layout}{stages}"
+        words = f"{kind.role}: {layout}{stages}{over}, {kind.requests_per_s:.3g} requests/s"
         yield Block(row=row, start=start, gpus=gpus, role=kind.role, label=label, words=words)
         start += gpus
     here = pool.gpus_per_node
