@@ -59,7 +59,22 @@ def no_better(first: npt.NDArray[np.float64], costs: npt.NDArray[np.float64]) ->
 
 
 def preference_key(objectives: Objectives, prefer: Sequence[str]) -> tuple[float, ...]:
-    """Sort key that puts the preferred plan first; objectives that ``prefer`` leaves out come last."""
+    """Sort key that puts the preferred plan first; objectives that ``prefer`` leaves out come last.
+
+    Objectives that differ by no more than the order of sums are equal, so that the next one decides.
+    """
     order = [*prefer, *(name for name in ("gpus", "throughput", "ttft_s") if name not in prefer)]
-    costs = dict(zip(Objectives._fields, objectives.costs(), strict=True))
-    return tuple(costs[name] for name in order)
+    costs = dict(zip(Objectives._fields, rounded(objectives.costs()), strict=True))
+    return tuple(float(costs[name]) for name in order)
+
+
+def rounded(costs: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Costs to 30 binary digits, about :data:`RESOLUTION`.
+
+    Examples
+    --------
+    >>> bool(rounded(0.3) == rounded(0.1 + 0.2)), bool(rounded(0.3) == rounded(0.3 * (1 + 1e-8)))
+    (True, False)
+    """
+    mantissa, exponent = np.frexp(np.asarray(costs, dtype=np.float64))
+    return np.asarray(np.ldexp(np.round(mantissa * 2.0**30), exponent - 30))

@@ -56,3 +56,13 @@ def test_preference_compares_in_the_order_asked_for() -> None:
 def test_what_the_preference_leaves_out_breaks_ties() -> None:
     slow, fast = Objectives(2, 60.0, 7.0), Objectives(2, 60.0, 3.0)
     assert preference_key(fast, ("gpus",)) < preference_key(slow, ("gpus",))
+
+
+def test_the_next_objective_decides_where_the_first_differs_by_sums_alone() -> None:
+    third = 1.0 / 3.0
+    slow = Objectives(2.0, third * (1 + 1e-15), 5.0)
+    quick = Objectives(2.0, third, 4.0)
+    prefer = ("gpus", "throughput", "ttft_s")
+    assert preference_key(quick, prefer) < preference_key(slow, prefer)
+    better = Objectives(2.0, third * (1 + 1e-7), 5.0)
+    assert preference_key(better, prefer) < preference_key(quick, prefer)

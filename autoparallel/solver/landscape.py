@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
+from autoparallel.pareto import rounded
 from autoparallel.performance.degrees import PlanTable, even_stages, order_bits
 from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.machine import Machine
@@ -51,7 +52,7 @@ class Landscape(NamedTuple):
             "ttft_s": values.ttft_s,
         }
         order = [*prefer, *(name for name in columns if name not in prefer)]
-        return int(rows[np.lexsort([columns[name][rows] for name in reversed(order)])[0]])
+        return int(rows[np.lexsort([rounded(columns[name][rows]) for name in reversed(order)])[0]])
 
 
 def landscape(
