@@ -29,7 +29,14 @@ class Reading:
     layout: Layout
     batch: int
     microbatch: int
+    chunk: int | None = None
     changes: tuple[str, ...] = ()
+
+    def sizes(self, problem: Problem) -> dict[str, int | None]:
+        """What `evaluate` is told of the reading: in continuous batching a chunk, and no microbatch."""
+        if problem.workload.mode == "static":
+            return {"batch": self.batch, "microbatch": self.microbatch}
+        return {"batch": self.batch, "chunk": self.chunk}
 
     @property
     def sequences(self) -> int:
@@ -62,14 +69,14 @@ class Case:
     @cached_property
     def plan(self) -> Plan:
         """The reading, estimated."""
-        reading = self.reading
-        return evaluate(self.served, reading.layout, batch=reading.batch, microbatch=reading.microbatch)
+        return evaluate(self.served, self.reading.layout, **self.reading.sizes(self.served))
 
     def with_layout(self, layout: Layout, batch: int) -> Plan | None:
         """The plan with another layout and batch, or ``None`` where that cannot be launched."""
         problem = serving(self.served, layout.replicas * batch)
         try:
-            return evaluate(problem, layout, batch=batch, microbatch=min(self.reading.microbatch, batch))
+            other = replace(self.reading, batch=batch, microbatch=min(self.reading.microbatch, batch))
+            return evaluate(problem, layout, **other.sizes(problem))
         except LayoutError:
             return None
 

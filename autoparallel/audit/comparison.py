@@ -128,6 +128,8 @@ def _rows(a: Plan, b: Plan) -> Iterator[Row]:
         yield _row(name, "B", getattr(a.memory, name), getattr(b.memory, name), NEITHER, leads=False)
     for name in ("batch", "microbatch"):
         yield _row(name, "", float(getattr(a, name)), float(getattr(b, name)), NEITHER, leads=False)
+    if a.pair.chunk and b.pair.chunk:
+        yield _row("chunk", "", float(a.pair.chunk), float(b.pair.chunk), NEITHER, leads=False)
     for name in _DEGREES:
         first, second = getattr(a.layout, name), getattr(b.layout, name)
         if name == "layers":

@@ -72,6 +72,7 @@ def _build(path: Path, faults: Faults, problem: Problem, *, with_baseline: bool)
         degrees=layout.model_dump(exclude_none=True),
         batch=top.batch,
         microbatch=top.microbatch,
+        chunk=top.chunk,
         claims=claims,
         baseline=baseline,
     )

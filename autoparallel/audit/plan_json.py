@@ -38,6 +38,7 @@ def read_searched_plan(path: Path, problem: Problem) -> WrittenPlan:
         degrees={key: value for key, value in plan.layout.to_dict().items() if value is not None},
         batch=plan.batch,
         microbatch=plan.microbatch,
+        chunk=plan.pair.chunk,
         claims=tuple(_claims(plan)),
         exact=True,
         warnings=(warning,) if changed else (),

@@ -17,6 +17,7 @@ from itertools import product
 from autoparallel.audit.case import Reading, serving
 from autoparallel.audit.written import WrittenPlan
 from autoparallel.domain.layout import RING, TENSOR, ULYSSES, Layout
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.problem_file.fields import MAX_GPUS
 from autoparallel.solver.rules import Facts, violations
@@ -56,7 +57,8 @@ def readings(problem: Problem, written: WrittenPlan) -> tuple[Reading, ...]:
     layout = _as_written(written)
     microbatch = written.microbatch or _slot(layout, written.batch)
     if _is_complete(written) and not written_violations(problem, written):
-        return (Reading(name="as written", layout=layout, batch=written.batch, microbatch=microbatch),)
+        sizes = Pair(written.batch, microbatch, written.chunk)
+        return (Reading(name="as written", layout=layout, **sizes._asdict()),)
     found: dict[Layout, Reading] = {}
     for name, meaning in _meanings(written):
         for reading in _nearest(problem, written, name, meaning):
@@ -156,6 +158,7 @@ def _nearest(problem: Problem, written: WrittenPlan, name: str, meaning: _Meanin
                 layout=layout,
                 batch=written.batch,
                 microbatch=microbatch,
+                chunk=written.chunk,
                 changes=changes,
             )
 

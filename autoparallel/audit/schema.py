@@ -23,6 +23,9 @@ class PlanSection(Section):
     model: fields.Name | None = Field(None, description="The model that it is for, as the problem names it.")
     batch: fields.Sequences | None = Field(None, description="Sequences in service at once in one instance.")
     microbatch: fields.Sequences | None = Field(None, description="Sequences in one pipeline slot.")
+    chunk: fields.Tokens | None = Field(
+        None, description="Continuous batching: tokens of a step of a data parallel rank."
+    )
 
 
 class LayoutSection(Section):

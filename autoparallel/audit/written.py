@@ -91,6 +91,8 @@ class WrittenPlan:
         Sequences in service at once in one instance.
     microbatch : int or None
         Sequences in a pipeline slot, ``None`` where the plan does not say.
+    chunk : int or None
+        Continuous batching: tokens of a step of a data parallel rank; ``None`` where the plan does not say.
     exact : bool
         Whether the degrees are all there and mean what the program means by them (a plan.json).
     """
@@ -99,6 +101,7 @@ class WrittenPlan:
     degrees: Mapping[str, Any]
     batch: int
     microbatch: int | None = None
+    chunk: int | None = None
     claims: tuple[Claim, ...] = ()
     baseline: WrittenPlan | None = None
     exact: bool = False

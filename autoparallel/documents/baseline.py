@@ -43,7 +43,7 @@ def read_baseline(path: Path, problem: Problem) -> Baseline:
     if not possible:
         raise LayoutError(written_violations(problem, written))
     first = possible[0]
-    plan = evaluate(problem, first.layout, batch=first.batch, microbatch=first.microbatch)
+    plan = evaluate(problem, first.layout, **first.sizes(problem))
     exact = first.name == "as written"
     return Baseline(
         title=written.title,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from autoparallel.documents.phrases import ranks, span
+from autoparallel.documents.phrases import ranks, share_of_rank, span
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.rank_map import RankedGpu, RankMap
 from autoparallel.report.wording import count
@@ -53,9 +53,8 @@ def _instance(gpus: list[RankedGpu], placed: RankMap, plan: Plan, is_moe: bool) 
 
 def _attention(members: list[RankedGpu], plan: Plan) -> Iterator[Node]:
     """The data parallel ranks of attention, each with its tp and cp group."""
-    share = plan.microbatch // plan.layout.dp
     for dp, group in list(_by(members, lambda gpu: gpu.dp).items())[:MOST_GPUS]:
-        head = f"attention dp {dp}: {_gpus(group)}, {count(share, 'sequence')} of a microbatch"
+        head = f"attention dp {dp}: {_gpus(group)}, {share_of_rank(plan)}"
         yield Node(
             text=head, below=tuple(_leaf(gpu, plan) for gpu in group[:MOST_GPUS]) if len(group) > 1 else ()
         )

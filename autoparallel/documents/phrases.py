@@ -210,3 +210,19 @@ def data(value: float) -> str:
         if value >= scale:
             return f"{number(value / scale)} {unit}"
     return f"{value:.0f} B"
+
+
+def slot_name(plan: Plan) -> str:
+    """What an instance works on at once, besides a batch: continuous batching knows no microbatch."""
+    return "microbatch" if plan.serving is None else "chunk"
+
+
+def slot_size(plan: Plan) -> int:
+    """Sequences of a microbatch, or tokens of a step of a data parallel rank."""
+    return plan.microbatch if plan.pair.chunk is None else plan.pair.chunk
+
+
+def share_of_rank(plan: Plan) -> str:
+    """What a data parallel rank has of the sequences."""
+    share = count(plan.microbatch // plan.layout.dp, "sequence")
+    return f"{share} of a microbatch" if plan.serving is None else f"at most {share} in service"

@@ -24,11 +24,12 @@ from autoparallel.results_folder import (
 
 @dataclass(frozen=True, kw_only=True)
 class Arrangement:
-    """A layout with batch and microbatch, before anything is estimated for it."""
+    """A layout with its sizes, before anything is estimated for it; the chunk is continuous batching's."""
 
     layout: Layout
     batch: int
     microbatch: int
+    chunk: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ def read_source(result: Path, problem_path: Path | None = None) -> Source:
     second = data.get("runner_up")
     return Source(
         problem=problem,
-        plan=Arrangement(layout=plan.layout, batch=plan.batch, microbatch=plan.microbatch),
+        plan=Arrangement(layout=plan.layout, **plan.pair._asdict()),
         ttft_s=float(plan.metrics.ttft_s),
         throughput=float(plan.metrics.total_tokens_per_ms_per_gpu),
         runner_up=_runner_up(second, file) if isinstance(second, Mapping) else None,
@@ -124,7 +125,14 @@ def _runner_up(data: Mapping[str, Any], file: Path) -> Arrangement:
     layout, batch, microbatch = Layout(**named), data.get("batch"), data.get("microbatch")
     if wrong := size_faults(layout, batch, microbatch, str(file), key="runner_up."):
         raise ProblemError(wrong)
-    return Arrangement(layout=layout, batch=int(data["batch"]), microbatch=int(data["microbatch"]))
+    serving = data.get("serving")
+    chunk = serving.get("max_num_batched_tokens") if isinstance(serving, Mapping) else None
+    if chunk is not None and (not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1):
+        message = "must be a whole number from 1"
+        raise ProblemError([Fault(message, str(file), key="runner_up.serving.max_num_batched_tokens")])
+    return Arrangement(
+        layout=layout, batch=int(data["batch"]), microbatch=int(data["microbatch"]), chunk=chunk
+    )
 
 
 def _proof(file: Path, data: Mapping[str, Any]) -> str:

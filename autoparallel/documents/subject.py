@@ -9,6 +9,7 @@ from autoparallel.documents.alternatives import Neighbour, neighbours
 from autoparallel.documents.baseline import Baseline
 from autoparallel.documents.source import Arrangement, Source
 from autoparallel.documents.what_if import Edge, Outcome, edges, outcomes
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.rank_map import RankMap, rank_map
@@ -60,7 +61,7 @@ def examine(source: Source, baseline: Baseline | None = None) -> Subject:
         The problem's model or GPU cannot have the plan.
     """
     problem, arranged = source.problem, source.plan
-    plan = evaluate(problem, arranged.layout, batch=arranged.batch, microbatch=arranged.microbatch)
+    plan = _evaluated(problem, arranged)
     second = _runner_up(problem, source.runner_up)
     return Subject(
         problem=problem,
@@ -83,12 +84,17 @@ def examine(source: Source, baseline: Baseline | None = None) -> Subject:
     )
 
 
+def _evaluated(problem: Problem, arranged: Arrangement) -> Plan:
+    sizes = Pair(arranged.batch, arranged.microbatch, arranged.chunk)
+    return evaluate(problem, arranged.layout, **sizes._asdict())
+
+
 def _runner_up(problem: Problem, arranged: Arrangement | None) -> Plan | None:
     """The runner-up, unless the problem that was given cannot have it."""
     if arranged is None:
         return None
     try:
-        return evaluate(problem, arranged.layout, batch=arranged.batch, microbatch=arranged.microbatch)
+        return _evaluated(problem, arranged)
     except LayoutError:
         return None
 

@@ -27,24 +27,36 @@ class Reading:
         Sequences in service in one instance.
     prefill_sequences : int or None
         Sequences of the longest prompts that one step of prefill takes, over all dp ranks.
+    chunk : int or None
+        Tokens of a step of a data parallel rank.
     """
 
     layout: Layout
     sequences: int | None = None
     prefill_sequences: int | None = None
+    chunk: int | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A plan that a command stands for."""
+    """A plan that a command stands for; ``continuous`` for a workload that has a chunk, not a microbatch."""
 
     engine: str
     model: str
     layout: Layout
     batch: int
     microbatch: int
+    chunk: int | None
+    continuous: bool
     notes: tuple[str, ...]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What the workload takes of the sizes besides the batch, by name."""
+        if not self.continuous:
+            return {"microbatch": self.microbatch}
+        return {} if self.chunk is None else {"chunk": self.chunk}
 
     def to_toml(self) -> str:
         """The plan as a plan file for ``autoparallel check``."""
@@ -62,7 +74,7 @@ class Imported:
             *head,
             f"model = {_toml_string(self.model)}",
             f"batch = {self.batch}",
-            f"microbatch = {self.microbatch}",
+            *(f"{name} = {size}" for name, size in self.sizes.items()),
             "",
             "[layout]",
             *degrees,
@@ -98,7 +110,11 @@ def completed(
         notes += note
     replicas = layout.replicas if layout.replicas > 1 else problem.replicas_for(batch)
     layout = replace(layout, replicas=replicas)
-    if microbatch is None:
+    continuous = problem.workload.mode != "static"
+    if continuous:
+        # The engine fills pipeline slots by itself.
+        microbatch = batch
+    elif microbatch is None:
         limit = reading.prefill_sequences
         if limit is None:
             limit = max(batch // layout.pp, 1)
@@ -115,6 +131,8 @@ def completed(
         layout=layout,
         batch=batch,
         microbatch=microbatch,
+        chunk=reading.chunk if continuous else None,
+        continuous=continuous,
         notes=tuple(notes),
     )
 

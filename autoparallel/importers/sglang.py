@@ -44,8 +44,9 @@ def read(values: Values, problem: Problem) -> Reading:
     given = values.given
     running = values.count("--max-running-requests") if "--max-running-requests" in given else None
     return Reading(
-        layout=layout, sequences=running, prefill_sequences=_prefill(values, problem, dp), notes=tuple(notes)
-    )
+        layout=layout, sequences=running, prefill_sequences=_prefill(values, problem, dp),
+        chunk=_chunk(values, dp), notes=tuple(notes),
+    )  # fmt: skip
 
 
 def _data_parallel(values: Values) -> tuple[int, int]:
@@ -88,13 +89,18 @@ def _check(values: Values, world: int, dp: int, cp: int, ep: int, moe_dp: int) -
 
 def _prefill(values: Values, problem: Problem, dp: int) -> int | None:
     """Sequences of the longest prompts in one step, over all attention groups: they divide the chunk."""
-    longest = problem.workload.prompt_tokens.max
-    chunk = values.given.get("--chunked-prefill-size")
-    if isinstance(chunk, int) and chunk > 0:
-        return chunk // dp // longest * dp
+    chunk = _chunk(values, dp)
+    if chunk is not None:
+        return chunk // problem.workload.prompt_tokens.max * dp
     if "--pp-max-micro-batch-size" in values.given:
         return values.count("--pp-max-micro-batch-size") * dp
     return None
+
+
+def _chunk(values: Values, dp: int) -> int | None:
+    """Tokens of a step of one attention group, where the command bounds them."""
+    chunk = values.given.get("--chunked-prefill-size")
+    return max(chunk // dp, 1) if isinstance(chunk, int) and chunk > 0 else None
 
 
 def _notes(values: Values, cp: int, moe_dp: int) -> list[str]:

@@ -100,7 +100,9 @@ def read(values: Values, problem: Problem) -> Reading:
     if "max_num_tokens" not in given:
         notes.append(f"max_num_tokens is not given: its default of {DEFAULT_TOKENS} bounds a prefill step.")
     prefill = tokens // problem.workload.prompt_tokens.max * dp
-    return Reading(layout=layout, sequences=sequences, prefill_sequences=prefill, notes=tuple(notes))
+    return Reading(
+        layout=layout, sequences=sequences, prefill_sequences=prefill, chunk=tokens, notes=tuple(notes)
+    )
 
 
 def _experts(values: Values, world: int) -> tuple[int, int]:

@@ -36,10 +36,11 @@ def read(values: Values, problem: Problem) -> Reading:
         )  # fmt: skip
         ranks = dp
     sequences = values.count(SEQUENCES) * ranks if SEQUENCES in values.given else None
-    prefill = None
-    if TOKENS in values.given:
-        prefill = values.count(TOKENS) // problem.workload.prompt_tokens.max * ranks
-    return Reading(layout=layout, sequences=sequences, prefill_sequences=prefill, notes=tuple(notes))
+    chunk = values.count(TOKENS) if TOKENS in values.given else None
+    prefill = None if chunk is None else chunk // problem.workload.prompt_tokens.max * ranks
+    return Reading(
+        layout=layout, sequences=sequences, prefill_sequences=prefill, chunk=chunk, notes=tuple(notes)
+    )
 
 
 def _default_layers(layers: int, pp: int) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ def command(
     out: Path | None,
     force: bool,
     as_json: bool,
-    **sizes: int | None,
+    **given: int | None,
 ) -> None:
     """Read COMMAND_OR_FILE as a plan in TOML to check or evaluate: a launch command of vLLM or SGLang in
     quotation marks or after --, a script with one, or a TensorRT-LLM configuration (.yaml).
@@ -53,7 +53,7 @@ def command(
 
     problem = load_problem(problem_path)
     text = source[0] if len(source) == 1 else shlex.join(source)
-    found = import_plan(text, problem, engine=engine, **sizes)
+    found = import_plan(text, problem, engine=engine, **given)
     if out is not None:
         write_file(out, found.to_toml(), overwrite=force)
     if as_json:
@@ -63,6 +63,7 @@ def command(
             "layout": found.layout.to_dict(),
             "batch": found.batch,
             "microbatch": found.microbatch,
+            "chunk": found.chunk,
             "notes": list(found.notes),
             "written": str(out) if out else None,
         }
@@ -72,5 +73,6 @@ def command(
     for note in found.notes:
         say(f"Note: {note}")
     degrees = found.evaluate_option() or "tp=1"
-    sequences = f"--batch {found.batch} --microbatch {found.microbatch}"
-    say(f"Then: autoparallel evaluate {problem_path} --layout {degrees} {sequences}")
+    sizes = {"batch": found.batch, **found.sizes}
+    options = " ".join(f"--{name} {size}" for name, size in sizes.items())
+    say(f"Then: autoparallel evaluate {problem_path} --layout {degrees} {options}")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from autoparallel.documents.blocks import Bullets, Paragraph, Section
 from autoparallel.documents.breakdown import PHASES, bound_shares
-from autoparallel.documents.phrases import change, in_sentence, laid_out, listed, misses, throughput_of
+from autoparallel.documents.phrases import (
+    change,
+    in_sentence,
+    laid_out,
+    listed,
+    misses,
+    slot_name,
+    slot_size,
+    throughput_of,
+)
 from autoparallel.documents.sections.performance import BOUNDS
 from autoparallel.documents.subject import Subject
 from autoparallel.report.wording import count, number, percent, seconds
@@ -16,8 +25,8 @@ def section(subject: Subject) -> Section:
     missed = misses(subject.problem, plan)
     kept = f"It misses {listed(missed)}." if missed else "It keeps every requirement."
     text = (
-        f"The plan, {laid_out(plan)} with batch {plan.batch:,} and microbatch {plan.microbatch:,}, serves "
-        f"{subject.problem.model.name} with a TTFT of {seconds(plan.metrics.ttft_s)}, a TPOT of "
+        f"The plan, {laid_out(plan)} with batch {plan.batch:,} and {slot_name(plan)} {slot_size(plan):,}, "
+        f"serves {subject.problem.model.name} with a TTFT of {seconds(plan.metrics.ttft_s)}, a TPOT of "
         f"{seconds(plan.metrics.tpot_s)} and {number(throughput_of(subject.problem, plan))} tokens/ms/GPU "
         f"({subject.problem.requirements.throughput_phase}). {kept}"
     )

@@ -6,7 +6,7 @@ from autoparallel.documents.blocks import Figure, Paragraph, Section, Table
 from autoparallel.documents.figures import drawing
 from autoparallel.documents.subject import Subject
 from autoparallel.report.figures.memory import ROWS
-from autoparallel.report.wording import count, gigabytes, given, percent
+from autoparallel.report.wording import count, gigabytes, given, number, percent
 
 
 def section(subject: Subject) -> Section:
@@ -36,7 +36,9 @@ def _held(subject: Subject) -> dict[str, str]:
     model, load = problem.model, problem.workload
     longest = load.prompt_tokens.max + load.output_tokens.max
     layers = max((gpu.layers for gpu in subject.placed.gpus), key=len)
-    sequences = count(plan.batch // layout.dp, "sequence")
+    held = f"{count(plan.batch // layout.dp, 'sequence')} of {longest:,} tokens"
+    if plan.serving is not None:
+        held = f"{number(plan.serving.running / layout.dp)} sequences in service, of mean length"
     heads = (
         ""
         if layout.tp == 1
@@ -53,8 +55,8 @@ def _held(subject: Subject) -> dict[str, str]:
     return {
         "weights_bytes": f"{count(len(layers), 'layer')}: {whole}",
         "expert_weights_bytes": f"{experts} in each layer{part}" if model.is_moe else "no routed experts",
-        "kv_cache_bytes": f"{sequences} of {longest:,} tokens{heads}{split}",
-        "activation_bytes": f"one microbatch: {slot}",
+        "kv_cache_bytes": f"{held}{heads}{split}",
+        "activation_bytes": "counted with the reserve" if plan.serving else f"one microbatch: {slot}",
         "buffer_bytes": "what collectives and hops send from and receive into",
         "reserved_bytes": "driver, runtime and engine",
     }

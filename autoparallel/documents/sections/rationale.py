@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autoparallel.documents.breakdown import Chosen, of_attention, of_experts, of_kind, share, time_s
-from autoparallel.documents.phrases import link_of, microbatches, span
+from autoparallel.documents.phrases import link_of, microbatches, share_of_rank, slot_size, span
 from autoparallel.documents.subject import Subject
 from autoparallel.domain.layout import TENSOR
 from autoparallel.performance.gpu_time import DECODE, PREFILL
@@ -31,7 +31,7 @@ class Dimension:
 
     def value(self, subject: Subject) -> int:
         """The degree of the plan."""
-        where = subject.plan if self.degree == "microbatch" else subject.plan.layout
+        where = subject.plan.pair if self.degree in ("microbatch", "chunk") else subject.plan.layout
         degree: int = getattr(where, self.degree)
         return degree
 
@@ -132,9 +132,8 @@ def _why_sp(subject: Subject) -> Iterator[str]:
     layout, plan = subject.plan.layout, subject.plan
     longest = subject.problem.workload.prompt_tokens.max
     if layout.sp == 1:
-        sequences = plan.microbatch // layout.dp
         yield (
-            f"A rank has {count(sequences, 'sequence')} of a microbatch, of {longest:,} tokens at most, and "
+            f"A rank has {share_of_rank(plan)}, with prompts of {longest:,} tokens at most, and "
             f"holds all of each; its activations take {gigabytes(plan.memory.activation_bytes)}."
         )
         return
@@ -181,7 +180,7 @@ def _why_pp(subject: Subject) -> Iterator[str]:
 
 def _dp(subject: Subject) -> str:
     plan, dp = subject.plan, subject.plan.layout.dp
-    return f"DP = {dp}: {count(plan.microbatch // dp, 'sequence')} of a microbatch on each data parallel rank"
+    return f"DP = {dp}: {share_of_rank(plan)} on each data parallel rank"
 
 
 def _why_dp(subject: Subject) -> Iterator[str]:
@@ -228,6 +227,17 @@ def _why_microbatch(subject: Subject) -> Iterator[str]:
     )
 
 
+def _chunk(subject: Subject) -> str:
+    sequences = count(subject.plan.batch, "sequence")
+    return f"at most {sequences} in service, at most {slot_size(subject.plan):,} tokens in a step"
+
+
+def _why_chunk(subject: Subject) -> Iterator[str]:
+    pieces = -(-subject.problem.workload.prompt_tokens.max // slot_size(subject.plan))
+    whole = "in one step" if pieces == 1 else f"in {pieces:,} steps"
+    yield f"The longest prompt is computed {whole} at best, beside the decodes of others."
+
+
 def _is_moe(subject: Subject) -> bool:
     return subject.problem.model.is_moe
 
@@ -254,6 +264,10 @@ DIMENSIONS = (
     ),
     Dimension(
         degree="microbatch", title="Batch and Microbatch", short="Microbatch", decision=_microbatch,
-        reasons=_why_microbatch, noun="microbatch",
+        reasons=_why_microbatch, noun="microbatch", concerns=lambda subject: subject.plan.serving is None,
+    ),
+    Dimension(
+        degree="chunk", title="Batch and Chunk", short="Chunk", decision=_chunk, reasons=_why_chunk,
+        noun="chunk", concerns=lambda subject: subject.plan.serving is not None,
     ),
 )  # fmt: skip

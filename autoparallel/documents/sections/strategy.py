@@ -5,7 +5,7 @@ from __future__ import annotations
 from autoparallel.documents.alternatives import DOWN, REACH, UP, Neighbour
 from autoparallel.documents.blocks import Block, Facts, Heading, Paragraph, Section, Table
 from autoparallel.documents.breakdown import largest_difference
-from autoparallel.documents.phrases import cells, columns, listed, verdict
+from autoparallel.documents.phrases import cells, columns, listed, slot_name, slot_size, verdict
 from autoparallel.documents.sections.rationale import DIMENSIONS, Dimension
 from autoparallel.documents.subject import Subject
 from autoparallel.domain.plan import Plan
@@ -20,7 +20,7 @@ def section(subject: Subject) -> Section:
             text=f"Attention and {experts} are laid out over the same GPUs of a stage, each in its own way. "
             "Each table sets the plan against the next values of one degree: the number of GPUs stays where "
             "it can, and of the other degrees as many as possible; each alternative has the batch and "
-            "microbatch that suit it best."
+            f"{slot_name(subject.plan)} that suit it best."
         )
     ]
     numbered = 0
@@ -58,18 +58,24 @@ def _table(subject: Subject, dimension: Dimension, beside: tuple[Neighbour, ...]
 
 
 def _columns(subject: Subject) -> tuple[str, ...]:
-    return ("Layout", "Batch", "Microbatch", *columns(subject.problem), "Requirements")
+    return (
+        "Layout",
+        "Batch",
+        slot_name(subject.plan).capitalize(),
+        *columns(subject.problem),
+        "Requirements",
+    )
 
 
 def _row(subject: Subject, plan: Plan) -> tuple[str, ...]:
     measured = cells(subject.plan, plan, subject.problem)
-    return (brief(plan.layout), f"{plan.batch:,}", f"{plan.microbatch:,}", *measured, verdict(plan))
+    return (brief(plan.layout), f"{plan.batch:,}", f"{slot_size(plan):,}", *measured, verdict(plan))
 
 
 def _why(subject: Subject, dimension: Dimension, neighbour: Neighbour) -> str:
     """Where the neighbour spends more, or less, and what followed the degree."""
     plan, other = subject.plan, neighbour.plan
-    names = ("tp", "sp", "dp", "pp", "ep", "etp", "batch", "microbatch")
+    names = ("tp", "sp", "dp", "pp", "ep", "etp", "batch", slot_name(plan))
     followed = [
         f"{name} {was} → {now}"
         for name in names
@@ -91,13 +97,15 @@ def _why(subject: Subject, dimension: Dimension, neighbour: Neighbour) -> str:
 
 def _degree(plan: Plan, name: str) -> str:
     """A degree, batch or microbatch in words, sequence parallelism with its kind."""
-    degree: int = getattr(plan if name in ("batch", "microbatch") else plan.layout, name)
+    degree: int = getattr(plan.pair if name in ("batch", "microbatch", "chunk") else plan.layout, name)
     return f"{degree} ({plan.layout.sp_kind})" if name == "sp" and degree > 1 else f"{degree}"
 
 
 def _absent(subject: Subject, dimension: Dimension, beside: tuple[Neighbour, ...]) -> str:
     """Which next values nothing can be launched with; 1 has no smaller one, the batch no larger part."""
     there = {neighbour.direction for neighbour in beside}
+    if dimension.degree == "chunk":
+        return ""
     value = dimension.value(subject)
     absent = [
         word
