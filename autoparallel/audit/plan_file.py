@@ -50,6 +50,9 @@ def read_written_plan(path: str | Path, problem: Problem) -> WrittenPlan:
 
 def _build(path: Path, faults: Faults, problem: Problem, *, with_baseline: bool) -> WrittenPlan | None:
     data = faults.document.data
+    if "workload" in data and "layout" not in data:
+        faults.add((), "is a problem file, not a plan: a plan has a batch and a [layout]")
+        return None
     for key in data:
         if key not in _KEYS:
             faults.add((key,), f"unknown key; {did_you_mean(key, _KEYS)}")

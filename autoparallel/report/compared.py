@@ -30,9 +30,9 @@ COLUMNS = (
     ("ttft_s", "TTFT", "s"),
     ("tpot_s", "TPOT", "s"),
     ("tokens_per_ms_per_gpu", "Tokens/ms/GPU", "tokens/ms/GPU"),
-    ("memory_gb", "Memory", "GB"),
+    ("memory_gb", "Memory, GB", "GB"),
     ("usd_per_hour", "$/hour", "$"),
-    ("usd_per_million_tokens", "$/million tokens", "$"),
+    ("usd_per_million_tokens", "$/M tokens", "$"),
 )
 
 

@@ -195,3 +195,11 @@ class TestPlanJson:
         assert isinstance(layout, dict)
         with pytest.raises(ProblemError):
             self.read(tmp_path, {**document, "layout": {**layout, "dp": dp}}, small)
+
+
+def test_a_problem_file_is_no_plan(small: Problem, tmp_path: Path) -> None:
+    path = tmp_path / "problem.toml"
+    path.write_text("[model]\nname = 'x'\n[workload]\nconcurrency = 1\n", encoding="utf-8")
+    with pytest.raises(ProblemError, match=r"problem\.toml: is a problem file, not a plan") as caught:
+        read_written_plan(path, small)
+    assert len(caught.value.faults) == 1

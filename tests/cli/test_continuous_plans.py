@@ -61,3 +61,11 @@ def test_a_command_is_read_with_its_chunk_and_compared(run: Run, searched: str) 
     assert (rows["chunk"]["a"], rows["chunk"]["b"]) == (512, 256)
     evaluated = run("evaluate", "p.toml", "--layout", "tp=1", "--batch", "16", "--chunk", "512", "--json")
     assert rows["ttft_s"]["a"] == json.loads(evaluated.stdout)["metrics"]["ttft_s"]
+
+
+def test_a_plan_for_another_model_is_simulated_with_a_warning(run: Run, searched: str) -> None:
+    few = ("--plan", searched, "--requests", "50")
+    assert "found for another" not in run("simulate", "p.toml", *few).stderr
+    other = run("simulate", "p.toml", *few, "--set", "model.name=qwen3-32b", "--set", "hardware.gpu=h200-sxm")
+    assert other.exit_code == 0
+    assert "Warning: the plan was found for another model and hardware" in other.stderr

@@ -55,6 +55,7 @@ def command(
     One instance is simulated: replicas share the requests evenly. The workload's mode is closed, open or
     saturated.
     """
+    from autoparallel.cli.terminal import say
     from autoparallel.performance.machine import Machine
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
@@ -73,6 +74,17 @@ def command(
         click.echo(json_text(result.to_dict()), nl=False)
         return
     _answer(result)
+    if plan_file is not None and (note := _other_question(problem, plan_file)):
+        say(f"Warning: {note}")
+
+
+def _other_question(problem: Any, plan_file: Path) -> str:
+    """What a plan was found for that is simulated otherwise, besides the workload; empty where nothing."""
+    from autoparallel.cli.plan_argument import problem_of
+
+    own = problem_of(plan_file)
+    differ = [part for part in ("model", "hardware") if own and getattr(own, part) != getattr(problem, part)]
+    return f"the plan was found for another {' and '.join(differ)}" if differ else ""
 
 
 def _plan(problem: Any, plan_file: Path | None, degrees: dict[str, Any] | None) -> tuple[Any, dict[str, int]]:
