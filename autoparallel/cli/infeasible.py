@@ -36,6 +36,7 @@ def answer_infeasible(problem: Problem, error: InfeasibleError, *, as_json: bool
         rows = [_row(conflict) for conflict in error.conflicts]
         columns = ("rule", "limit", "best reachable without it", "what it says")
         answer_console().print(table("In each other's way", columns, rows, words=columns[-1:]))
+        say("The smallest changes that help: autoparallel explain, with the same problem.")
 
 
 def _row(conflict: Conflict) -> tuple[str, str, str, str]:

@@ -69,3 +69,16 @@ def test_a_plan_for_another_model_is_simulated_with_a_warning(run: Run, searched
     other = run("simulate", "p.toml", *few, "--set", "model.name=qwen3-32b", "--set", "hardware.gpu=h200-sxm")
     assert other.exit_code == 0
     assert "Warning: the plan was found for another model and hardware" in other.stderr
+
+
+def test_people_read_a_simulation_in_units(run: Run, searched: str) -> None:
+    shown = run("simulate", "p.toml", "--plan", searched, "--requests", "200").stdout
+    assert "Time to first token" in shown
+    assert " ms " in shown
+    assert "ttft_s" not in shown
+
+
+def test_where_nothing_fits_the_next_command_is_named(run: Run, searched: str) -> None:
+    done = run("search", "p.toml", "--set", "requirements.ttft_s=0.0001")
+    assert done.exit_code == 3
+    assert "autoparallel explain" in done.stderr

@@ -18,7 +18,7 @@ Example:
 """
 MOST_REQUESTS = 10_000_000
 TIMES = ("ttft_s", "tpot_s", "e2e_s")
-RATES = ("requests_per_s", "output_tokens_per_s_per_gpu")
+RATES = {"requests_per_s": "Requests/s", "output_tokens_per_s_per_gpu": "Output tokens/s/GPU"}
 
 
 @click.command("simulate", epilog=EPILOG, short_help="Serve requests with a plan, one by one.")
@@ -112,17 +112,17 @@ def _plan(problem: Any, plan_file: Path | None, degrees: dict[str, Any] | None) 
 def _answer(result: Any) -> None:
     from autoparallel.cli.tables import table
     from autoparallel.cli.terminal import answer_console, say
+    from autoparallel.report.wording import number, rule_label, seconds
 
     console = answer_console()
     rows = []
     for name in TIMES:
         figures = getattr(result, name)
         values = (figures.mean, figures.p50, figures.p90, figures.p99, result.analysis[name])
-        rows.append((name, *(f"{value:.4g}" for value in values)))
-    rows += [
-        (name, f"{getattr(result, name):.4g}", "", "", "", f"{result.analysis[name]:.4g}") for name in RATES
-    ]
-    head = ("", "simulated", "p50", "p90", "p99", "analysis")
+        rows.append((rule_label(name), *(seconds(value) for value in values)))
+    for name, label in RATES.items():
+        rows.append((label, number(getattr(result, name)), "", "", "", number(result.analysis[name])))
+    head = ("", "mean", "p50", "p90", "p99", "analysis")
     title = f"{result.requests:,} requests, {result.engine}, one instance"
     console.print(table(title, head, rows))
     console.print(
