@@ -148,7 +148,7 @@ def exchange(
         out_s = np.maximum(out_s, out_bytes * beyond / spine)
     together = np.greater(size, 1)
     link_s = up_s + out_s if c.adds and not c.low_latency else np.maximum(up_s, out_s)
-    latency_s, busy_s = _latency(c, nodes, fabric, routing.num_experts), link_s
+    latency_s, busy_s = _latency(c, group, fabric, routing.num_experts), link_s
     if c.token_s or c.copy_s or c.sm_efficiency:
         sm_s, fill_s = _copying(c, tokens, token_bytes, copies, fabric, routing.num_experts)
         busy_s = sm_s + link_s if c.adds else np.maximum(sm_s, link_s)
@@ -162,10 +162,13 @@ def _bandwidth(sheet: Quantity, link_efficiency: float, efficiency: float | None
     return sheet * (link_efficiency if efficiency is None else efficiency)
 
 
-def _latency(c: ExchangeConstants, nodes: Quantity, fabric: Fabric, num_experts: Quantity) -> Quantity:
-    doublings = np.ceil(np.log2(nodes))
+def _latency(c: ExchangeConstants, group: Group, fabric: Fabric, num_experts: Quantity) -> Quantity:
+    doublings = np.ceil(np.log2(group.nodes))
     if c.hop_s is None:
-        links_s = np.where(nodes > 1, fabric.out.latency_s, fabric.up.latency_s)
+        # A token that crosses is forwarded inside the node, where ranks share one; straight copies are not.
+        forwarded = np.where(group.local > 1, fabric.up.latency_s, 0.0) if not c.low_latency else 0.0
+        across = fabric.out.latency_s + forwarded
+        links_s = np.where(group.nodes > 1, across, fabric.up.latency_s)
     else:
         links_s = c.hop_s * doublings
     return c.t0_s + links_s + c.expert_s * num_experts

@@ -19,9 +19,13 @@ def speculated(make: Callable[[Phase], Terms], phase: Phase, speculation: Specul
 
     A step checks one token more than the draft proposes; the draft passes once for each that it proposes,
     at its share of the model's pass. Both are spread over the tokens that a step is expected to yield.
+    Prompts pass through the draft once, which fills its cache.
     """
-    if speculation is None or not phase.is_decode:
+    if speculation is None:
         return make(phase)
+    if not phase.is_decode:
+        prompt = make(phase)
+        return type(prompt)(*(_both(once, 1.0, once, speculation.draft_share) for once in prompt))
     checked = make(phase._replace(new_tokens=phase.new_tokens * speculation.verified))
     drafted = make(phase)
     share = 1.0 / speculation.tokens_per_step

@@ -31,7 +31,8 @@ def test_a_token_crosses_to_a_node_once_by_hand() -> None:
     for fabric in (SWITCH, RAILS):
         cost = send(fabric, ExchangeConstants())
         assert cost.bytes == pytest.approx(out + up)
-        assert cost.time_s == pytest.approx(10e-6 + out / 5e9)
+        # 10 us between nodes, 5 us to be forwarded inside.
+        assert cost.time_s == pytest.approx(15e-6 + out / 5e9)
 
 
 def test_low_latency_copies_go_straight_on_a_switch_by_hand() -> None:

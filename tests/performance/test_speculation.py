@@ -98,8 +98,11 @@ def test_it_pays_with_few_sequences_and_loses_with_many(problem: Problem) -> Non
     assert many > 1.0
 
 
-def test_prefill_does_not_change(problem: Problem) -> None:
-    assert planned(speculating(problem, 0.6), 4).metrics.ttft_s == planned(problem, 4).metrics.ttft_s
+def test_prompts_pass_through_the_draft_once(problem: Problem) -> None:
+    drafted = planned(speculating(problem, 0.6, share=0.1), 4).metrics.ttft_s
+    assert drafted == pytest.approx(1.1 * planned(problem, 4).metrics.ttft_s, rel=1e-9)
+    free = planned(speculating(problem, 0.6, share=0.0), 4).metrics.ttft_s
+    assert free == pytest.approx(planned(problem, 4).metrics.ttft_s, rel=1e-12)
 
 
 def test_the_draft_takes_memory(problem: Problem) -> None:

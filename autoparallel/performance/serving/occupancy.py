@@ -6,12 +6,15 @@ number of sequences is then a birth-death chain with arrivals at :math:`\lambda`
 .. math:: \ln p(n) = \int \ln \frac{\lambda}{R(n)} dn
 
 up to the ``most`` that fit; beyond them it falls by :math:`\rho = \lambda / R(\mathrm{most})` a step.
-Arrivals and times in service that spread less or more than a Poisson process's scale the variance.
+Arrivals that spread less or more than a Poisson process's scale the variance as they do where all find a
+slot, by :math:`1 + (c_a^2 - 1) / (1 + c_s^2)`; Poisson arrivals leave it, whatever the times in service.
 
 References
 ----------
 Kleinrock, "Queueing Systems, Volume 1: Theory", Wiley 1975, sections 3.2 and 3.5; Allen, "Probability,
-Statistics and Queueing Theory", Academic Press 1990, section 5.3 (the Allen-Cunneen approximation).
+Statistics and Queueing Theory", Academic Press 1990, section 5.3 (the Allen-Cunneen approximation); Whitt,
+"Heavy-traffic approximations for service systems with blocking", AT&T Bell Laboratories Technical Journal
+63(5), 1984 (the variance of the number in service, exact for exponential and for fixed times).
 """
 
 from __future__ import annotations
@@ -40,7 +43,11 @@ class Occupancy(NamedTuple):
 
 
 def occupancy(
-    rate_per_s: Quantity, most: Quantity, leaving_per_s: Sequence[Quantity], spread: float
+    rate_per_s: Quantity,
+    most: Quantity,
+    leaving_per_s: Sequence[Quantity],
+    arrival_scv: float,
+    service_scv: float,
 ) -> Occupancy:
     """Solve the chain of every plan.
 
@@ -50,8 +57,8 @@ def occupancy(
         Arrivals, and sequences that fit. [1/s], [1]
     leaving_per_s : sequence of array_like
         R at numbers of sequences from 1 to ``most``, evenly spaced in their logarithm. [1/s]
-    spread : float
-        Mean of the squared coefficients of variation of arrivals and of times in service. [1]
+    arrival_scv, service_scv : float
+        Squared coefficients of variation of the times between arrivals, and of those in service. [1]
     """
     shares = np.linspace(0.0, 1.0, POINTS)[:, None]
     counts = np.asarray(most) ** shares
@@ -64,8 +71,8 @@ def occupancy(
     width = np.diff(counts, axis=0)
     steps = 0.5 * (slope[1:] + slope[:-1]) * width
     logs = np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
-    # Constant arrivals and equal lengths vary half as much as a Poisson process at most.
-    logs = logs / max(spread, 0.25)
+    # Constant arrivals and equal lengths would leave no variance at all.
+    logs = logs / max(1.0 + (arrival_scv - 1.0) / (1.0 + service_scv), 0.25)
     chances = np.exp(logs - logs.max(axis=0))
     load = np.minimum(np.exp(slope[-1]), 1.0 - 1e-9)
     inside = 0.5 * (chances[1:] + chances[:-1]) * width
@@ -75,7 +82,15 @@ def occupancy(
     mean = ((inside * middle).sum(axis=0) + beyond * most + chances[0]) / total
     square = ((inside * middle**2).sum(axis=0) + beyond * np.asarray(most) ** 2 + chances[0]) / total
     queued = np.minimum((beyond + chances[-1]) / total, 1.0)
-    queue_s = spread * chances[-1] * load / (1.0 - load) ** 2 / total / np.maximum(rate_per_s, 1e-300)
+    queue_s = (
+        0.5
+        * (arrival_scv + service_scv)
+        * chances[-1]
+        * load
+        / (1.0 - load) ** 2
+        / total
+        / np.maximum(rate_per_s, 1e-300)
+    )
     # Less than a nanosecond is no wait.
     queue_s = np.where(queue_s < 1e-9, 0.0, queue_s)
     return Occupancy(np.asarray(queued), queue_s, np.sqrt(np.maximum(square - mean**2, 0.0)))

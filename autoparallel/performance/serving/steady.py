@@ -296,9 +296,8 @@ class SteadyState:
         wait_s = spread * busy / (1.0 - busy) * costs.prompt_s
         ttft_s = self.engine.base_ttft_s + costs.own_s + 0.5 * costs.decode_s + wait_s
         unstable = rate >= stable
-        chain = occupancy(
-            rate, most, [*rates[:-1], stable], 0.5 * (self.load.arrival_scv + self.load.service_scv)
-        )
+        spreads = self.load.arrival_scv, self.load.service_scv
+        chain = occupancy(rate, most, [*rates[:-1], stable], *spreads)
         queue_s = np.where(unstable, np.inf, chain.queue_s)
         served = np.minimum(rate, stable)
         tpot_s = np.where(unstable, full_tpot, tpot_s)

@@ -149,11 +149,13 @@ class StepModel:
         self._checked = speculation.verified if speculation else 1.0
         self._yielded = speculation.tokens_per_step if speculation else 1.0
         self._drafted = speculation.draft_tokens * speculation.draft_share if speculation else 0.0
+        # Prompts pass through the draft once.
+        self._prompt_passes = 1.0 + (speculation.draft_share if speculation else 0.0)
         self.dp = np.asarray(table.dp, dtype=np.float64)
         attention_s = times.prompt_attention(1.0, lengths.isl)
         if np.any(lengths.cached_share):
             attention_s = attention_s - times.prompt_attention(1.0, lengths.isl - lengths.computed)
-        self.prompt_attention_s = attention_s * times.pace / self.dp
+        self.prompt_attention_s = attention_s * times.pace / self.dp * self._prompt_passes
 
     def overhead_s(self, sequences: Quantity) -> Quantity:
         """What the engine adds to a step of ``sequences``, in one pipeline slot. [s]"""
@@ -201,7 +203,7 @@ class StepModel:
         prompts = tokens / lengths.computed
         checked = sequences * self._checked
         mixed = times.linear(checked + tokens, checked + prompts, prompts=True)
-        added_s = (mixed - plain) * times.pace + prompts * self.prompt_attention_s
+        added_s = (mixed - plain) * times.pace * self._prompt_passes + prompts * self.prompt_attention_s
         if self.extra_share:
             added_s = added_s + self.extra_share * times.experts_s(tokens) * times.pace
         eager_s = self.launched_s(checked + tokens)
@@ -220,7 +222,7 @@ class StepModel:
         """Steps of ``prompts`` of an instance that decodes nothing, until all are done. [s]"""
         times, lengths = self.times, self.lengths
         tokens = prompts * lengths.piece
-        step_s = times.linear(tokens, prompts, prompts=True) * times.pace
+        step_s = times.linear(tokens, prompts, prompts=True) * times.pace * self._prompt_passes
         if self.extra_share:
             step_s = step_s + self.extra_share * times.experts_s(tokens) * times.pace
         factor = self.engine.prompt_factor
@@ -234,5 +236,6 @@ class StepModel:
         step_s = times.linear(tokens, prompts, prompts=True)
         if self.extra_share:
             step_s = step_s + self.extra_share * times.experts_s(tokens)
-        step_s = np.maximum(step_s * times.pace * self.engine.prompt_factor, self.launched_s(tokens))
+        work = times.pace * self._prompt_passes * self.engine.prompt_factor
+        step_s = np.maximum(step_s * work, self.launched_s(tokens))
         return step_s * lengths.pieces / prompts + self.prompt_attention_s * self.engine.prompt_factor
