@@ -33,7 +33,7 @@ def engine_faults(engine: Engine, problem: Problem, layout: Layout) -> tuple[Eng
     found = (
         ("sequence_parallel", _sequence_fault(engine, problem, layout)),
         ("attention_dp", _attention_fault(engine, problem, layout)),
-        ("expert_fold", _expert_fault(engine, layout)),
+        ("expert_fold", _expert_fault(engine, problem, layout)),
         ("placement", _placement_fault(engine, problem, layout)),
     )
     return tuple(EngineFault(rule, message) for rule, message in found if message)
@@ -59,7 +59,10 @@ def _attention_fault(engine: Engine, problem: Problem, layout: Layout) -> str:
     return ""
 
 
-def _expert_fault(engine: Engine, layout: Layout) -> str:
+def _expert_fault(engine: Engine, problem: Problem, layout: Layout) -> str:
+    stage = layout.gpus_per_stage
+    if layout.edp > 1 and not problem.model.is_moe:
+        return f"etp={layout.etp}: a dense model's FFN is split over all {stage} GPUs of a stage, etp={stage}"
     if layout.edp > 1:
         return f"ep={layout.ep} x etp={layout.etp} leaves edp={layout.edp} copies of the experts in a stage"
     if layout.ep > 1 and layout.etp > 1 and not engine.abilities.mixed_experts:
