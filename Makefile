@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help search test lint types pytest torture fuzz site bench check-engines chromium postgresql clean
+.PHONY: help search test lint types pytest torture fuzz site bench bench-quick bench-peers check-engines chromium postgresql clean
 
 VENV := .venv
 PROBLEM ?= problems/moe10b.toml
@@ -19,7 +19,7 @@ search: $(VENV)/.installed ## search PROBLEM (default problems/moe10b.toml) and 
 	$(VENV)/bin/autoparallel search $(PROBLEM) --out results/$(NAME)
 	@echo "The report is results/$(NAME)/report.html: open it in a browser."
 
-test: lint types pytest ## check style, types and behaviour
+test: lint types pytest bench-quick ## check style, types and behaviour
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -43,8 +43,21 @@ fuzz: $(VENV)/.installed-dev ## 20,000 hostile inputs: no crash, no hang, no cod
 site: $(VENV)/.installed-dev ## build the documentation site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 
-bench: $(VENV)/.installed-dev ## measure the figures of the README
-	$(VENV)/bin/pytest benchmarks --benchmark-only -o addopts="--import-mode=importlib"
+bench: $(VENV)/.installed-dev ## measure the figures of the README, beside the last committed ones
+	$(VENV)/bin/python benchmarks/speed.py
+
+# Told, not judged: the machine may be busy.
+bench-quick: $(VENV)/.installed-dev
+	-$(VENV)/bin/python benchmarks/speed.py --quick
+
+PEERS := .venv-peers
+bench-peers: $(VENV)/.installed-dev $(PEERS)/.installed ## time AIConfigurator and this, asked the same
+	$(VENV)/bin/python benchmarks/peers.py $(PEERS)
+
+$(PEERS)/.installed:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check aiconfigurator==0.12.0
+	@touch $@
 
 # The engines' own parsers, without what needs a GPU: about 4 GB in ENGINES, which stays until `make clean`.
 # Their packages ask for CUDA builds, so each is installed without its requirements, and of those only
@@ -82,7 +95,7 @@ echo "On Debian: apt-get install $(1)" >&2
 endef
 
 clean: ## remove the virtual environment and all caches, keep results
-	rm -rf $(VENV) $(ENGINES) .engine-commands site build dist .torture.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(PEERS) .engine-commands site build dist .torture.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
