@@ -30,7 +30,7 @@ def message_of(path: Path, text: str) -> str:
     ("text", "message"),
     [
         ("", ":1: is not valid JSON"),
-        ('{\n"a": 1,\n}', ":3: is not valid JSON"),
+        ('{\n"a": 1,\n"b"}', ":3: is not valid JSON"),
         ("[1]", ": is no JSON object"),
         ("{}", "num_hidden_layers: is missing"),
         ('{"a": ' * 100_000, "is nested too deeply"),
