@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help search test lint types pytest torture fuzz site bench bench-quick bench-peers check-engines chromium postgresql clean
+.PHONY: help search test lint types pytest torture fuzz site bench bench-quick bench-peers check-package check-lowest check-python check-engines chromium postgresql clean
 
 VENV := .venv
 PROBLEM ?= problems/moe10b.toml
@@ -94,8 +94,27 @@ echo "No $(1), and it cannot be installed here: its tests are skipped." >&2; \
 echo "On Debian: apt-get install $(1)" >&2
 endef
 
+# Tests of what the program does; not those that need a browser, a database, or very long.
+CORE := -k "not browser and not torture and not shared_search and not site and not campaign" -p no:cacheprovider
+
+check-package: $(VENV)/.installed-dev ## build wheel and source distribution, run the README's examples with each alone
+	$(VENV)/bin/python tests/package/check_built.py
+
+LOWEST := .venv-lowest
+check-lowest: ## run the tests with the lowest version of every dependency that is allowed
+	rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(LOWEST)/bin/python -m pytest -q $(CORE) tests
+
+OTHER := .venv-python
+check-python: ## run the tests with another Python: make check-python PYTHON=python3.13
+	rm -rf $(OTHER) && $(PYTHON) -m venv $(OTHER)
+	$(OTHER)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(OTHER)/bin/python -m pytest -q $(CORE) tests
+
 clean: ## remove the virtual environment and all caches, keep results
-	rm -rf $(VENV) $(ENGINES) $(PEERS) .engine-commands site build dist .torture.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(PEERS) $(LOWEST) $(OTHER) .engine-commands site build dist .torture.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

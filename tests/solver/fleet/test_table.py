@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autoparallel.domain import Problem
 from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL
 from autoparallel.problem_file import load_problem
-from autoparallel.solver.fleet import table as fleet_table
+from autoparallel.solver.fleet import promise
 from autoparallel.solver.fleet.kinds import PoolSize
 from autoparallel.solver.fleet.table import InstanceTable, PoolTable, _no_worse
 
@@ -31,7 +31,7 @@ def pool_of(problem: Problem) -> PoolTable:
 
 
 def test_bounds_leave_out_no_best_instance(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet_table, "BLOCK", 3)
+    monkeypatch.setattr(promise, "BLOCK", 3)
     pool = pool_of(problem)
     rows = np.arange(len(pool.gpus))
     every = pool.instances.aggregated(rows, pool.instances.stable_rates()).requests_per_s
