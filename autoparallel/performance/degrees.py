@@ -110,6 +110,12 @@ class PlanTable(NamedTuple):
         self, num_hidden_layers: int
     ) -> Iterator[tuple[tuple[int, ...], tuple[str, ...], npt.NDArray[np.int64]]]:
         """Layers of every stage, order on the network, and the plans that have these."""
+        first = self.order[:1]
+        if (self.order == first).all():
+            # Nearly always: nothing has to be copied.
+            for layers, rows in self.by_stages(num_hidden_layers):
+                yield layers, _order(first[0]), rows
+            return
         for bits in np.unique(self.order):
             rows = np.flatnonzero(self.order == bits)
             for layers, part in self.rows(rows).by_stages(num_hidden_layers):
