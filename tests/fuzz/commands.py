@@ -88,6 +88,7 @@ def _problem(path: str) -> Lines:
     return (
         *(evaluate, evaluate, ("search", path, _DRY), search, ("check", path, PLAN), ("explain", path, "-q")),
         ("simulate", path, *_LAYOUT, *_CLOSED),
+        ("fleet", path, "--set", "fleet.gpus=2", "-q", "--out", "fleet"),
     )
 
 
@@ -151,7 +152,19 @@ _LINES: Mapping[str, Callable[[str], Lines]] = {
         *(("validate", path), ("calibrate", "tables", "--system", "h100_sxm", "--backend", "trtllm")),
     ),
     "engines": lambda path: (("validate", path), ("validate", path, "--choice")),
-    "expert_loads": _with("unloaded.toml", "workload.expert_loads"),
+    "expert_loads": lambda path: (
+        *_with("unloaded.toml", "workload.expert_loads")(path),
+        (
+            "place",
+            "unloaded.toml",
+            "--ep",
+            "4",
+            "--set",
+            f"workload.expert_loads={path}",
+            "--seconds",
+            "0.05",
+        ),
+    ),
     "coactivation": _with(
         "unloaded.toml", "workload.expert_coactivation", f"--set=workload.expert_loads={LOADS}"
     ),
