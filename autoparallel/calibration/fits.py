@@ -138,7 +138,15 @@ def _tables(folder: Path) -> list[Table]:
         except ProblemError as error:
             faults += error.faults
     if not found:
-        raise ProblemError(faults or [Fault("has no table, *.csv or *.csv.gz", file=str(folder))])
+        raise ProblemError(
+            faults
+            or [
+                Fault(
+                    "has no table: name a folder with *.csv or *.csv.gz of measured operators",
+                    file=str(folder),
+                )
+            ]
+        )
     return found
 
 

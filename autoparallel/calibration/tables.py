@@ -106,7 +106,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     except (OSError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _refused(f"cannot be read: {getattr(error, 'strerror', None) or error}", path) from None
     except (UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise _refused(f"is no CSV table: {error}", path) from None
+        raise _refused(f"is no CSV table of measurements: {error}", path) from None
     return frame.rename(columns=lambda name: str(name).strip())
 
 

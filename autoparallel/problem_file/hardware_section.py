@@ -32,7 +32,7 @@ def build_hardware(section: HardwareSection, bad: frozenset[str], faults: Faults
     if section.memory_gb is not None and (section.reserved_gb or 0) >= section.memory_gb:
         faults.add(
             ("hardware", "reserved_gb"),
-            f"{section.reserved_gb:g} GB reserved leave nothing of {section.memory_gb:g} GB",
+            f"{section.reserved_gb:g} GB reserved leave nothing of {section.memory_gb:g} GB: reserve less",
         )
     _check_links(section, faults)
     if bad or len(faults.found) > before:

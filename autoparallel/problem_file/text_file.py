@@ -21,6 +21,9 @@ def file_text(file: Path, max_bytes: int) -> str:
         return read_text(file, max_bytes)
     except UnicodeDecodeError:
         raise ProblemError([Fault("is not UTF-8 text", file=str(file))]) from None
+    except FileNotFoundError:
+        message = "there is no such file; paths are relative to the file that names them"
+        raise ProblemError([Fault(message, file=str(file))]) from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
         # A ValueError is a null byte in the name.
         reason = getattr(error, "strerror", None) or str(error)

@@ -44,7 +44,9 @@ def opened(url: str, *, make: bool) -> Iterator[BaseStorage]:
     file = url.removeprefix(SQLITE)
     with explained(url):
         if not make and "://" not in file and not Path(file).is_file():
-            raise StorageError(f"{shown(url)}: there is no such file")
+            raise StorageError(
+                f"{shown(url)}: there is no such file; autoparallel search PROBLEM --storage ... begins one"
+            )
         storage = _open(url)
     try:
         yield storage

@@ -253,7 +253,8 @@ def _check_folder(folder: Path) -> None:
         raise ProblemError([Fault(f"{other}; name a folder that search wrote", str(folder))])
     if missing:
         lacks = "there is no such folder" if not folder.exists() else f"it lacks {', '.join(missing)}"
-        raise ProblemError([Fault(f"no results folder, as search writes one: {lacks}", str(folder))])
+        makes = f"autoparallel search PROBLEM --out {folder} writes one"
+        raise ProblemError([Fault(f"no results folder: {lacks}; {makes}", str(folder))])
 
 
 def _document(path: Path) -> dict[str, Any]:

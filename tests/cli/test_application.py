@@ -188,3 +188,45 @@ def test_a_closed_pipe_ends_quietly(args: list[str]) -> None:
     done = subprocess.run(program(*args), stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+# What goes wrong every day, and the words that say what to do about it.
+NEXT_STEPS = {
+    "search nothing.toml": "autoparallel init",
+    "search .": "name the file inside it",
+    "search problem.toml --set foo": "such as search.tp=8",
+    "search problem.toml --set search.tp=3": "usable: 1, 2, 4, 8",
+    "search problem.toml --set hardware.gpu=h101": "choose one of:",
+    "search problem.toml --set workload.mode=opne": 'did you mean "open"?',
+    "search problem.toml --set hardware.memory_gb=1": "reserve less",
+    "search problem.toml --storage mysql://a:b@c/d": "name a journal file's path",
+    "search problem.toml --out /proc/x -q": "choose another folder with --out",
+    "search problem.toml --set search.constraints=tp=3": 'write "=="',
+    "evaluate problem.toml": "Missing option '--layout'",
+    "evaluate problem.toml --batch 8 --layout tp=2,bogus=1": "choose one of:",
+    "verify nowhere": "autoparallel search PROBLEM --out nowhere",
+    "report .": "autoparallel search PROBLEM --out . writes one",
+    "export nowhere": "autoparallel search PROBLEM --out nowhere",
+    "check problem.toml problem.toml": "a plan has a batch and a [layout]",
+    "import python --problem problem.toml": "check the path",
+    "model .": "name a model's config.json",
+    "validate problem.toml": "no CSV table of measurements",
+    "calibrate . --system h100_sxm --backend trtllm": "name a folder with",
+    "worker": "--storage",
+    "worker --storage no.log": "autoparallel search PROBLEM --storage",
+    "catalog nope": "choose one of:",
+    "simulate problem.toml --layout tp=2": 'use mode = "closed"',
+    "fleet problem.toml": "say how many GPUs there are",
+    "place problem.toml --ep 4": "say how the experts are loaded",
+    "sweep problem.toml --over search.tp": "such as search.tp=1,8",
+    "init problem.toml": "--force overwrites it",
+    "compare a b": "autoparallel search PROBLEM --out a",
+    "explain problem.toml --plot /proc/x.html -q": "choose another folder",
+}
+
+
+@pytest.mark.parametrize("line", NEXT_STEPS)
+def test_an_error_says_what_to_do_next(run: Run, problem: str, line: str) -> None:
+    done = run(*line.split())
+    assert done.exit_code == 2, done.output
+    assert NEXT_STEPS[line] in " ".join(done.stderr.split())

@@ -118,7 +118,7 @@ def test_faults_of_a_file_name_the_line(build: Build, lines: list[str], message:
 @pytest.mark.parametrize(
     ("lines", "search", "message"),
     [
-        ('expert_loads = "none.csv"\n', "", "none.csv: cannot be read"),
+        ('expert_loads = "none.csv"\n', "", "none.csv: there is no such file"),
         ('expert_loads = { kind = "zipf" }\n', "", 'exponent: is missing: kind = "zipf" needs it'),
         ('expert_loads = { kind = "zipf", exponent = -1 }\n', "", "must be at least 0"),
         ('expert_loads = { kind = "zipf", exponent = nan }\n', "", "must be a finite number"),

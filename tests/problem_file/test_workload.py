@@ -151,7 +151,7 @@ def test_a_trace_gives_lengths_and_arrivals(tmp_path: Path, workload: Callable[[
     assert found.output_tokens.max == 109
     text = 'mode = "open"\ntrace = "azure.csv"\nprompt_tokens = 5\n'
     assert "follows from the trace" in faults(workload, text)
-    assert "cannot be read" in faults(workload, 'mode = "open"\ntrace = "missing.csv"\n')
+    assert "there is no such file" in faults(workload, 'mode = "open"\ntrace = "missing.csv"\n')
 
 
 @pytest.mark.parametrize(
