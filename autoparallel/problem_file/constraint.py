@@ -18,6 +18,7 @@ NAMES = (
     "tp", "sp", "cp", "dp", "pp", "ep", "etp", "edp", "replicas", "batch", "microbatch",
     "gpus_per_stage", "gpus_per_instance", "gpus", "redundant_experts",
 )  # fmt: skip
+MAY_BE_ZERO = ("redundant_experts",)
 GROUPS = ("tp", "cp", "dp", "pp", "ep", "etp", "edp")
 LONGEST_TEXT = 200
 LARGEST_NUMBER = 10**9
@@ -162,6 +163,8 @@ def _check_divisors(node: Tree[Token]) -> None:
     for sign, divisor in zip(node.children[1::2], node.children[2::2], strict=True):
         if str(sign) == "*" or isinstance(divisor, str):
             continue
+        if divisor.data == "name" and str(divisor.children[0]) in MAY_BE_ZERO:
+            raise ConstraintError(f"divides by {divisor.children[0]}, which may be 0", divisor.meta.column)
         safe = divisor.data == "name" or (divisor.data == "number" and int(str(divisor.children[0])) > 0)
         if not safe:
             raise ConstraintError("divides by more than one name or positive number", divisor.meta.column)

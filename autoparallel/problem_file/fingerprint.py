@@ -24,8 +24,9 @@ def fingerprint(problem: Problem) -> str:
         name: _said(getattr(problem, name))
         for name in ("model", "hardware", "workload", "requirements", "search")
     }
-    if problem.engine is not None:
-        content["engine"] = {"name": problem.engine, **_said(problem.engine_options)}
+    options = _said(problem.engine_options)
+    if problem.engine is not None or options:
+        content["engine"] = {"name": problem.engine, **options}
     if problem.fleet is not None:
         content["fleet"] = _said(problem.fleet)
     text = json.dumps(content, sort_keys=True, default=dict, separators=(",", ":"), allow_nan=True)

@@ -27,6 +27,9 @@ DAMAGED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 HIDDEN = "***"
 _SHORT = 3
 _CREDENTIALS = re.compile(r"://(.*)@", re.DOTALL)
+# A password behind which the host is missing, and a URL that has lost its beginning.
+_HOST_MISSING = re.compile(r"://[^/?#@:\[\]]*:(?!\d+(?:[/?#]|$))([^/?#]+)")
+_SCHEME_MISSING = re.compile(r":(.+)@", re.DOTALL)
 _POSTGRESQL = re.compile(r"^postgres(ql)?(\+psycopg)?://", re.IGNORECASE)
 
 
@@ -149,7 +152,9 @@ def _innermost(error: Exception) -> BaseException:
 def shown(url: str) -> str:
     """A storage URL without what may be secret: credentials and options."""
     if "://" not in url:
-        return url
+        return _SCHEME_MISSING.sub(f":{HIDDEN}@", url)
+    if not _CREDENTIALS.search(url) and (match := _HOST_MISSING.search(url)):
+        url = url.replace(match[1], HIDDEN)
     # An "@" or a "?" inside a password hides more, never less.
     address, question, _ = _CREDENTIALS.sub(f"://{HIDDEN}@", url).partition("?")
     return f"{address}?{HIDDEN}" if question else address
@@ -162,6 +167,8 @@ def hidden(text: str, url: str) -> str:
         user, _, password = match[1].partition(":")
         for secret in (match[1], password, user):
             secrets |= {secret: HIDDEN, unquote(secret): HIDDEN}
+    elif match := (_HOST_MISSING if "://" in url else _SCHEME_MISSING).search(url):
+        secrets |= {match[1]: HIDDEN, unquote(match[1]): HIDDEN}
     if "://" in url:
         secrets |= {value: HIDDEN for _, value in parse_qsl(url.partition("?")[2])}
     for secret in sorted(filter(None, secrets), key=len, reverse=True):

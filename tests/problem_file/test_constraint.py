@@ -58,6 +58,7 @@ def test_arrays_are_looked_at_elementwise() -> None:
         ("tp < dp < (pp > 1)", 12, "is a condition"),
         ("tp % (dp - 4) == 0", 7, "divides by"),
         ("tp // 0 == 0", 7, "divides by"),
+        ("tp // redundant_experts == 1", 7, "may be 0"),
         ("tp < 99999999999", 6, "beyond"),
         ("__import__('os')", 11, "does not expect"),
         ("tp == 1 " * 40, 201, "longer than"),

@@ -48,3 +48,14 @@ def test_what_is_no_such_problem_is_refused(
 def test_what_is_no_document_is_refused(text: str) -> None:
     with pytest.raises(ProblemError):
         read_resolved(text)
+
+
+def test_options_without_an_engine_are_part_of_the_fingerprint(
+    write: Callable[[str], Path], small_problem: str
+) -> None:
+    """Sharing decode's cache changes times also where no engine has to launch the plan."""
+    problem = load_problem(write(small_problem))
+    text = json.dumps(resolved_document(problem))
+    assert text.count('"decode_context_parallel": 1') == 1
+    with pytest.raises(ProblemError, match="edited"):
+        read_resolved(text.replace('"decode_context_parallel": 1', '"decode_context_parallel": 0'))

@@ -25,6 +25,13 @@ def test_a_url_is_shown_without_credentials_and_options() -> None:
     assert shown(URL) == "postgresql://***@db.example:5432/searches?***"
     assert shown("results/moe10b/study.journal") == "results/moe10b/study.journal"
     assert shown("grpc://host:1") == "grpc://host:1"
+    # A password is hidden where its host or the scheme is missing, too; a port is none.
+    assert shown("postgresql://bob:secret") == "postgresql://bob:***"
+    assert shown("bob:secret@host/x") == "bob:***@host/x"
+    assert shown("postgresql://host:5432/x") == "postgresql://host:5432/x"
+    assert (
+        hidden('invalid value "secret" for port', "postgresql://bob:secret") == 'invalid value "***" for port'
+    )
     # Unquoted separators inside a password do not end the credentials early.
     assert shown("postgresql://bob:a/b@c?d@h/x") == "postgresql://***@h/x"
 
