@@ -154,6 +154,7 @@ class _Chunk:
         self.experts = ExpertPart(machine, expert_degrees)
         self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
         self.hops = machine.placement.hops(self.pp, degrees.gpus_per_stage)
+        self.behind = [self.hops.behind(numbers) for _, numbers in self.stages]
         self.gpus = degrees.gpus_per_stage * (table.replicas * self.pp)
 
     def run(self, phase: Phase, *, count_bytes: bool = True) -> _Pass:
@@ -163,16 +164,14 @@ class _Chunk:
         times = layer_times(terms, expert, self.dispatched)
         total = times.of_stage(whole_model(model))
         slowest: Quantity = 0.0
-        inside, across = time_of(terms.hop_inside), time_of(terms.hop_across)
-        pace: Quantity = 0.0
+        hops = time_of(terms.hop_inside), time_of(terms.hop_across)
         if self.pp > 1:
-            total = total + self.hops.inside * inside + self.hops.across * across
-            pace = np.where(self.hops.across > 0, across, inside)
+            total = total + self.hops.total_s(*hops)
         moved = layer_bytes(terms, expert) if count_bytes else None
         stage_bytes: Quantity = 0.0
-        for stage in self.stages:
-            time_s = times.of_stage(stage) + (0.0 if stage.is_last else pace)
-            slowest = np.maximum(slowest, time_s)
+        for (stage, _), behind in zip(self.stages, self.behind, strict=True):
+            time_s = times.of_stage(stage)
+            slowest = np.maximum(slowest, time_s if stage.is_last else time_s + behind.slowest_s(*hops))
             if moved is not None:
                 stage_bytes = np.maximum(stage_bytes, moved.of_stage(stage))
         return _Pass(total, slowest, stage_bytes)
@@ -180,7 +179,7 @@ class _Chunk:
     def memory(self) -> MemoryRows:
         """Memory of the fullest GPU."""
         attention, experts = AttentionMemory(self.attention), ExpertMemory(self.experts)
-        first, *others = self.stages
+        first, *others = (stage for stage, _ in self.stages)
         fullest = stage_memory(attention, experts, first, self.pp, self.dispatched)
         for stage in others:
             rows = stage_memory(attention, experts, stage, self.pp, self.dispatched)

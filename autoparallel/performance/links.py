@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from autoparallel.domain.hardware import Link
+from autoparallel.performance.hops import Hops
 from autoparallel.performance.operators.cost import Quantity
 
 
@@ -147,22 +148,7 @@ class Placement(NamedTuple):
         """Ranks that share out the experts."""
         return group_on_nodes(ep, 1.0 if "ep" in self.order else etp, gpus_per_stage, self.width)
 
-    def hops(self, pp: Quantity, gpus_per_stage: Quantity) -> Hops:
-        """Hops between neighbouring stages."""
-        if "pp" in self.order:
-            return Hops(pp - 1, 0.0 * gpus_per_stage)
-        return pipeline_hops(pp, gpus_per_stage, self.gpus_per_node)
-
-
-class Hops(NamedTuple):
-    """Pipeline hops of an instance: how many stay inside a node and how many cross."""
-
-    inside: Quantity
-    across: Quantity
-
-
-def pipeline_hops(pp: Quantity, gpus_per_stage: Quantity, gpus_per_node: int) -> Hops:
-    """Hops between neighbouring stages, each node holding as many whole stages as fit into it."""
-    stages_per_node = np.floor(gpus_per_node / gpus_per_stage)
-    across = np.where(stages_per_node > 0, np.floor((pp - 1) / np.maximum(stages_per_node, 1.0)), pp - 1)
-    return Hops(pp - 1 - across, across)
+    def hops(self, pp: int, gpus_per_stage: Quantity) -> Hops:
+        """Hops between neighbouring stages, each node holding as many whole stages as fit into it."""
+        fit = self.pp if "pp" in self.order else np.floor(self.gpus_per_node / gpus_per_stage)
+        return Hops(pp, np.clip(fit, 1, pp).astype(np.int64))

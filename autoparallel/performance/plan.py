@@ -99,6 +99,7 @@ class _Breakdown:
         degrees, expert_degrees = table.split()
         self.attention: AttentionTerms = attention_terms(AttentionPart(machine, degrees), phase)
         self.experts: ExpertTerms = expert_terms(ExpertPart(machine, expert_degrees), phase)
+        self.hops = machine.placement.hops(layout.pp, layout.gpus_per_stage)
         self.dispatched = bool(is_dispatched(table.tp, table.ep, table.etp)[0])
 
     def operations(self) -> Iterator[Operation]:
@@ -124,9 +125,8 @@ class _Breakdown:
             yield layers.routed, [*self.experts.dispatch, *terms.gather]
         else:
             yield layers.routed, terms.all_reduce
-        hops = self.machine.placement.hops(self.layout.pp, self.layout.gpus_per_stage)
-        yield int(hops.inside), terms.hop_inside
-        yield int(hops.across), terms.hop_across
+        yield int(self.hops.inside), terms.hop_inside
+        yield int(self.hops.across), terms.hop_across
         yield 1, terms.head
 
     def _operation(self, term: Term, count: int) -> Operation:
@@ -146,12 +146,12 @@ class _Breakdown:
         """Time of a microbatch in each stage, its hop to the next one included."""
         times = layer_times(self.attention, self.experts, self.dispatched)
         inside, across = time_of(self.attention.hop_inside), time_of(self.attention.hop_across)
-        placement, size = self.machine.placement, self.layout.gpus_per_stage
-        result = []
         model = self.machine.model
         layers = self.layout.layers_of_stages(model.num_hidden_layers)
-        for index, stage in enumerate(stages(model, layers)):
-            leaves_node = placement.hops(index + 2, size).across > placement.hops(index + 1, size).across
-            sent = 0.0 if stage.is_last else across if leaves_node else inside
-            result.append(float(np.max(times.of_stage(stage) + sent)))
-        return tuple(result)
+        sent = (
+            self.hops.behind((number,)).slowest_s(inside, across) for number in range(1, self.layout.pp + 1)
+        )
+        return tuple(
+            float(np.max(times.of_stage(stage) + own))
+            for stage, own in zip(stages(model, layers), sent, strict=True)
+        )

@@ -40,10 +40,20 @@ def stage_of(model: Model, first: int, last: int) -> Stage:
     return Stage(attention, counts.dense, counts.routed, first == 0, last == model.num_hidden_layers)
 
 
+class StageAt(NamedTuple):
+    """A stage, and the numbers in the pipeline, counted from 1, of the places that it stands for."""
+
+    stage: Stage
+    numbers: tuple[int, ...]
+
+
 @lru_cache(maxsize=4096)
-def distinct_stages(model: Model, layers: tuple[int, ...]) -> tuple[Stage, ...]:
-    """The stages that differ from one another: the fullest and the slowest are among them."""
-    return tuple(dict.fromkeys(stages(model, layers)))
+def distinct_stages(model: Model, layers: tuple[int, ...]) -> tuple[StageAt, ...]:
+    """The stages that differ from one another, each with all of its numbers."""
+    numbers: dict[Stage, list[int]] = {}
+    for number, stage in enumerate(stages(model, layers), start=1):
+        numbers.setdefault(stage, []).append(number)
+    return tuple(StageAt(stage, tuple(own)) for stage, own in numbers.items())
 
 
 @lru_cache(maxsize=256)

@@ -154,12 +154,13 @@ class _Least:
 
     def _microbatch(self, phase: PhaseTable, pp: int) -> tuple[Array, Array]:
         """Through all stages, and in the slowest stage."""
-        hops, pace = self.tables.hops(phase, pp)
-        total = self._least_time(self.tables.whole_model, phase, hops)
-        # No split is better than one whose stages were all alike.
-        slowest = self._least_time(self.tables.whole_model, phase, (pp - 1) * pace) / pp
+        total = self._least_time(self.tables.whole_model, phase, self.tables.hops(phase, pp))
+        # No split is better than one whose stages were all as slow.
+        slowest = total / pp
         for cut in self.tables.cuts(pp):
-            times = [self._least_time(stage, phase, 0.0 if stage.is_last else pace) for stage in cut]
+            times = [
+                self._least_time(stage, phase, self.tables.hop(phase, pp, numbers)) for stage, numbers in cut
+            ]
             slowest = np.maximum(slowest, np.min(times, axis=0))
         return total, slowest
 
@@ -182,7 +183,7 @@ class _Least:
         rows = []
         for pp in self.pp:
             fullest = [
-                np.min([self._least_memory(stage, int(pp)) for stage in cut], axis=0)
+                np.min([self._least_memory(stage, int(pp)) for stage, _ in cut], axis=0)
                 for cut in self.tables.cuts(int(pp))
             ]
             rows.append(np.max(fullest, axis=0))

@@ -1,10 +1,10 @@
 """What holds of the stages of every split of a model's layers.
 
-A cut is a set of stages of which every split has one, or one that holds all of it: with five layers in two
-stages, one has three. Times and bytes grow with what a stage holds, so a cut bounds the slowest and the
-fullest stage of any layout from below; the pipeline of a layout that has been split exactly gives a cut
-that is tight for it. Where stages are as even as can be there is one split, and each of its stages is a
-cut by itself.
+A cut is a set of stages of which every split has one at one of its places, or one there that holds all of
+it: with five layers in two stages, one has three. Times and bytes grow with what a stage holds, so a cut
+bounds the slowest and the fullest stage of any layout from below; the pipeline of a layout that has been
+split exactly gives a cut that is tight for it, its places those whose hops are alike. Where stages are as
+even as can be there is one split, and each of its stages is a cut by itself, at all of its places.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 from autoparallel.domain.layout import even_layers
 from autoparallel.domain.problem import Problem
-from autoparallel.performance.stages import Stage, distinct_stages
+from autoparallel.performance.stages import Stage, StageAt, distinct_stages
 
-Cut = tuple[Stage, ...]
+Cut = tuple[StageAt, ...]
 # Rows of a stage's costs: times of the longest prefill, of a prefill and of a decode step, and bytes.
 LONGEST, PREFILL, DECODE, MEMORY = range(4)
 
@@ -48,26 +48,31 @@ class Cuts:
 
     def _even(self, pp: int) -> Iterator[Cut]:
         model = self.model
-        yield from ((stage,) for stage in distinct_stages(model, even_layers(model.num_hidden_layers, pp)))
+        yield from ((member,) for member in distinct_stages(model, even_layers(model.num_hidden_layers, pp)))
 
     def _shares(self, pp: int) -> Iterator[Cut]:
         """Some stage has its share of all layers, and of those of each kind."""
         from autoparallel.solver.splits import StageCosts
 
-        model, nothing = self.model, np.zeros(4)
+        model, nothing, no_hops = self.model, np.zeros(4), np.zeros((4, pp - 1))
         kinds = list(zip(model.layer_types, model.mlp_layer_types, strict=True))
         counted = [set(kinds), *({kind} for kind in dict.fromkeys(kinds) if len(set(kinds)) > 1)]
         for chosen in counted:
             layers = np.array([[float(kind in chosen) for kind in kinds]] * 4)
-            costs = StageCosts(layers, nothing, nothing, nothing, pp)
+            costs = StageCosts(layers, nothing, nothing, nothing, no_hops)
             yield costs.cut(model, LONGEST, costs.least(LONGEST))
 
 
-def smallest(stages: Iterable[Stage]) -> Cut:
-    """The stages that hold no other one, in a fixed order."""
-    distinct = sorted(set(stages))
+def smallest(members: Iterable[StageAt]) -> Cut:
+    """The stages that hold no other one at their places, in a fixed order."""
+    distinct = sorted(set(members))
     return tuple(
-        stage for stage in distinct if not any(other != stage and _holds(stage, other) for other in distinct)
+        one
+        for one in distinct
+        if not any(
+            other != one and other.numbers == one.numbers and _holds(one.stage, other.stage)
+            for other in distinct
+        )
     )
 
 

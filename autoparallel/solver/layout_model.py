@@ -165,7 +165,7 @@ class LayoutModel:
         self.cp.add(sent >= weighted(self.experts, buffers)).only_enforce_if(self.dispatched)
         self._memory = (limit_bytes * ROOM - self.problem.hardware.reserved_gb * 1e9, sent, enforced)
         for row, cut, holds in self._cuts:
-            for stage, literal in zip(cut, holds, strict=True):
+            for (stage, _), literal in zip(cut, holds, strict=True):
                 self._fits(stage, int(self.candidates.pp[row]), literal)
 
     def add_cut(self, row: int, cut: Cut) -> None:
@@ -176,10 +176,10 @@ class LayoutModel:
             self.cp.add_bool_or(*holds, chosen.negated())
         self._cuts.append((row, cut, holds))
         stages = int(self.candidates.pp[row])
-        for stage, literal in zip(cut, holds, strict=True):
+        for member, literal in zip(cut, holds, strict=True):
             for phase in self.phases:
-                phase.not_faster_than(stage, stages, literal)
-            self._fits(stage, stages, literal)
+                phase.not_faster_than(member, stages, literal)
+            self._fits(member.stage, stages, literal)
 
     def _fits(self, stage: Stage, stages: int, literal: cp_model.IntVar) -> None:
         """A GPU of such a stage has room for everything, once a limit says how much that is."""

@@ -162,11 +162,15 @@ class _ShortestTables(Tables):
             self.prefill = _shorter(self.prefill, tables.prefill)
             self.decode = _shorter(self.decode, tables.decode)
 
-    def hops(self, phase: PhaseTable, pp: int) -> tuple[Array, Array]:
-        total, pace = super().hops(phase, pp)
-        if pp == 1 or self._divides % pp:
-            return total, pace
-        return np.minimum(total, (pp - 1) * phase.hop_inside), np.minimum(pace, phase.hop_inside)
+    def hops(self, phase: PhaseTable, pp: int) -> Array:
+        return self._or_inside(pp, super().hops(phase, pp), (pp - 1) * phase.hop_inside)
+
+    def hop(self, phase: PhaseTable, pp: int, numbers: tuple[int, ...]) -> Array:
+        return self._or_inside(pp, super().hop(phase, pp, numbers), phase.hop_inside)
+
+    def _or_inside(self, pp: int, usual: Array, inside: Array) -> Array:
+        """The shorter of both where nodes may hold slices of all stages, so that hops stay inside."""
+        return usual if self._divides % pp else np.minimum(usual, inside)
 
 
 def _shorter(first: PhaseTable, second: PhaseTable) -> PhaseTable:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ortools.sat.python import cp_model
 
-from autoparallel.performance.stages import Stage
+from autoparallel.performance.stages import Stage, StageAt
 from autoparallel.solver.linear import weighted
 from autoparallel.solver.tables import PhaseTable
 
@@ -30,20 +30,19 @@ class PhaseModel:
         self.total, self.slowest = model.time(f"{name} total"), model.time(f"{name} slowest")
         whole = self.of(model.tables.whole_model)
         for stages, chosen in zip(model.candidates.pp, model.pp, strict=True):
-            hops, pace = model.tables.hops(phase, int(stages))
+            hops = model.tables.hops(phase, int(stages))
             through = whole + model.ticks_by(model.attention, hops)
             model.add(self.total >= through).only_enforce_if(chosen)
             if model.tables.free(int(stages)):
-                # No split is better than one whose stages are all alike.
-                alike = whole + model.ticks_by(model.attention, (int(stages) - 1) * pace)
-                model.add(int(stages) * self.slowest >= alike).only_enforce_if(chosen)
+                # No split is better than one whose stages are all as slow.
+                model.add(int(stages) * self.slowest >= through).only_enforce_if(chosen)
 
-    def not_faster_than(self, stage: Stage, stages: int, enforced: cp_model.IntVar) -> None:
-        """The slowest of ``stages`` stages holds at least this one."""
-        time = self.of(stage)
-        if not stage.is_last:
-            _, pace = self.model.tables.hops(self.phase, stages)
-            time = time + self.model.ticks_by(self.model.attention, pace)
+    def not_faster_than(self, member: StageAt, stages: int, enforced: cp_model.IntVar) -> None:
+        """The slowest of ``stages`` stages holds at least this one, and sends as it does."""
+        time = self.of(member.stage)
+        if not member.stage.is_last:
+            hop = self.model.tables.hop(self.phase, stages, member.numbers)
+            time = time + self.model.ticks_by(self.model.attention, hop)
         self.model.add(self.slowest >= time).only_enforce_if(enforced)
 
     def of(self, stage: Stage) -> cp_model.LinearExpr:

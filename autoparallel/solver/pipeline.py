@@ -132,9 +132,7 @@ def pipeline_of(tables: Tables, attention: int, experts: int, row: int) -> Pipel
     candidates, machine = tables.candidates, tables.machine
     pp, phases = int(candidates.pp[row]), (tables.longest, tables.prefill, tables.decode)
     dispatched = bool(candidates.attention.tp[attention] % candidates.experts.reach[experts])
-    times = [_layer_costs(phase, attention, experts, dispatched=dispatched) for phase in phases]
-    hops = [tables.hops(phase, pp) for phase in phases]
-    pace = np.array([*(slowest[attention] for _, slowest in hops), 0.0])
+    times = [layer_costs(phase, attention, experts, dispatched=dispatched) for phase in phases]
     held = machine.hardware.reserved_gb * 1e9 + dispatched * tables.dispatch_buffers()[experts]
 
     def costs(stage: Stage) -> npt.NDArray[np.float64]:
@@ -151,14 +149,14 @@ def pipeline_of(tables: Tables, attention: int, experts: int, row: int) -> Pipel
         problem=machine.problem,
         costs=StageCosts(
             np.stack([of_kind[kind] for kind in layers], axis=1),
-            first=costs(empty._replace(is_first=True)) + pace,
-            inner=nothing + pace,
+            first=costs(empty._replace(is_first=True)),
+            inner=nothing,
             last=costs(empty._replace(is_last=True)),
-            pp=pp,
+            hops=np.stack([*(tables.each_hop(phase, pp, attention) for phase in phases), np.zeros(pp - 1)]),
         ),
         total_s=tuple(
-            float(time.of_stage(tables.whole_model)) + float(total[attention])
-            for time, (total, _) in zip(times, hops, strict=True)
+            float(time.of_stage(tables.whole_model)) + float(tables.hops(phase, pp)[attention])
+            for time, phase in zip(times, phases, strict=True)
         ),
         slots=tables.slots,
         batch=tables.batch,
@@ -166,7 +164,7 @@ def pipeline_of(tables: Tables, attention: int, experts: int, row: int) -> Pipel
     )
 
 
-def _layer_costs(phase: PhaseTable, attention: int, experts: int, *, dispatched: bool) -> LayerCosts:
+def layer_costs(phase: PhaseTable, attention: int, experts: int, *, dispatched: bool) -> LayerCosts:
     """Times of every kind of layer of one layout. [s]"""
     layers = phase.layers
     here, sent = phase.all_reduce[attention], phase.gather[attention] + phase.dispatch[experts]

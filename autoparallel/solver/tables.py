@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.ffn_part import ExpertPart
+from autoparallel.performance.hops import Hops
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.memory import AttentionMemory, ExpertMemory
 from autoparallel.performance.microbatch import LayerCosts, attention_terms, expert_terms
@@ -64,6 +65,7 @@ class Tables:
         self.machine = machine.ordered(candidates.order, int(candidates.pp.max(initial=1)))
         self.batch, self.slots = batch, batch // microbatch
         self._cuts = Cuts(machine.problem) if cuts is None else cuts
+        self._hops_of: dict[int, Hops] = {}
         self._attention = AttentionPart(self.machine, candidates.attention.degrees(batch, microbatch))
         self._experts = ExpertPart(self.machine, candidates.experts.degrees(microbatch))
         self._attention_memory = AttentionMemory(self._attention)
@@ -110,16 +112,28 @@ class Tables:
         """All layers."""
         return whole_model(self.machine.model)
 
-    def hops(self, phase: PhaseTable, pp: int) -> tuple[Array, Array]:
-        """Time of all hops of a microbatch, and of its slowest hop, by attention candidate. [s]"""
-        size = self.candidates.attention.gpus_per_stage.astype(np.float64)
-        hops = self.machine.placement.hops(float(pp), size)
-        total = hops.inside * phase.hop_inside + hops.across * phase.hop_across
-        if pp == 1:
-            return self._by_attention(0.0), self._by_attention(0.0)
-        return self._by_attention(total), np.where(
-            np.asarray(hops.across) > 0, phase.hop_across, phase.hop_inside
-        )
+    def hops(self, phase: PhaseTable, pp: int) -> Array:
+        """Time of all hops of a microbatch, by attention candidate. [s]"""
+        return self._by_attention(self._hops(pp).total_s(phase.hop_inside, phase.hop_across))
+
+    def hop(self, phase: PhaseTable, pp: int, numbers: tuple[int, ...]) -> Array:
+        """Time of the hop behind a stage of a cut that has these numbers, by attention candidate. [s]
+
+        Even splits have such a stage at all of them, free ones at any.
+        """
+        behind = self._hops(pp).behind(numbers)
+        times_s = behind.fastest_s if self.free(pp) else behind.slowest_s
+        return self._by_attention(times_s(phase.hop_inside, phase.hop_across))
+
+    def each_hop(self, phase: PhaseTable, pp: int, attention: int) -> Array:
+        """Time of every hop of an attention candidate, (stages - 1,). [s]"""
+        return np.array([self.hop(phase, pp, (number,))[attention] for number in range(1, pp)])
+
+    def _hops(self, pp: int) -> Hops:
+        if pp not in self._hops_of:
+            size = self.candidates.attention.gpus_per_stage.astype(np.float64)
+            self._hops_of[pp] = self.machine.placement.hops(pp, size)
+        return self._hops_of[pp]
 
     def memory(self, stage: Stage, pp: int) -> StageMemory:
         """Memory of a stage of a pipeline of ``pp``, without reserve and dispatch buffers."""
@@ -145,7 +159,7 @@ class Tables:
         many layers of one kind as the model has layers.
         """
         if not self.free(pp):
-            return tuple(stage for cut in self.cuts(pp) for stage in cut)
+            return tuple(stage for cut in self.cuts(pp) for stage, _ in cut)
         model = self.machine.model
         return tuple(
             kind.repeated(times, is_first=first, is_last=last)

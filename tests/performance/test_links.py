@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from autoparallel.domain.hardware import Link
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.rank_map import rank_map
-from autoparallel.performance.links import Fabric, group_on_nodes, pipeline_hops
+from autoparallel.performance.links import Fabric, group_on_nodes
 
 POWERS = (1, 2, 4, 8, 16, 32)
 
@@ -66,19 +66,6 @@ def test_odd_sizes_are_never_placed_better_than_they_are(kind: str) -> None:
     # Where groups straddle nodes the formula takes a whole node more rather than a part of one less.
     for layout in layouts((1, 2, 3, 6, 8), limit=48):
         assert formula(layout, kind, 8)[0] >= counted(layout, kind, 8)[0], layout
-
-
-@pytest.mark.parametrize("pp", [1, 2, 3, 5, 8])
-@pytest.mark.parametrize("stage", [1, 2, 3, 4, 6, 8, 16])
-def test_hops_are_those_of_the_rank_map(pp: int, stage: int) -> None:
-    ranks = rank_map(Layout(tp=stage, pp=pp), gpus_per_node=8, layers=16, experts=1)
-    pairs = [
-        (ranks.gpus[a].node, ranks.gpus[b].node)
-        for group in ranks.groups("pp")[:1]
-        for a, b in pairwise(group)
-    ]
-    crossing = sum(a != b for a, b in pairs)
-    assert pipeline_hops(float(pp), float(stage), 8) == (len(pairs) - crossing, crossing)
 
 
 def test_nics_are_shared_by_hand() -> None:

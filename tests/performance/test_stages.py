@@ -41,7 +41,10 @@ def test_kinds_of_layers_by_stage(problems: Any) -> None:
 def test_distinct_stages_leave_out_copies_alone(problems: Any, pp: int) -> None:
     model, layers = problems.make().model, even_layers(4, pp)
     every, distinct = stages(model, layers), distinct_stages(model, layers)
-    assert set(distinct) == set(every)
+    assert {stage for stage, _ in distinct} == set(every)
+    for stage, numbers in distinct:
+        assert [every[number - 1] for number in numbers] == [stage] * len(numbers)
+    assert sorted(number for _, numbers in distinct for number in numbers) == list(range(1, pp + 1))
     # Of four stages of one layer the two in the middle are alike.
     assert len(distinct) == min(pp, 3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise, product
 from typing import Any, NamedTuple
@@ -70,12 +70,17 @@ class BruteForce:
                 for layout in layouts
                 for split in self.splits(layers, layout.pp)
             )
+        return self.rated(problem, layouts, batch, microbatch)
+
+    @staticmethod
+    def rated(problem: Problem, layouts: Sequence[Layout], batch: int, microbatch: int) -> Plans:
+        """Given layouts, rated by the performance core."""
         table = PlanTable.of(layouts, [batch] * len(layouts), [microbatch] * len(layouts))
         values = estimate(Machine(problem), table)
         feasible = np.ones(len(layouts), dtype=bool)
         for rule in LIMITS:
             feasible &= rule.kept(problem, table, values)
-        return Plans(layouts, table, values, feasible)
+        return Plans(tuple(layouts), table, values, feasible)
 
     def layouts(self, problem: Problem, batch: int, microbatch: int) -> Iterator[Layout]:
         replicas = problem.replicas_for(batch)

@@ -17,7 +17,7 @@ from autoparallel.domain import Problem
 from autoparallel.domain.layout import even_layers
 from autoparallel.domain.model import DENSE, FULL, SLIDING, SPARSE
 from autoparallel.performance.machine import Machine
-from autoparallel.performance.stages import stages
+from autoparallel.performance.stages import StageAt, stages
 from autoparallel.planner import search
 from autoparallel.solver.cuts import Cuts
 from autoparallel.solver.front import FrontSolver
@@ -40,17 +40,20 @@ class Case:
         self.count = dice.randint(2, 8)
         self.pp = dice.randint(2, self.count)
         draw = np.random.default_rng(seed)
-        # Few values, so that ties are common; the hop may weigh more than a layer.
+        # Few values, so that ties are common.
         self.layers = draw.integers(1, 4, (4, self.count)).astype(float)
         self.first, self.inner, self.last = draw.integers(0, 4, (3, 4)).astype(float)
-        self.costs = StageCosts(self.layers, self.first, self.inner, self.last, self.pp)
+        # Two kinds of hop in any order, which may weigh more than a layer.
+        self.hops = draw.integers(0, 4, (4, 2)).astype(float)[:, draw.integers(0, 2, self.pp - 1)]
+        self.costs = StageCosts(self.layers, self.first, self.inner, self.last, self.hops)
 
     def of(self, split: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Costs of every stage, (stages, 4)."""
         ends = [0, *accumulate(split)]
         places = [self.first, *[self.inner] * (self.pp - 2), self.last]
         held = (self.layers[:, a:b].sum(axis=1) for a, b in pairwise(ends))
-        return np.array([own + place for own, place in zip(held, places, strict=True)])
+        hops = [*self.hops.T, np.zeros(4)]
+        return np.array([own + place + hop for own, place, hop in zip(held, places, hops, strict=True)])
 
     def largest(self) -> dict[tuple[int, ...], np.ndarray[Any, Any]]:
         return {split: self.of(split).max(axis=0) for split in splits(self.count, self.pp)}
@@ -95,16 +98,21 @@ def test_every_split_has_a_stage_of_every_cut(moe10b: Problem, kinds: Any, pp: i
     # Layers of a kind cost the same.
     names = list(zip(model.layer_types, model.mlp_layer_types, strict=True))
     costs = np.stack([costs[:, names.index(name)] for name in names], axis=1)
-    own = StageCosts(costs, np.full(4, 0.7), np.full(4, 0.2), np.full(4, 1.5), pp)
+    # Every second hop leaves the node, and takes longer than many a layer.
+    hops = np.full((4, 1), 0.2) + 2.0 * (np.arange(1, pp) % 2 == 0)
+    own = StageCosts(costs, np.full(4, 0.7), np.full(4, 0.2), np.full(4, 1.5), hops)
     cuts = [*Cuts(problem).of(pp), *(own.cut(model, row, own.least(row)) for row in range(4))]
     for split in splits(8, pp):
-        held = stages(model, split)
+        held = [StageAt(stage, (number,)) for number, stage in enumerate(stages(model, split), start=1)]
         for cut in cuts:
             assert any(_within(member, stage) for member in cut for stage in held), (split, cut)
 
 
 def _within(member: Any, stage: Any) -> bool:
     """Whether a stage of a split is at least as slow as a member of a cut, by all that it holds."""
+    if not set(stage.numbers) <= set(member.numbers):
+        return False
+    member, stage = member.stage, stage.stage
     counts = zip(member.attention, stage.attention, strict=True)
     return (
         all(few <= many for (_, few), (_, many) in counts)

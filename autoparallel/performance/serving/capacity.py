@@ -58,7 +58,7 @@ def capacity(
     space: Quantity = np.inf
     sequences: Quantity = np.inf
     parts = _parts(machine, table)
-    for stage in distinct_stages(machine.model, layers):
+    for stage, _ in distinct_stages(machine.model, layers):
         own = _of_stage(parts, stage, engine, tokens)
         space, sequences = np.minimum(space, own.kv_bytes), np.minimum(sequences, own.sequences)
     return Capacity(space, sequences)
@@ -100,7 +100,7 @@ def held_memory(
     part, memory, routed = _parts(machine, table)
     usable = machine.problem.memory_limit_gb / machine.hardware.memory_gb
     fullest: MemoryRows | None = None
-    for stage in distinct_stages(machine.model, layers):
+    for stage, _ in distinct_stages(machine.model, layers):
         kv = running / table.dp * kv_sequence_bytes(part, stage, tokens)
         kv = np.maximum(kv, kv_sequence_bytes(part, stage, machine.longest_sequence))
         weights, experts = memory.weights(stage), stage.routed * routed.layer_bytes

@@ -16,7 +16,8 @@ from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import hop
 from autoparallel.performance.degrees import AttentionDegrees, ExpertDegrees, PlanTable
 from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, is_dispatched, vocabulary_terms
-from autoparallel.performance.links import Fabric, Hops
+from autoparallel.performance.hops import Hops
+from autoparallel.performance.links import Fabric
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.experts import expert_cost
@@ -138,7 +139,7 @@ class StepTimes:
         for fabrics, hops in self.route:
             inside = [hop(message, fabric.up).time_s for fabric in fabrics]
             across = [hop(message, fabric.out_while(senders)).time_s for fabric in fabrics]
-            total = total + hops.inside * _slowest(inside) + hops.across * _slowest(across)
+            total = total + hops.total_s(_slowest(inside), _slowest(across))
         return total
 
     def decode_attention(self, sequences: Quantity, context: Quantity, new_tokens: float = 1.0) -> Quantity:

@@ -64,7 +64,7 @@ def kv_sides(machine: Machine, table: PlanTable) -> KvSides:
         attention, _ = table.rows(rows).split()
         part = AttentionPart(machine, attention._replace(microbatch=attention.dp, batch=attention.dp))
         holders = attention.tp * attention.cp
-        for stage in distinct_stages(machine.model, layers):
+        for stage, _ in distinct_stages(machine.model, layers):
             own = kv_sequence_bytes(part, stage, tokens)
             received[rows] = np.maximum(received[rows], own)
             sent[rows] = np.maximum(sent[rows], kv_sequence_bytes(single, stage, tokens) / holders)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from autoparallel.domain.engine import EngineConstants
 from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.links import Hops
+from autoparallel.performance.hops import Hops
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.highest import Rows
@@ -135,4 +135,4 @@ class UnlikeStages(Instances):
             Leg((machine.fabric,), machine.placement.hops(some, attention.gpus_per_stage))
             for machine, some in zip(self.machines, stages, strict=True)
         ]
-        return (*own, Leg(tuple(machine.fabric for machine in self.machines), Hops(0.0, 1.0)))
+        return (*own, Leg(tuple(machine.fabric for machine in self.machines), Hops(2, together=1)))
