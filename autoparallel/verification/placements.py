@@ -110,7 +110,7 @@ def _provable(shares: Array, layer: PlacedLayer, ep: int, redundant: int) -> flo
     least = lower_bound(shares, ep, redundant)
     if layer.bound > least * ep * (1 + SAME) and exact.is_small(len(shares), ep, redundant):
         slots, most = np.array(layer.slots), layer.imbalance / ep
-        return ep * exact.solve(shares, ep, redundant, slots, least=least, most=most, seconds=60.0).bound
+        return ep * exact.solve(shares, ep, redundant, slots, least=least, most=most).bound
     return ep * least
 
 

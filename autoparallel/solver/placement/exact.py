@@ -31,9 +31,7 @@ def is_small(experts: int, ep: int, redundant: int) -> bool:
     return experts * ep * (min(redundant, ep) + 1) <= LARGEST
 
 
-def solve(
-    loads: Array, ep: int, redundant: int, best: Ints, *, least: float, most: float, seconds: float
-) -> Solved:
+def solve(loads: Array, ep: int, redundant: int, best: Ints, *, least: float, most: float) -> Solved:
     """Minimise the fullest rank, between a bound and the load of the best placement known."""
     model = _Model(loads, ep, redundant, least, most)
     model.hint(best)
@@ -43,7 +41,6 @@ def solve(
     # Unsound in ortools 9.15, see solver/front.py.
     solver.parameters.auto_detect_greater_than_at_least_one_of = False
     solver.parameters.max_deterministic_time = _PATIENCE
-    solver.parameters.max_time_in_seconds = seconds
     status = solver.solve(model.cp)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return Solved(None, least)

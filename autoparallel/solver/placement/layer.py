@@ -26,15 +26,15 @@ from autoparallel.solver.placement.nodes import Limits, bring_together, fullest_
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# A layer takes no longer, whatever it has found by then.
+# A layer computes no longer, whatever it has found by then.
 LAYER_S = 1.0
-# What a layer tries at most; far less than LAYER_S on any machine of today.
+# What a layer tries at most; far less than LAYER_S: every machine answers the same.
 STEPS, PACKINGS, SHAKES, NODE_STEPS = 2000, 300, 40, 40
 
 
 @dataclass(frozen=True)
 class Work:
-    """Steps and time that are left of a layer's search."""
+    """Steps and computing time left of a search; not wall time, which a busy machine would change."""
 
     until_s: float
     steps: list[int]
@@ -42,17 +42,12 @@ class Work:
     @classmethod
     def start(cls, seconds: float, steps: int = STEPS) -> Work:
         """From now on."""
-        return cls(time.perf_counter() + seconds, [steps])
-
-    @property
-    def left_s(self) -> float:
-        """Time that is left. [s]"""
-        return max(self.until_s - time.perf_counter(), 0.01)
+        return cls(time.thread_time() + seconds, [steps])
 
     def go_on(self) -> bool:
         """Take a step, if one is left."""
         self.steps[0] -= 1
-        return self.steps[0] >= 0 and time.perf_counter() < self.until_s
+        return self.steps[0] >= 0 and time.thread_time() < self.until_s
 
 
 class Layer(NamedTuple):
@@ -146,15 +141,7 @@ def _balanced(layer: Layer, greedy: Ints, work: Work, rng: np.random.Generator) 
         search.change_copies(copies_of_heaviest(loads[None], redundant)[0], rng)
     search.shake(rng)
     if not search.done and exact.is_small(len(loads), ep, redundant):
-        solved = exact.solve(
-            loads,
-            ep,
-            redundant,
-            search.best,
-            least=bound,
-            most=search.fullest,
-            seconds=work.left_s,
-        )
+        solved = exact.solve(loads, ep, redundant, search.best, least=bound, most=search.fullest)
         bound = min(solved.bound, search.fullest)
         if solved.placed is not None:
             search.take(solved.placed)

@@ -39,7 +39,7 @@ def place_experts(
     topk : int
         Experts of a token.
     seconds : float
-        Time of one layer at most; most take hundredths. [s]
+        Computing time of one layer at most; most take hundredths. [s]
     progress : callable, optional
         Called with layers done, layers in all, and a message.
     """

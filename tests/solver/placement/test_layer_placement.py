@@ -146,7 +146,7 @@ def test_a_solve_is_the_optimum(loads: list[float], ep: int, redundant: int) -> 
     shares = np.array(loads) / np.sum(loads)
     start = engine_placement(shares[None], ep, redundant)[0]
     most = float(slot_loads(shares, start).sum(axis=1).max())
-    solved = exact.solve(shares, ep, redundant, start, least=1.0 / ep, most=most, seconds=5.0)
+    solved = exact.solve(shares, ep, redundant, start, least=1.0 / ep, most=most)
     best = optimum(shares, ep, redundant)
     assert solved.placed is not None
     assert float(slot_loads(shares, solved.placed).sum(axis=1).max()) == pytest.approx(best, rel=1e-6)
