@@ -116,6 +116,8 @@ def _placement(row: Mapping[str, Any], loads: ExpertLoads) -> ExpertPlacement:
         worst_imbalance=float(row["worst_imbalance"]),
         ranks_per_token=float(row["ranks_per_token"]),
         nodes_per_token=float(row["nodes_per_token"]),
+        touched_fullest=tuple(map(float, row["touched_fullest"])),
+        touched_most=tuple(map(float, row["touched_most"])),
     )
     layers = tuple(_layer(layer) for layer in row["layers"])
     if tuple(layer.layer for layer in layers) != loads.layers:

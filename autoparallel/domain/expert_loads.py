@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 # A fullest rank this near its bound is as good as on it.
 MET = 1e-3
+# Tokens of a step for which a balance says what ranks read: four steps to a doubling, up to a million.
+TOKENS = tuple(2.0 ** (step / 4) for step in range(81))
 
 
 class ExpertGroup(NamedTuple):
@@ -36,6 +38,14 @@ class ExpertBalance:
         Load of a layer's fullest rank over the mean: mean of the layers, and of the worst layer. [1]
     ranks_per_token, nodes_per_token : float
         Expected different ranks and nodes of a token's experts, mean of the layers. [1]
+    touched_fullest, touched_most : tuple of float
+        Expected slots that a step of ``TOKENS`` tokens of the group uses on a layer's fullest rank, and on
+        the rank where it uses most: mean of the layers. [1]
+
+    Raises
+    ------
+    ValueError
+        Not a number of slots for each of ``TOKENS``.
     """
 
     ep: int
@@ -45,6 +55,12 @@ class ExpertBalance:
     worst_imbalance: float
     ranks_per_token: float
     nodes_per_token: float
+    touched_fullest: tuple[float, ...]
+    touched_most: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.touched_fullest) == len(self.touched_most) == len(TOKENS):
+            raise ValueError(f"a balance of experts needs {len(TOKENS)} numbers of touched slots")
 
     @property
     def group(self) -> ExpertGroup:

@@ -105,12 +105,13 @@ class ExpertPart:
     def __init__(self, machine: Machine, degrees: ExpertDegrees) -> None:
         self.machine, self.degrees = machine, degrees
         factor = machine.workload.expert_imbalance
-        self.imbalance: Quantity = 1.0 if factor == 1.0 else np.where(degrees.ep > 1, factor, 1.0)
-        self.worst_imbalance: Quantity = self.imbalance
+        # Beyond what the loads of experts make of the ranks, where they are known.
+        self.factor: Quantity = 1.0 if factor == 1.0 else np.where(degrees.ep > 1, factor, 1.0)
+        self.imbalance = self.worst_imbalance = self.factor
         if self.balance is not None:
             # Of all layers for times, of the worst for what has to fit.
-            self.worst_imbalance = self.imbalance * self.balance.worst_imbalance
-            self.imbalance = self.imbalance * self.balance.imbalance
+            self.worst_imbalance = self.factor * self.balance.worst_imbalance
+            self.imbalance = self.factor * self.balance.imbalance
 
     def group_tokens(self, phase: Phase) -> Quantity:
         """Tokens of a microbatch that one expert group computes. [tokens]"""
@@ -132,11 +133,6 @@ class ExpertPart:
         """What the experts' loads make of the ranks; ``None`` where they are not known."""
         table, d = self.machine.expert_balances, self.degrees
         return None if table is None else table.of(d.ep, self._ep_ranks.local, d.redundant_experts)
-
-    def touched(self, tokens: Quantity) -> Quantity | None:
-        """Slots of a rank that tokens of its group use; ``None`` without loads by expert. [1]"""
-        table, d = self.machine.expert_balances, self.degrees
-        return None if table is None else table.touched(tokens, d.ep, d.redundant_experts)
 
     @cached_property
     def rank_hit(self) -> Quantity:
@@ -171,28 +167,54 @@ class ExpertPart:
 
     def compute(self, phase: Phase) -> list[Term]:
         """The experts themselves; the FFN of a dense model as the two products that it is."""
-        machine, model = self.machine, self.machine.model
-        if not model.is_moe:
+        if not self.machine.model.is_moe:
             up, down = self.dense_ffn(self.group_tokens(phase))
             return [Term("ffn up", COMPUTE, up), Term("ffn down", COMPUTE, down)]
-        cost = experts(
-            self.group_tokens(phase),
+        tokens, known = self.group_tokens(phase), self.balance
+        cost = self.of_rank(tokens, self.imbalance) if known is None else self.slowest(tokens, known.spread)
+        return [Term("experts", COMPUTE, cost)]
+
+    def slowest(self, tokens: Quantity, spread: Quantity = 0.0) -> OperatorCost:
+        """Experts of the rank that takes longest, where their loads are known.
+
+        It is the fullest, with what it reads, or the one that reads most, which is taken to have the mean
+        load: never below the mean rank, and within some percent of the slowest of all ranks.
+        """
+        if self.balance is None:
+            raise ValueError("ranks are told apart without loads of experts")
+        reads, loaded = self.balance.reads, tokens * self.factor
+        fullest = self.of_rank(tokens, self.imbalance, reads.of_fullest(loaded), spread)
+        most = self.of_rank(tokens, self.factor, reads.of_most(loaded), spread)
+        longer = most.time_s > fullest.time_s
+        return OperatorCost(*(np.where(longer, b, a) for a, b in zip(fullest, most, strict=True)))
+
+    def of_rank(
+        self,
+        tokens: Quantity,
+        imbalance: Quantity,
+        touched: Quantity | None = None,
+        spread: Quantity = 0.0,
+    ) -> OperatorCost:
+        """Experts of a rank of ``imbalance`` times the mean load; arguments as of ``operators.experts``."""
+        machine, model = self.machine, self.machine.model
+        return experts(
+            tokens,
             hidden_size=model.hidden_size,
             moe_intermediate_size=model.routed_width,
             num_experts=model.routed_experts,
             num_experts_per_tok=model.routed_experts_per_tok,
             etp=self.degrees.etp,
             ep=self.degrees.ep,
-            imbalance=self.imbalance,
+            imbalance=imbalance,
             gpu=machine.expert_gpu,
             constants=machine.expert_constants,
             weight_bytes=machine.expert_weight_bytes,
             activation_bytes=machine.expert_input_bytes,
             ffn_matrices=model.ffn_matrices,
             weight_scale=machine.scale,
-            touched=self.touched(self.group_tokens(phase)),
+            touched=touched,
+            load_spread=spread,
         )
-        return [Term("experts", COMPUTE, cost)]
 
     def dense_ffn(self, tokens: Quantity) -> tuple[OperatorCost, OperatorCost]:
         """Products of a dense model's FFN, split over etp: into its width (gate and up as one) and back."""

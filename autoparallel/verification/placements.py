@@ -116,6 +116,6 @@ def _provable(shares: Array, layer: PlacedLayer, ep: int, redundant: int) -> flo
 
 def _alike(first: object, second: object) -> bool:
     return all(
-        math.isclose(a, b, rel_tol=SAME)
+        np.allclose(a, b, rtol=SAME, atol=0.0)
         for a, b in zip(vars(first).values(), vars(second).values(), strict=True)
     )

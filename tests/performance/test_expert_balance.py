@@ -12,7 +12,7 @@ from autoparallel.domain import Layout, Problem
 from autoparallel.domain.expert_loads import ExpertGroup, ExpertLoads
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import estimate
-from autoparallel.performance.expert_balance import BalanceTable, balance_of, bound_of, group_of
+from autoparallel.performance.expert_balance import balance_of, bound_of, group_of
 from autoparallel.performance.expert_copies import (
     copies_of_heaviest,
     engine_placement,
@@ -127,19 +127,6 @@ def test_the_time_of_uneven_experts_by_hand(problems: Any) -> None:
     assert np.squeeze(ranks.pairs(phase)) == pytest.approx(np.squeeze(plain.pairs(phase)) * fullest)
     cost, even = ranks.compute(phase)[0].cost, plain.compute(phase)[0].cost
     assert np.squeeze(cost.compute_s) == pytest.approx(np.squeeze(even.compute_s) * fullest)
-
-
-def test_touched_slots_by_hand(problems: Any) -> None:
-    problem = problems.make()
-    experts, topk = problem.model.num_experts, problem.model.num_experts_per_tok
-    heavy = (0.4, *((0.6 / (experts - 1),) * (experts - 1)))
-    table = BalanceTable(loaded(problem, heavy).workload.expert_loads, topk)  # type: ignore[arg-type]
-    light = topk * 0.6 / (experts - 1)
-    by_hand = (1 - (1 - topk * 0.4) ** 10) + (experts - 1) * (1 - (1 - light) ** 10)
-    assert float(table.touched(10.0, 2.0, 0.0)) == pytest.approx(by_hand / 2)
-    # A copy of the heavy one: two slots with half its tokens each.
-    copied = 2 * (1 - (1 - topk * 0.2) ** 10) + (experts - 1) * (1 - (1 - light) ** 10)
-    assert float(table.touched(10.0, 1.0, 1.0)) == pytest.approx(copied)
 
 
 def test_copies_take_memory(problems: Any) -> None:

@@ -47,13 +47,19 @@ class ExpertConstants:
 
 
 def touched_experts(
-    tokens: Quantity, *, num_experts: Quantity, num_experts_per_tok: Quantity, ep: Quantity
+    tokens: Quantity,
+    *,
+    num_experts: Quantity,
+    num_experts_per_tok: Quantity,
+    ep: Quantity,
+    imbalance: Quantity = 1.0,
 ) -> Quantity:
-    """Experts of one rank that at least one of ``tokens`` uses: ``E / ep (1 - (1 - k/E)^tokens)``.
+    """Experts of one rank that at least one of ``tokens`` uses: ``E / ep (1 - (1 - I k/E)^tokens)``.
 
-    Expected value for tokens that choose ``k`` of ``E`` experts evenly and independently.
+    Expected value for tokens that choose independently, each expert of the rank ``I`` times as often as the
+    mean expert. No rank of that load or less touches more: ``1 - (1 - p)^tokens`` is concave in ``p``.
     """
-    chosen = num_experts_per_tok / num_experts
+    chosen = imbalance * num_experts_per_tok / num_experts
     if np.ndim(chosen) == 0 and chosen >= 1.0:
         return num_experts / ep
     missed = np.exp(tokens * np.log1p(-np.minimum(chosen, 1.0 - 1e-12)))
@@ -99,7 +105,8 @@ def experts(
     weight_scale : float
         Factor on weight bytes and FLOPs (a declared parameter count). [1]
     touched : array_like, optional
-        Experts of the rank that have a token; by default what even routing touches.
+        Experts of the rank that have a token; by default as many as a rank of this imbalance touches at
+        most, that of equally loaded experts.
     load_spread : array_like
         ``s``, 0 to 1.
 
@@ -113,7 +120,7 @@ def experts(
     pairs = tokens * (num_experts_per_tok * imbalance) / ep
     if touched is None:
         shape = {"num_experts": num_experts, "num_experts_per_tok": num_experts_per_tok, "ep": ep}
-        touched = touched_experts(tokens * imbalance, **shape)
+        touched = touched_experts(tokens, imbalance=imbalance, **shape)
     matrix = columns * (ffn_matrices * hidden_size)
     flops = (2.0 * weight_scale) * pairs * matrix
     weights = touched * matrix * (weight_bytes * weight_scale)

@@ -12,7 +12,7 @@ import numpy as np
 
 from autoparallel.performance.ffn_part import ExpertPart
 from autoparallel.performance.machine import Phase
-from autoparallel.performance.operators import OperatorCost, experts
+from autoparallel.performance.operators import OperatorCost
 from autoparallel.performance.operators.cost import Quantity
 
 # Expected largest of 1, 2, 4, ... 64 normal variables (H. L. Harter, Biometrika 48, 1961, table 1).
@@ -34,33 +34,20 @@ def rank_imbalance(ep: Quantity, experts_per_rank: Quantity, shape: float) -> Qu
 
 def expert_cost(part: ExpertPart, tokens: Phase, shape: float) -> OperatorCost:
     """Cost of one layer's experts on the tokens of a step; the FFN of a dense model is two products."""
-    machine, model, d = part.machine, part.machine.model, part.degrees
+    model, d = part.machine.model, part.degrees
     group = part.group_tokens(tokens)
     if not model.is_moe:
         up, down = part.dense_ffn(group)
         return OperatorCost(*(a + b for a, b in zip(up, down, strict=True)))
+    if part.balance is not None:
+        return part.slowest(group)
     ranks = model.num_experts / d.ep
     load = group * (model.num_experts_per_tok / model.num_experts)
-    imbalance, touched = part.imbalance, part.touched(group)
-    if touched is None:
-        imbalance = np.maximum(rank_imbalance(d.ep, ranks, shape), imbalance)
-        touched = touched_share(load, shape) * ranks
+    typical = rank_imbalance(d.ep, ranks, shape)
+    imbalance = np.maximum(typical, part.imbalance)
+    # The engines' constants were fitted with what the mean rank reads; what a rank has beyond their
+    # typical skew it reads as well.
+    touched = touched_share(load * (imbalance / typical), shape) * ranks
     # With less than a token an expert the fullest rank is hardly fuller than the others.
     imbalance = 1.0 + (imbalance - 1.0) * np.minimum(load, 1.0)
-    return experts(
-        group,
-        hidden_size=model.hidden_size,
-        moe_intermediate_size=model.routed_width,
-        num_experts=model.num_experts,
-        num_experts_per_tok=model.num_experts_per_tok,
-        etp=d.etp,
-        ep=d.ep,
-        imbalance=imbalance,
-        gpu=machine.expert_gpu,
-        constants=machine.expert_constants,
-        weight_bytes=machine.expert_weight_bytes,
-        activation_bytes=machine.expert_input_bytes,
-        ffn_matrices=model.ffn_matrices,
-        weight_scale=machine.scale,
-        touched=touched,
-    )
+    return part.of_rank(group, imbalance, touched)
