@@ -11,16 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from jinja2 import StrictUndefined, Template
 
+from autoparallel.domain import Layout
 from autoparallel.domain.expert_loads import ExpertGroup, ExpertLoads
+from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.expert_copies import rank_loads
+from autoparallel.performance.ffn_part import ExpertPart
+from autoparallel.performance.machine import Machine
 from autoparallel.planner import search
 from autoparallel.problem_file import load_problem
 from autoparallel.problem_file.expert_loads_section import zipf_shares
 from autoparallel.problem_file.schema import ExpertLoadsSection
-from autoparallel.solver.placement.model import place_experts
+from autoparallel.solver.placement.model import place_experts, with_balance
 
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 DOCS = Path(__file__).resolve().parent
 PROBLEM = DOCS.parent / "problems" / "deepseek-v3-zipf-64xh200.toml"
 EXPONENTS, RANKS, COPIES = (0.6, 1.0, 1.4), (8, 16, 32, 64), (0, 32, 64)
@@ -74,6 +81,66 @@ def times() -> Iterator[str]:
         )
 
 
+def reads() -> Iterator[str]:
+    """Steps of one layer on 16 ranks: what the rank that reads most reads, and how long the experts take."""
+    problem = load_problem(PROBLEM)
+    model, topk = problem.model, problem.model.num_experts_per_tok
+    shares = zipf_shares(
+        replace(model, mlp_layer_types=("sparse",)), ExpertLoadsSection(kind="zipf", exponent=1.0, seed=0)
+    )
+    loads = ExpertLoads(source="zipf", layers=(0,), shares=shares)
+    for copies in (0, 32):
+        group = ExpertGroup(16, GPUS_PER_NODE, copies)
+        placement = place_experts(loads, topk, group)
+        known = replace(problem, workload=replace(problem.workload, expert_loads=loads))
+        layout = Layout(dp=16, ep=16, redundant_experts=copies)
+        table = PlanTable.of([layout], [16], [16])
+        part = ExpertPart(Machine(with_balance(known, placement.balance)), table.split()[1])
+        for tokens in (4, 16, 64, 256, 1024, 4096):
+            yield _read_row(part, np.array(shares[0]), np.array(placement.layers[0].slots), tokens)
+
+
+def _read_row(part: ExpertPart, shares: Array, slots: Ints, tokens: int) -> str:
+    if part.balance is None:
+        raise ValueError("the loads of experts are not known")
+    topk, spread = part.machine.model.num_experts_per_tok, part.balance.spread
+    pairs, read = _drawn(topk * shares, slots, tokens)
+
+    def time_s(load: Array, touched: Array) -> Array:
+        over = load * len(slots) / (tokens * topk)
+        return np.asarray(part.of_rank(tokens, over, touched, spread).time_s)
+
+    modelled = np.squeeze(part.slowest(tokens, spread).time_s)
+    by_mean = time_s(pairs.mean(axis=0).max(), read.mean()).max() / modelled
+    slowest = time_s(pairs.mean(axis=0), read.mean(axis=0)).max() / modelled
+    by_step = time_s(pairs, read).max(axis=1).mean() / modelled
+    cells = (
+        slots.size - len(shares), tokens, f"{read.mean():.2f}", f"{read.mean(axis=0).max():.2f}",
+        f"{np.squeeze(part.balance.reads.of_most(tokens)):.2f}", f"{modelled * 1e6:.0f}",
+        f"{by_mean:.3f}", f"{slowest:.3f}", f"{by_step:.3f}",
+    )  # fmt: skip
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _drawn(used: Array, slots: Ints, tokens: int) -> tuple[Array, Array]:
+    """Pairs and different slots of every rank in drawn steps: steps by ranks."""
+    dice = np.random.default_rng(0)
+    rank = np.repeat(np.arange(len(slots)), slots.shape[1])
+    copies = [np.flatnonzero(slots.ravel() == expert) for expert in range(len(used))]
+    where = np.array([np.resize(each, max(map(len, copies))) for each in copies])
+    many = np.array([len(each) for each in copies])
+    pairs, read = [], []
+    for _ in range(max(20_000 // tokens, 20)):
+        # Systematic sampling: different experts for a token, each with its own probability.
+        order = dice.permuted(np.tile(np.arange(len(used)), (tokens, 1)), axis=1)
+        ends = np.cumsum(used[order], axis=1) + dice.uniform(size=(tokens, 1))
+        chosen = order[np.diff(np.floor(ends), axis=1, prepend=0.0) > 0]
+        slot = where[chosen, dice.integers(many[chosen])]
+        pairs.append(np.bincount(rank[slot], minlength=len(slots)))
+        read.append(np.bincount(rank[np.unique(slot)], minlength=len(slots)))
+    return np.array(pairs, dtype=float), np.array(read, dtype=float)
+
+
 def plans() -> Iterator[str]:
     """The bundled problem as it is, without copies, and with loads taken as even."""
     problem = load_problem(PROBLEM)
@@ -108,7 +175,7 @@ def main() -> None:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    text = template.render(rows=list(rows()), times=list(times()), plans=list(plans()))
+    text = template.render(rows=list(rows()), times=list(times()), reads=list(reads()), plans=list(plans()))
     (DOCS / "experts.md").write_text(text, encoding="utf-8")
 
 
