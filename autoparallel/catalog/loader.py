@@ -11,7 +11,7 @@ from autoparallel.catalog.spelling import did_you_mean
 from autoparallel.errors import Fault, ProblemError
 
 # Keys of an entry that are about the entry; the others are fields of [hardware] or [model].
-ABOUT = ("source", "licence")
+ABOUT = ("source", "licence", "repository")
 
 
 def gpu_names() -> tuple[str, ...]:
@@ -46,7 +46,8 @@ def load_model(name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        The fields of a problem file's ``[model]``, and ``source`` and ``licence`` of the entry.
+        The fields of a problem file's ``[model]``, and ``source``, ``licence`` and ``repository`` (on Hugging
+        Face, of the checkpoint) of the entry.
 
     Raises
     ------

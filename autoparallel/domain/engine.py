@@ -124,7 +124,10 @@ class EngineOptions:
     Attributes
     ----------
     model_path : str or None
-        What the engine loads: a Hugging Face name or a folder; by default the model's name.
+        What the engine loads: a Hugging Face name or a folder; by default the repository of the catalog's
+        model, or the model's name.
+    checkpoint_dtype : str or None
+        Format of the weights that are loaded; by default that of the model's own checkpoint.
     gpu_memory_utilization : float or None
         Share of a GPU's memory that the engine may take; by default all that the plan needs, at least
         the engine's own default.
@@ -136,6 +139,7 @@ class EngineOptions:
     """
 
     model_path: str | None = None
+    checkpoint_dtype: str | None = None
     gpu_memory_utilization: float | None = None
     decode_context_parallel: int = 1
     constants: EngineConstants | None = None

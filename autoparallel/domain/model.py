@@ -11,6 +11,24 @@ NO_NORM, HEAD_NORM, FULL_NORM = "none", "head", "full"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Stored weights of a model, which the problem may want in other formats.
+
+    Attributes
+    ----------
+    repository : str
+        Their name on Hugging Face; empty where it is not known.
+    weights_dtype, expert_weights_dtype, attention_weights_dtype : str
+        Formats that they are stored in.
+    """
+
+    repository: str
+    weights_dtype: str
+    expert_weights_dtype: str
+    attention_weights_dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A transformer decoder.
 
@@ -64,6 +82,8 @@ class Model:
     parameter_basis : str
         ``derived``: count the architecture; ``declared``: scale the weight bytes and FLOPs of the
         experts (of the FFN in a dense model) until the count is the declared one.
+    checkpoint : Checkpoint or None
+        Where the architecture comes from; ``None`` where the problem states it by itself.
     """
 
     name: str
@@ -122,6 +142,7 @@ class Model:
     activation_dtype: str = "bfloat16"
     declared_parameters: float | None = None
     parameter_basis: str = "derived"
+    checkpoint: Checkpoint | None = None
 
     @property
     def is_mla(self) -> bool:

@@ -53,8 +53,13 @@ class Deployment:
     @property
     def model_path(self) -> str:
         """What the engine loads; a name that starts with a dash would be taken for a flag."""
-        path = self.problem.engine_options.model_path or self.problem.model.name
+        path = self.problem.engine_options.model_path or self._repository or self.problem.model.name
         return f"./{path}" if path.startswith("-") else path
+
+    @property
+    def _repository(self) -> str:
+        checkpoint = self.problem.model.checkpoint
+        return checkpoint.repository if checkpoint else ""
 
     @property
     def heading(self) -> tuple[str, ...]:
@@ -63,6 +68,11 @@ class Deployment:
         made = f"Made for {self.engine}; plan: {plan.layout}, {plan.pair}."
         if self.problem.engine_options.model_path:
             return (made,)
+        if self._repository:
+            return (
+                made,
+                f"{self.model_path} is where the catalog's model is from: [engine] model_path names another.",
+            )
         return made, (
             f"{self.model_path} is the problem's name for the model: [engine] model_path names what to load."
         )

@@ -15,6 +15,7 @@ from autoparallel.exporters.command import Command, script
 from autoparallel.exporters.deployment import Deployment
 from autoparallel.exporters.kubernetes import manifest
 from autoparallel.exporters.nearest import changes, nearest_plan
+from autoparallel.exporters.weights import Loading
 from autoparallel.performance.notes import calibration_notes
 from autoparallel.solver.rules.engine import EngineFault, engine_faults
 
@@ -32,23 +33,28 @@ class Export:
 
 
 class InexpressibleError(AutoparallelError):
-    """A plan that an engine cannot launch; ``nearest`` is one that it can, ``None`` where there is none."""
+    """A plan that an engine cannot launch; ``nearest`` is one that it can, ``None`` where there is none.
+
+    ``what`` says what to do about it, where that is not to take the nearest plan.
+    """
 
     exit_code = 1
 
     def __init__(
-        self, engine: str, plan: Plan, faults: tuple[EngineFault, ...], nearest: Plan | None
+        self, engine: str, plan: Plan, faults: tuple[EngineFault, ...], nearest: Plan | None, what: str = ""
     ) -> None:
         self.engine, self.faults, self.nearest = engine, faults, nearest
         self.changed = changes(plan, nearest) if nearest else ()
         entry = load_engine(engine)
         why = "; ".join(fault.message for fault in faults)
-        rules = " ".join(f"Rule: {entry.rules[fault.rule].sentence}." for fault in faults)
-        if nearest is None:
-            what = "No plan of this problem that meets its requirements can be launched by it."
-        else:
+        rules = (
+            f"Rule: {entry.rules[fault.rule].sentence}." for fault in faults if fault.rule in entry.rules
+        )
+        if nearest is not None:
             what = f"Nearest plan that it can: {nearest.layout}, {nearest.pair} ({', '.join(self.changed)})."
-        super().__init__(f"{entry} cannot express {plan.layout}: {why}. {rules} {what}")
+        what = what or "No plan of this problem that meets its requirements can be launched by it."
+        sentences = (f"{entry} cannot launch {plan.layout}: {why}.", *rules, what)
+        super().__init__(" ".join(sentences))
 
 
 def export(
@@ -66,12 +72,16 @@ def export(
     Raises
     ------
     InexpressibleError
-        The engine has no flags for the layout; the error has the nearest plan for which it has.
+        The engine has no flags for the layout; the error has the nearest plan for which it has. Or it
+        cannot make the plan's weights of the checkpoint's.
     """
     engine = load_engine(exporter.name)
     if faults := engine_faults(engine, problem, plan.layout):
         raise InexpressibleError(engine.name, plan, faults, nearest_plan(problem, plan, engine.name))
     deployment = Deployment(replace(problem, engine=engine.name), plan, engine)
+    loading = Loading(deployment)
+    if loading.fault:
+        raise InexpressibleError(engine.name, plan, (loading.fault,), None, loading.remedy)
     commands, benchmark = exporter.commands(deployment), exporter.benchmark(deployment)
     needs = (*notes, *(exporter.role_notes(role) if role else ()))
     words = exporter.role_words(role) if role else ()

@@ -17,6 +17,7 @@ from autoparallel.exporters.base import (
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment
 from autoparallel.exporters.expert_map import expert_files, places_experts
+from autoparallel.exporters.weights import Loading
 from autoparallel.placement_file import EXPERTS_FILE
 
 # Any free port does; instances on one node count on from it.
@@ -74,6 +75,7 @@ class Sglang(NodeByNode):
         divided = f"; SGLang divides both by --attn-dp-size {layout.dp}" if layout.dp > 1 else ""
         found = [
             *deployment.heading,
+            *Loading(deployment).notes,
             f"--tp-size is all {layout.gpus_per_stage} ranks of a stage: {_folds(deployment)}.",
             "--max-running-requests counts sequences of the instance, --chunked-prefill-size is "
             f"{deployment.prefill_step}{divided}.",
@@ -141,6 +143,7 @@ def _sizes(deployment: Deployment) -> list[str]:
     words += ["--mem-fraction-static", f"{deployment.share_for_weights_and_kv_cache():g}"]
     if model.activation_dtype in PLAIN_DTYPES:
         words += ["--dtype", model.activation_dtype]
+    words += Loading(deployment).flag
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8_e4m3"]
     if speculation := deployment.problem.workload.speculation:

@@ -9,6 +9,7 @@ from autoparallel.exporters.base import Exporter, address_of, bound_sizes, devic
 from autoparallel.exporters.command import Command, Variable, comment
 from autoparallel.exporters.deployment import Deployment, Share
 from autoparallel.exporters.expert_map import placement_of, places_experts
+from autoparallel.exporters.weights import Loading
 from autoparallel.placement_file import engine_document
 
 CONFIG = "config.yaml"
@@ -78,6 +79,7 @@ class TrtLlm(Exporter):
         plan, layout = deployment.plan, deployment.plan.layout
         found = [
             *deployment.heading,
+            *Loading(deployment).notes,
             "No parser of this engine can be installed: keys are checked against its published sources only.",
             f"tensor_parallel_size is all {layout.gpus_per_stage} ranks of a stage; attention is "
             + ("data parallel over all of them." if layout.dp > 1 else "tensor parallel over all of them."),

@@ -20,6 +20,7 @@ from autoparallel.exporters.base import (
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment, Share
 from autoparallel.exporters.expert_map import places_experts
+from autoparallel.exporters.weights import Loading
 
 # Any free ports do; instances on one node count on from them.
 MASTER_PORT, RPC_PORT = 29500, 13345
@@ -79,6 +80,7 @@ class Vllm(NodeByNode):
         plan, layout = deployment.plan, deployment.plan.layout
         found = [
             *deployment.heading,
+            *Loading(deployment).notes,
             f"--max-num-seqs counts sequences of a data parallel rank: batch {plan.batch} / dp {layout.dp}.",
             f"--max-num-batched-tokens is {deployment.prefill_step} on one data parallel rank.",
             "--gpu-memory-utilization is a share of the whole GPU, activations included.",
@@ -141,6 +143,7 @@ def _sizes(deployment: Deployment) -> list[str]:
     share = deployment.share_of_memory(deployment.engine.memory_fraction)
     words += ["--gpu-memory-utilization", f"{share:g}"]
     words += ["--dtype", model.activation_dtype if model.activation_dtype in PLAIN_DTYPES else "auto"]
+    words += Loading(deployment).flag
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8"]
     if speculation := deployment.problem.workload.speculation:

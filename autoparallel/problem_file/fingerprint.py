@@ -9,8 +9,9 @@ from typing import Any
 
 from autoparallel.domain.problem import Problem
 
-# Where a number comes from, what only a benchmark asks for, and what was worked out, changes no answer.
-SILENT = ("sources", "l2_cache_mb", "source", "balances")
+# Where a number or a model comes from, what only a benchmark asks for, and what was worked out, changes
+# no answer.
+SILENT = ("sources", "l2_cache_mb", "source", "balances", "checkpoint")
 
 
 def fingerprint(problem: Problem) -> str:

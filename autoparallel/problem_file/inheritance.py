@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoparallel.catalog import gpu_names, load_gpu, load_model, model_names
 from autoparallel.catalog.loader import ABOUT
 from autoparallel.catalog.spelling import did_you_mean
+from autoparallel.domain.model import Checkpoint
 from autoparallel.errors import ProblemError
 from autoparallel.problem_file.document import read_document
 from autoparallel.problem_file.faults import Faults, checked
@@ -17,37 +18,61 @@ from autoparallel.problem_file.model_section import SIZES
 from autoparallel.problem_file.schema import HardwareSection
 
 Table = Mapping[str, Any]
+_WEIGHTS = ("weights_dtype", "expert_weights_dtype", "attention_weights_dtype")
+# What a problem may say otherwise of a model whose checkpoint it still is.
+_OF_THE_PROBLEM = (
+    *_WEIGHTS, "embedding_dtype", "kv_cache_dtype", "activation_dtype", "declared_parameters",
+    "parameter_basis", "name", "config",
+)  # fmt: skip
 
 
-def inherit_model(table: Table, folder: Path, faults: Faults) -> dict[str, Any] | None:
+class InheritedModel(NamedTuple):
+    """The keys of ``[model]`` over the inherited ones, and the checkpoint that those are of, if any."""
+
+    fields: dict[str, Any]
+    checkpoint: Checkpoint | None = None
+
+
+def inherit_model(table: Table, folder: Path, faults: Faults) -> InheritedModel | None:
     """Complete ``[model]`` from its ``config`` or from the catalog's entry of its ``name``.
 
     Returns
     -------
-    dict or None
-        The table's keys over the inherited ones; ``None`` where the origin cannot be found, which is
-        noted.
+    InheritedModel or None
+        ``None`` where the origin cannot be found, which is noted.
     """
     config, name = table.get("config"), table.get("name")
     if isinstance(config, str):
         try:
             reading = read_config(folder / config, table.keys())
             faults.notes.extend(f"{config}: {sentence}" for sentence in reading.assumptions)
-            return _over(reading.fields, table, "model", f"from {config}", faults)
+            fields = _over(reading.fields, table, "model", f"from {config}", faults)
+            return InheritedModel(fields, _checkpoint(reading.fields, table))
         except ProblemError as error:
             faults.found.extend(error.faults)
             return None
     given = [size for size in SIZES if size in table]
     if not isinstance(name, str) or len(given) == len(SIZES):
-        return dict(table)
+        return InheritedModel(dict(table))
     if name in model_names():
-        entry = {key: value for key, value in load_model(name).items() if key not in ABOUT}
-        return _over(entry, table, "model", f'from the catalog\'s "{name}"', faults)
+        entry = load_model(name)
+        repository = entry["repository"]
+        entry = {key: value for key, value in entry.items() if key not in ABOUT}
+        fields = _over(entry, table, "model", f'from the catalog\'s "{name}"', faults)
+        return InheritedModel(fields, _checkpoint(entry, table, repository))
     if given:
-        return dict(table)
+        return InheritedModel(dict(table))
     hint = did_you_mean(name, model_names())
     faults.add(("model", "name"), f'the catalog has no model "{name}"; {hint} Or give {", ".join(SIZES)}')
     return None
+
+
+def _checkpoint(base: Table, table: Table, repository: str = "") -> Checkpoint | None:
+    """The checkpoint of an architecture; ``None`` where the problem changes more of it than its formats."""
+    if any(base.get(key) != value for key, value in table.items() if key not in _OF_THE_PROBLEM):
+        return None
+    stored = base.get("weights_dtype", "bfloat16")
+    return Checkpoint(repository=repository, **{key: base.get(key, stored) for key in _WEIGHTS})
 
 
 def inherit_hardware(table: Table, folder: Path, faults: Faults) -> dict[str, Any] | None:

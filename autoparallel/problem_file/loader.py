@@ -149,9 +149,10 @@ def _build_model(folder: Path, tables: Tables, faults: Faults) -> Model | None:
     if "model" not in tables:
         return None
     inherited = inherit_model(tables["model"], folder, faults)
-    tables["model"] = inherited or tables["model"]
+    tables["model"] = inherited.fields if inherited else tables["model"]
     section, bad = _section(ModelSection, "model", tables, faults)
-    return None if inherited is None else build_model(section, bad, faults)
+    model = build_model(section, bad, faults) if inherited else None
+    return replace(model, checkpoint=inherited.checkpoint) if model and inherited else None
 
 
 def _build_hardware(folder: Path, tables: Tables, faults: Faults) -> Hardware | None:

@@ -241,7 +241,10 @@ class EngineSection(Section):
 
     name: Annotated[str, fields.OneOf(ENGINES)] | None = None
     model_path: fields.Name | None = Field(
-        None, description="Hugging Face name or folder; default model.name."
+        None, description="Hugging Face name or folder; default: the catalog's repository, or model.name."
+    )
+    checkpoint_dtype: fields.DtypeName | None = Field(
+        None, description="Format of the weights there; default: that of the model's own checkpoint."
     )
     gpu_memory_utilization: fields.Share | None = Field(
         None, description="Share of a GPU's memory that the engine may take."

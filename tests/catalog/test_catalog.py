@@ -106,3 +106,10 @@ def test_unknown_names() -> None:
         load_gpu("h100")
     with pytest.raises(ProblemError, match=r'no model "\.\./gpus/l40s"; choose one of: deepseek'):
         load_model("../gpus/l40s")
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_every_model_can_be_loaded_from_where_its_facts_are(name: str) -> None:
+    entry = load_model(name)
+    assert re.fullmatch(r"[\w-]+/[\w.-]+", entry["repository"])
+    assert f"{entry['repository']} (Hugging Face)" in entry["source"]

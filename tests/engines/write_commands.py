@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from autoparallel import planner
-from autoparallel.domain import Pair, Problem, SearchSpace
+from autoparallel.domain import EngineOptions, Pair, Problem, SearchSpace
+from autoparallel.domain.model import Checkpoint
 from autoparallel.exporters import exporters
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.export import export
@@ -38,9 +39,15 @@ def problems() -> Iterator[tuple[str, Problem]]:
         problem.model, num_hidden_layers=6, layer_types=("full_attention",) * 6,
         mlp_layer_types=("sparse",) * 6,
     )  # fmt: skip
+    # Made from weights of two bytes while they are loaded.
+    stored = Checkpoint(
+        repository="stored", weights_dtype="bfloat16", attention_weights_dtype="bfloat16",
+        expert_weights_dtype="bfloat16",
+    )  # fmt: skip
     dense = replace(
         sparse, mlp_layer_types=("dense",) * 6, num_experts=0, num_experts_per_tok=0, intermediate_size=4096,
-        kv_cache_dtype="fp8",
+        kv_cache_dtype="fp8", weights_dtype="fp8", attention_weights_dtype="fp8", expert_weights_dtype="fp8",
+        checkpoint=stored,
     )  # fmt: skip
     latent = replace(sparse, kv_lora_rank=64, qk_rope_head_dim=16, qk_nope_head_dim=32, v_head_dim=32)
     for kind, model in (("sparse", sparse), ("dense", dense), ("latent", latent)):
@@ -81,6 +88,9 @@ def commands(problem: Problem) -> Iterator[tuple[str, Command]]:
     for name, exporter in exporters().items():
         meant = replace(problem, engine=name)
         table = landscape(Machine(meant), [Pair(64, 16)]).table
+        if name == "trtllm":
+            # It loads weights as they are stored.
+            meant = replace(meant, engine_options=EngineOptions(checkpoint_dtype=meant.model.weights_dtype))
         for row in np.unique(np.linspace(0, len(table.tp) - 1, PLANS_PER_PROBLEM).astype(int)):
             plan = planner.evaluate(meant, table.layout(int(row)), batch=64, microbatch=16)
             made = export(meant, plan, exporter)

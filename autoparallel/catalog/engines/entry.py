@@ -46,6 +46,23 @@ class EngineRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnlineWeights:
+    """Formats that an engine makes of weights of 16 or 32 bits while it loads them.
+
+    Attributes
+    ----------
+    formats : mapping of str to str
+        Format to the value of ``--quantization``.
+    loads_whole : bool
+        Whether all weights of a GPU are there as they are stored before the first is converted.
+    """
+
+    formats: Mapping[str, str]
+    loads_whole: bool
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flag:
     """A flag of a program: its other names, the value it takes, and the switch that it turns off."""
 
@@ -74,6 +91,7 @@ class Engine:
     image: str
     port: int
     abilities: Abilities
+    online_weights: OnlineWeights
     rules: Mapping[str, EngineRule]
     flags: Mapping[str, Mapping[str, Flag]]
     memory_fraction: float = 0.0
@@ -91,6 +109,7 @@ def load_engine(name: str) -> Engine:
     return Engine(
         name=name,
         abilities=Abilities(**entry.pop("abilities")),
+        online_weights=OnlineWeights(**entry.pop("online_weights")),
         rules={rule: EngineRule(**fields) for rule, fields in entry.pop("rules").items()},
         flags={program: _by_every_name(table) for program, table in flags.items()},
         **entry,

@@ -105,7 +105,7 @@ class EngineRule(StructureRule):
     def violation(self, facts: Facts) -> str:
         engine = load_engine(facts.problem.engine or "")
         faults = engine_faults(engine, facts.problem, facts.layout)
-        return f"engine: {engine} cannot express " + "; ".join(fault.message for fault in faults)
+        return f"engine: {engine} cannot launch it: " + "; ".join(fault.message for fault in faults)
 
     def allows_attention(self, problem: Problem, attention: AttentionCandidates, microbatch: int) -> Mask:
         mask = np.ones(len(attention.tp), dtype=bool)
