@@ -21,9 +21,7 @@ def model_document(file: ModelFile, path: str) -> dict[str, Any]:
     full, ``kv_windows`` says what the windowed layers take at most.
     """
     model = file.model
-    active = round(architecture.active_parameters(model))
-    embedding = architecture.parameters_by_part(model).embedding
-    looked_up = embedding if model.is_moe and not model.tie_word_embeddings else 0
+    active = architecture.active_counts(model)
     weights = parts(model)
     return {
         "schema": MODEL_SCHEMA,
@@ -31,8 +29,9 @@ def model_document(file: ModelFile, path: str) -> dict[str, Any]:
         "config": path,
         "model_type": file.model_type,
         "parameters": architecture.derived_parameters(model),
-        "active_parameters": active,
-        "active_parameters_with_embedding": active + looked_up,
+        "active_parameters": round(active.without_embedding),
+        "active_parameters_with_embedding": round(active.with_embedding),
+        "active_parameters_of_layers": round(active.of_layers),
         "mtp_parameters": architecture.prediction_layer_parameters(model),
         "counting_rule": COUNTING_RULE,
         "weight_bytes": round(sum(part.bytes for part in weights)),

@@ -45,9 +45,20 @@ def _headline(document: Document) -> str:
     total, active = document["parameters"], document["active_parameters"]
     head = f"{document['name']}: {amount(total)} parameters"
     if active != total:
-        head += f", {amount(active)} active"
+        head += f", {amount(active)} active{_other_counts(document)}"
     extra = document["mtp_parameters"]
     return head + (f"; {amount(extra)} more for multi-token prediction, not counted" if extra else "")
+
+
+def _other_counts(document: Document) -> str:
+    """What publishers with another rule call active, where it is another number."""
+    active = document["active_parameters"]
+    others = (
+        ("with the embedding", "active_parameters_with_embedding"),
+        ("in the layers", "active_parameters_of_layers"),
+    )
+    told = [f"{amount(document[key])} {words}" for words, key in others if document[key] != active]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _layers(document: Document) -> Any:

@@ -27,7 +27,8 @@ class Dtype:
 # Scales: fp8_block one float32 per 128 x 128 block (DeepSeek-V3 report, arXiv 2412.19437, section 3.3);
 # nvfp4 one fp8 per 16 values, mxfp4 one 8-bit exponent per 32 values (OCP Microscaling Formats 1.0);
 # mxfp8 one 8-bit exponent per 32 values (the same); int4 one float16 scale and one 4-bit zero point per
-# 128 values (AWQ, arXiv 2306.00978), int4_g64 and int4_g32 per 64 and 32.
+# 128 values (AWQ, arXiv 2306.00978), int4_g64 and int4_g32 per 64 and 32; those with _sym have no zero
+# point (symmetric quantisation, as of compressed-tensors' Kimi-K2 Thinking and GPTQ's `sym`).
 DTYPES = {
     dtype.name: dtype
     for dtype in (
@@ -41,6 +42,9 @@ DTYPES = {
         Dtype("int4", 0.5 + 2.5 / 128, "int4"),
         Dtype("int4_g64", 0.5 + 2.5 / 64, "int4"),
         Dtype("int4_g32", 0.5 + 2.5 / 32, "int4"),
+        Dtype("int4_sym", 0.5 + 2.0 / 128, "int4"),
+        Dtype("int4_g64_sym", 0.5 + 2.0 / 64, "int4"),
+        Dtype("int4_g32_sym", 0.5 + 2.0 / 32, "int4"),
         Dtype("mxfp4", 0.5 + 1.0 / 32, "fp4"),
         Dtype("nvfp4", 0.5 + 1.0 / 16, "fp4"),
     )

@@ -64,6 +64,8 @@ class Model:
         and head have a bias; ``mlp_bias`` holds for experts too.
     qk_norm : str
         ``none``, ``head`` (a weight per channel of a head) or ``full`` (per channel of all heads).
+    learned_position_embeddings : int
+        Rows of a learned embedding of positions; 0 where positions are rotated.
     norms_per_layer : int
         Norms of a layer as wide as ``hidden_size``.
     index_n_heads, index_head_dim, index_topk, indexer_layers : int
@@ -96,6 +98,7 @@ class Model:
     mlp_layer_types: tuple[str, ...]
     vocab_size: int = 0
     tie_word_embeddings: bool = False
+    learned_position_embeddings: int = 0
     attention_bias: bool = False
     sliding_window: int | None = None
     q_lora_rank: int = 0

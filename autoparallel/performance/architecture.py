@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from autoparallel.domain.dtypes import DTYPES
 from autoparallel.domain.model import DENSE, FULL, LINEAR, SPARSE, Model
@@ -24,7 +25,8 @@ class Parameters:
 
     ``attention`` is of a layer of full attention (:func:`attention_projections` knows the other kinds),
     ``indexer``, ``dense_ffn``, ``router``, ``shared_experts`` and ``experts`` of one layer that has them,
-    ``norms`` of every layer; ``embedding``, ``head`` and ``final_norm`` of the model.
+    ``norms`` of every layer; ``embedding`` (learned positions included), ``head`` and ``final_norm`` of the
+    model.
     """
 
     attention: int
@@ -55,7 +57,7 @@ def parameters_by_part(model: Model) -> Parameters:
         shared_experts=_ffn(model, model.shared_expert_intermediate_size) + gate,
         experts=model.num_experts * _ffn(model, model.moe_intermediate_size),
         norms=model.norms_per_layer * norm + latent_norms,
-        embedding=vocabulary,
+        embedding=vocabulary + model.learned_position_embeddings * h,
         head=(0 if model.tie_word_embeddings else vocabulary) + (model.vocab_size if model.head_bias else 0),
         final_norm=norm,
     )
@@ -109,6 +111,28 @@ def active_parameters(model: Model, *, scale: float = 1.0) -> float:
     used = scale * model.num_experts_per_tok / model.num_experts
     looked_up = 0 if model.tie_word_embeddings else part.embedding
     return derived_parameters(model) - looked_up - layers.routed * part.experts * (1 - used)
+
+
+class ActiveCounts(NamedTuple):
+    """The three ways in which publishers count active parameters; all alike in a dense model. [1]
+
+    ``without_embedding`` is :func:`active_parameters`; ``with_embedding`` counts the whole embedding too;
+    ``of_layers`` neither embedding nor head.
+    """
+
+    without_embedding: float
+    with_embedding: float
+    of_layers: float
+
+
+def active_counts(model: Model) -> ActiveCounts:
+    """Count the active parameters of a model in the three usual ways."""
+    active, part = active_parameters(model), parameters_by_part(model)
+    if not model.is_moe:
+        return ActiveCounts(active, active, active)
+    looked_up = 0 if model.tie_word_embeddings else part.embedding
+    head = part.embedding if model.tie_word_embeddings else part.head
+    return ActiveCounts(active, active + looked_up, active - head)
 
 
 def prediction_layer_parameters(model: Model) -> int:

@@ -42,6 +42,9 @@ NEAREST = {
     "int4": ("int4_wo", "bfloat16"),
     "int4_g64": ("int4_wo", "bfloat16"),
     "int4_g32": ("int4_wo", "bfloat16"),
+    "int4_sym": ("int4_wo", "bfloat16"),
+    "int4_g64_sym": ("int4_wo", "bfloat16"),
+    "int4_g32_sym": ("int4_wo", "bfloat16"),
     "mxfp4": ("w4a8_mxfp4_mxfp8", "w4a16_mxfp4", "nvfp4", "bfloat16"),
     "nvfp4": ("w4a8_mxfp4_mxfp8", "w4a16_mxfp4", "fp8", "bfloat16"),
 }

@@ -79,6 +79,10 @@ class AttentionMemory:
         copies = int(stage.is_first) + int(own_head)
         final_norm = self.parameters.final_norm * self.machine.activation_bytes if stage.is_last else 0.0
         total = total + final_norm + copies * vocabulary / self.part.degrees.tp
+        if stage.is_first:
+            # Engines keep a learned embedding of positions whole on every rank.
+            positions = self.model.learned_position_embeddings * self.model.hidden_size
+            total = total + positions * self.machine.embedding_bytes
         return total * self.machine.with_draft
 
     def kv_cache(self, stage: Stage) -> Quantity:

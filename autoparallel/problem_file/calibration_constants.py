@@ -69,7 +69,8 @@ OPERATORS = (
 )  # fmt: skip
 _WEIGHTS = (
     "bfloat16", "float16", "float32", "fp8", "fp8_block", "mxfp8", "int8", "int4", "int4_g64", "int4_g32",
-    "int4_wo", "mxfp4", "nvfp4", "w4a16_mxfp4", "w4a8_mxfp4_mxfp8",
+    "int4_sym", "int4_g64_sym", "int4_g32_sym", "int4_wo", "mxfp4", "nvfp4",
+    "w4a16_mxfp4", "w4a8_mxfp4_mxfp8",
 )  # fmt: skip
 _ATTENTION = ("bfloat16/bfloat16", "bfloat16/fp8", "fp8/bfloat16", "fp8/fp8")
 _COLLECTIVES = ("half", "int8")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autoparallel.errors import ProblemError
-from autoparallel.problem_file.fields import MAX_LAYERS, MAX_WIDTH
+from autoparallel.problem_file.fields import MAX_LAYERS, MAX_TOKENS, MAX_WIDTH
 from autoparallel.problem_file.hf_config_attention import attention_fields
 from autoparallel.problem_file.hf_config_experts import ffn_fields
 from autoparallel.problem_file.hf_config_file import HfConfig, shown, unsupported_fields
@@ -98,6 +98,9 @@ def _required(config: HfConfig, key: str, most: int) -> int:
 
 
 def _refuse_unsupported(config: HfConfig) -> None:
+    encoders = [word for word in config.words("architectures") or () if word.endswith("ForMaskedLM")]
+    if encoders:
+        config.fault("architectures", f"{shown(encoders[0])}: encoders are not counted")
     for key, why in unsupported_fields().items():
         value = config.raw(key)
         if value or config.fact(key):
@@ -125,7 +128,17 @@ def _vocabulary(config: HfConfig) -> dict[str, Any]:
     return {
         "vocab_size": _required(config, "vocab_size", MAX_VOCABULARY),
         "tie_word_embeddings": tied,
+        "learned_position_embeddings": _learned_positions(config),
     }
+
+
+def _learned_positions(config: HfConfig) -> int | None:
+    """Rows of a learned embedding of positions, in the classes that have one."""
+    more = config.facts.get("learned_positions_beside")
+    if more is None:
+        return None
+    positions = config.number("max_position_embeddings", MAX_TOKENS, told=True)
+    return None if positions is None else positions + int(more)
 
 
 def _prediction_layers(config: HfConfig) -> int | None:

@@ -9,6 +9,8 @@ from autoparallel.problem_file.fields import MAX_LAYERS, MAX_TOKENS, MAX_WIDTH
 from autoparallel.problem_file.hf_config_file import HfConfig
 
 _LATENT = ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+# Those that other attention never has.
+_LATENT_ONLY = ("q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim")
 _LINEAR = (
     "linear_num_key_heads",
     "linear_num_value_heads",
@@ -26,7 +28,7 @@ def attention_fields(config: HfConfig) -> Fields:
     """Read the shape of attention, of any kind."""
     fields = _heads(config)
     latent = {key: config.number(key, MAX_WIDTH) for key in _LATENT}
-    if latent["kv_lora_rank"]:
+    if _is_latent(config, latent):
         # Keys and values are latents there: neither KV heads nor a head_dim describe them.
         fields = {"num_attention_heads": fields.get("num_attention_heads")} | latent | _indexer(config)
     else:
@@ -34,6 +36,16 @@ def attention_fields(config: HfConfig) -> Fields:
         fields["v_head_dim"] = width if width != fields.get("head_dim") else None
         fields |= _windowed_shape(config, fields) | _global_shape(config, fields)
     return fields | _linear(config) | _biases(config) | _norms(config)
+
+
+def _is_latent(config: HfConfig, latent: Fields) -> bool:
+    """Tell latent attention by ``kv_lora_rank``; its other fields without it are a damaged file."""
+    others = [key for key in _LATENT_ONLY if latent[key]]
+    if others and config.raw("kv_lora_rank") in (None, 0):
+        config.fault(
+            "kv_lora_rank", f"is missing: {', '.join(others)} describe latent attention, which needs it"
+        )
+    return bool(latent["kv_lora_rank"] or others)
 
 
 def _heads(config: HfConfig) -> Fields:

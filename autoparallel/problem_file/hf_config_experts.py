@@ -17,6 +17,7 @@ CHOSEN = (
     "moe_topk",
     "moe_top_k",
     "moe_k",
+    "num_selected_experts",
 )
 _WIDTHS = ("moe_intermediate_size", "expert_intermediate_size", "expert_ffn_hidden_size")
 _SHARED_COUNTS = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")

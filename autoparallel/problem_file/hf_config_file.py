@@ -20,6 +20,8 @@ OR_CONFIG = "name a model's config.json, or the folder that has it"
 NESTED = ("text_config", "llm_config", "language_config")
 # Where models that also speak keep the part that thinks (Qwen3-Omni).
 _AROUND_ALL = "thinker_config"
+# Where DBRX and MPT keep the fields of one kind of module; each has the name that others give it at the top.
+_OF_MODULES = ("attn_config", "ffn_config")
 # What a nested configuration may leave to the one around it.
 _AROUND = ("dtype", "torch_dtype", "tie_word_embeddings", "quantization_config", "compression_config")
 # Depth of lists and tables beyond which nothing is a configuration.
@@ -108,6 +110,11 @@ class HfConfig:
         if "num_hidden_layers" in self.top:
             self.nested = ""
         self._fields: Mapping[str, Any] = self.top[self.nested] if self.nested else self.top
+        for key in _OF_MODULES:
+            table = self._fields.get(key)
+            if isinstance(table, dict):
+                self._fields = {**table, **self._fields}
+                self._read.add(key)
         inner, outer = self._fields.get("model_type"), self.top.get("model_type")
         self.model_type = str(inner if isinstance(inner, str) else outer if isinstance(outer, str) else "")
         self.facts = class_facts().get(self.model_type, {})

@@ -42,7 +42,7 @@ _ALGORITHMS = {
     "INT8_SQ": "int8",
 }
 # Formats of AMD's Quark; its fp4 has an exponent for each 32 values.
-_QUARK = {"fp4": "mxfp4", "fp8_e4m3": "fp8", "int8": "int8", "int4": "int4", "uint4": "int4"}
+_QUARK = {"fp4": "mxfp4", "fp8_e4m3": "fp8", "int8": "int8", "int4": "int4_sym", "uint4": "int4"}
 _EXPERTS = frozenset({EXPERTS, EXPERTS_BESIDE})
 _MIXED = "MIXED_PRECISION"
 
@@ -119,20 +119,39 @@ def _mxfp4(config: HfConfig, table: Table, key: str) -> Quantization:
 def _integers(config: HfConfig, table: Table, key: str) -> Quantization:
     """AWQ and GPTQ."""
     bits = table.get("bits", table.get("w_bit"))
-    dtype = _integer_dtype(bits, table.get("group_size", table.get("q_group_size", 128)))
+    group_size = table.get("group_size", table.get("q_group_size", 128))
+    dtype = _integer_dtype(bits, group_size, symmetric=_is_symmetric(table))
     if dtype is None:
         config.fault(f"{key}.bits", f"must be 4 or 8, not {shown(bits)}")
         dtype = "int4"
     return Quantization(((None, dtype),), _left_out(config, table, key))
 
 
-def _integer_dtype(bits: Any, group_size: Any) -> str | None:
+def _is_symmetric(table: Table) -> bool:
+    """Whether integers have no zero point, by the words of each library.
+
+    Where none says: AWQ has zero points (its ``zero_point`` is true by default), all others have none
+    (``sym`` of GPTQ and AutoRound, ``symmetric`` of compressed-tensors, ModelOpt's integers).
+    """
+    for key, has_none in (
+        ("symmetric", True),
+        ("sym", True),
+        ("zero_point", False),
+        ("has_zero_point", False),
+    ):
+        if isinstance(table.get(key), bool):
+            return bool(table[key] is has_none)
+    return table.get("quant_method") not in ("awq", "awq_marlin")
+
+
+def _integer_dtype(bits: Any, group_size: Any, *, symmetric: bool) -> str | None:
     if bits == 8:
         return "int8"
     if bits != 4:
         return None
     by_group: dict[Any, str] = {32: "int4_g32", 64: "int4_g64"}
-    return by_group.get(group_size, "int4") if isinstance(group_size, int) else "int4"
+    grouped = by_group.get(group_size, "int4") if isinstance(group_size, int) else "int4"
+    return f"{grouped}_sym" if symmetric else grouped
 
 
 def _compressed(config: HfConfig, table: Table, key: str) -> Quantization:
@@ -162,7 +181,7 @@ def _compressed(config: HfConfig, table: Table, key: str) -> Quantization:
 def _scheme(weights: Table) -> str | None:
     bits, kind, group = weights.get("num_bits"), weights.get("type"), weights.get("group_size")
     if kind == "int":
-        return _integer_dtype(bits, group)
+        return _integer_dtype(bits, group, symmetric=_is_symmetric(weights))
     if kind == "float" and bits == 8:
         blocks = weights.get("strategy") == "block" or weights.get("block_structure")
         return "mxfp8" if group == 32 else "fp8_block" if blocks else "fp8"
@@ -180,30 +199,30 @@ def _modelopt(config: HfConfig, table: Table, key: str) -> Quantization:
         return Quantization(_by_module(config, by_module, key), left_out, kv_dtype)
     if algorithm is None and isinstance(table.get("config_groups"), dict):
         return _compressed(config, table, key)
-    dtype = _algorithm(config, algorithm, f"{key}.quant_algo")
+    dtype = _algorithm(config, table, f"{key}.quant_algo")
     if dtype is None:
         return Quantization((), left_out, kv_dtype)
-    if dtype == "int4":
-        dtype = _integer_dtype(4, table.get("group_size")) or dtype
     return Quantization(((None, dtype),), left_out, kv_dtype)
 
 
 def _by_module(config: HfConfig, by_module: Table, key: str) -> tuple[tuple[Patterns, str], ...]:
     names: dict[str, list[str]] = {}
     for name, scheme in by_module.items():
-        word = scheme.get("quant_algo") if isinstance(scheme, dict) else scheme
         place = f"{key}.quantized_layers.{name[:60]}"
-        dtype = _algorithm(config, word, place)
+        dtype = _algorithm(config, scheme if isinstance(scheme, dict) else {"quant_algo": scheme}, place)
         if dtype is None:
             break
         names.setdefault(dtype, []).append(name)
     return tuple((_patterns(config, key, listed), dtype) for dtype, listed in names.items())
 
 
-def _algorithm(config: HfConfig, word: Any, key: str) -> str | None:
+def _algorithm(config: HfConfig, scheme: Table, key: str) -> str | None:
+    word = scheme.get("quant_algo")
     dtype = _ALGORITHMS.get(word) if isinstance(word, str) else None
     if dtype is None:
         config.fault(key, f"the algorithm {shown(word)} is not known; known: {', '.join(_ALGORITHMS)}")
+    if dtype == "int4":
+        return _integer_dtype(4, scheme.get("group_size"), symmetric=_is_symmetric(scheme))
     return dtype
 
 

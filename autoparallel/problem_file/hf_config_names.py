@@ -11,17 +11,19 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-# Other names, of GPT-2, GPT-Neo, MPT, Falcon, ChatGLM, OPT and Megatron, tried in turn.
+# Other names, of GPT-2, GPT-Neo, MPT, DBRX, Falcon, ChatGLM, OPT and Megatron, tried in turn.
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "num_hidden_layers": ("num_layers", "n_layer", "n_layers", "num_transformer_layers"),
     "hidden_size": ("n_embd", "d_model", "model_dim", "n_embed"),
     "num_attention_heads": ("n_head", "n_heads", "num_heads"),
     "num_key_value_heads": (
         "num_kv_heads", "n_head_kv", "n_kv_heads", "multi_query_group_num", "num_query_groups",
+        "kv_n_heads",
     ),
     "head_dim": ("attention_head_dim", "kv_channels"),
     "intermediate_size": ("ffn_hidden_size", "ffn_dim", "n_inner", "d_ff"),
     "vocab_size": ("padded_vocab_size",),
+    "max_position_embeddings": ("n_positions",),
     "hidden_act": ("activation_function",),
 }  # fmt: skip
 

@@ -46,6 +46,7 @@ _PLAIN = (
     "num_experts",
     "vocab_size",
     "tie_word_embeddings",
+    "learned_position_embeddings",
     "parameter_basis",
 )
 

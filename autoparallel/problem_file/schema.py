@@ -98,6 +98,9 @@ class ModelSection(Section):
     mlp_layer_types: list[Annotated[str, fields.OneOf((DENSE, SPARSE))]] | None = None
     vocab_size: fields.Vocabulary | None = None
     tie_word_embeddings: bool | None = None
+    learned_position_embeddings: fields.Tokens | None = Field(
+        None, description="Rows of a learned embedding of positions (GPT-2); rotated positions have none."
+    )
     weights_dtype: fields.DtypeName | None = None
     expert_weights_dtype: fields.DtypeName | None = None
     attention_weights_dtype: fields.DtypeName | None = None

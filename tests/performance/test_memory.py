@@ -135,6 +135,14 @@ def test_tied_head_is_held_again_on_a_stage_of_its_own(problems: Any) -> None:
     assert last.weights_bytes == rows_by_stage(problems.make(), pp=2)[1].weights_bytes
 
 
+def test_learned_positions_are_whole_on_every_rank_of_the_first_stage(problems: Any) -> None:
+    learned = problems.make(learned_position_embeddings=100)
+    for plain, more, rows_of_64 in zip(
+        rows_by_stage(problems.make(), pp=2, tp=2), rows_by_stage(learned, pp=2, tp=2), (100, 0), strict=True
+    ):
+        assert more.weights_bytes - plain.weights_bytes == 2 * 64 * rows_of_64
+
+
 def test_fullest_gpu_counts(problems: Any) -> None:
     problem = problems.make()
     table = PlanTable.of([Layout(pp=3)], [8], [8])

@@ -201,7 +201,7 @@ def test_an_unknown_architecture_works_by_its_fields(config: Config) -> None:
     ("key", "other"), [(key, other) for key, others in SYNONYMS.items() for other in others]
 )
 def test_other_words_for_a_field(config: Config, key: str, other: str) -> None:
-    base = {**LLAMA, "head_dim": 64}
+    base = {**LLAMA, "head_dim": 64, "max_position_embeddings": 8192}
     known = load_model_file(config(base)).model
     renamed = {other if name == key else name: value for name, value in base.items()}
     assert load_model_file(config(renamed)).model == known

@@ -120,6 +120,34 @@ def test_latent_attention_needs_its_widths(tmp_path: Path) -> None:
     assert "qk_rope_head_dim: is missing" in message_of(tmp_path / "config.json", text)
 
 
+@pytest.mark.parametrize("kept", ["q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"])
+@pytest.mark.parametrize("nothing", [{}, {"kv_lora_rank": None}, {"kv_lora_rank": 0}])
+def test_latent_attention_without_its_rank(tmp_path: Path, kept: str, nothing: dict[str, Any]) -> None:
+    """One field of latent attention is enough: the KV cache of ordinary attention is 57 times as large."""
+    latent = {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"} - {kept}
+    damaged = {key: value for key, value in DEEPSEEK.items() if key not in latent}
+    path = tmp_path / "config.json"
+    message = message_of(path, json.dumps(damaged | nothing))
+    assert f"kv_lora_rank: is missing: {kept} describe" in message
+    path.write_text(json.dumps({key: value for key, value in DEEPSEEK.items() if key != "kv_lora_rank"}))
+    assert load_model_file(path, ["kv_lora_rank=512"]).model.is_mla
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"model_type": "bert"}, "encoder"),
+        ({"type_vocab_size": 2}, "type_vocab_size"),
+        ({"architectures": ["NewForMaskedLM"]}, "architectures"),
+    ],
+)
+def test_encoders_are_refused(tmp_path: Path, config: dict[str, Any], field: str) -> None:
+    base = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 30522}
+    text = json.dumps(base | {"intermediate_size": 3072, "hidden_act": "relu"} | config)
+    assert f"{field}: " in message_of(tmp_path / "config.json", text)
+    assert "encoders are not counted" in message_of(tmp_path / "config.json", text)
+
+
 @pytest.mark.parametrize(
     ("name", "field"),
     [

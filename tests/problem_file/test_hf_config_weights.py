@@ -26,7 +26,7 @@ MOE: dict[str, Any] = json.loads((CONFIGS / "deepseek-ai--DeepSeek-V3_config.jso
         ("Qwen--Qwen3-235B-A22B-FP8", ("fp8_block", "fp8_block", "fp8_block", "bfloat16", "bfloat16")),
         ("nvidia--Qwen3-235B-A22B-NVFP4", ("nvfp4", "nvfp4", "nvfp4", "bfloat16", "fp8")),
         ("nvidia--Kimi-K2.6-NVFP4", ("bfloat16", "bfloat16", "nvfp4", "bfloat16", "fp8")),
-        ("moonshotai--Kimi-K2.5", ("bfloat16", "bfloat16", "int4_g32", "bfloat16", "bfloat16")),
+        ("moonshotai--Kimi-K2.5", ("bfloat16", "bfloat16", "int4_g32_sym", "bfloat16", "bfloat16")),
         ("openai--gpt-oss-120b", ("bfloat16", "mxfp4", "mxfp4", "bfloat16", "bfloat16")),
         ("nvidia--Llama-3.1-70B-Instruct-FP8", ("fp8", "fp8", "bfloat16", "bfloat16", "fp8")),
         ("Qwen--Qwen3-235B-A22B", ("bfloat16", "bfloat16", "bfloat16", "bfloat16", "bfloat16")),
@@ -60,11 +60,14 @@ def test_size_of_published_checkpoints() -> None:
         ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_block"),
         ({"quant_method": "fbgemm_fp8"}, "fp8"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, "int4"),
-        ({"quant_method": "gptq", "bits": 4, "group_size": 64}, "int4_g64"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 64}, "int4_g64_sym"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 64, "sym": False}, "int4_g64"),
         ({"quant_method": "gptq", "bits": 8}, "int8"),
-        ({"quant_method": "gptq_marlin", "bits": 4, "group_size": 32}, "int4_g32"),
-        ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, "int4"),
-        ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ"}, "int4"),
+        ({"quant_method": "gptq_marlin", "bits": 4, "group_size": 32}, "int4_g32_sym"),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, "int4_sym"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": False}, "int4_sym"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ"}, "int4_sym"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ", "has_zero_point": True}, "int4"),
         ({"quant_method": "modelopt_fp4", "quant_algo": "NVFP4"}, "nvfp4"),
         ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp4"}}}, "mxfp4"),
         ({"quant_method": "quark", "global_quant_config": {"weight": [{"dtype": "fp8_e4m3"}]}}, "fp8"),
@@ -91,7 +94,9 @@ def test_methods(tmp_path: Path, table: dict[str, Any], dtype: str) -> None:
         ({"num_bits": 8, "type": "float", "strategy": "block"}, "fp8_block"),
         ({"num_bits": 4, "type": "float", "group_size": 16}, "nvfp4"),
         ({"num_bits": 4, "type": "float", "group_size": 32}, "mxfp4"),
-        ({"num_bits": 4, "type": "int", "group_size": 128}, "int4"),
+        ({"num_bits": 4, "type": "int", "group_size": 128}, "int4_sym"),
+        ({"num_bits": 4, "type": "int", "group_size": 32, "symmetric": True}, "int4_g32_sym"),
+        ({"num_bits": 4, "type": "int", "group_size": 128, "symmetric": False}, "int4"),
         ({"num_bits": 8, "type": "int"}, "int8"),
     ],
 )
@@ -159,4 +164,6 @@ def test_patterns(pattern: str, hit: set[str]) -> None:
 def test_bytes_of_formats() -> None:
     # 4 bits, and for each 32 values a float16 scale and a 4-bit zero point: 0.5 + 2.5 / 32.
     assert DTYPES["int4_g32"].bytes == 0.578125
+    # Without a zero point: 0.5 + 2 / 32.
+    assert DTYPES["int4_g32_sym"].bytes == 0.5625
     assert DTYPES["mxfp8"].bytes == 1.03125

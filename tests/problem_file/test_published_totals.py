@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autoparallel.domain.model import Model
-from autoparallel.performance.architecture import active_parameters, derived_parameters
+from autoparallel.performance.architecture import active_counts, derived_parameters
 from autoparallel.problem_file import load_model_file
 
 HERE = Path(__file__).resolve().parent
@@ -32,8 +32,37 @@ def test_published(entry: dict[str, Any], tmp_path: Path) -> None:
     model = model_of(entry, tmp_path)
     tolerance = 0.02 if entry.get("rounded") else 0.01
     assert derived_parameters(model) == pytest.approx(entry["parameters"], rel=tolerance)
-    if "active" in entry:
-        assert active_parameters(model) == pytest.approx(entry["active"], abs=entry["active_within"])
+
+
+ACTIVE = [entry for entry in PUBLISHED if "active" in entry]
+HOW = {
+    "without_embedding": "without the embedding",
+    "with_embedding": "with the embedding",
+    "of_layers": "in the layers alone",
+}
+
+
+@pytest.mark.parametrize("entry", ACTIVE, ids=lambda entry: str(entry["name"]))
+def test_published_active_counts(entry: dict[str, Any], tmp_path: Path) -> None:
+    """A published count is the counts that it is said to be, to its last digit, and none of the others."""
+    digits = entry["active"].removesuffix("B")
+    unit = 10 ** -len(digits.partition(".")[2])
+    least = float(digits) - (0 if entry.get("active_is_cut") else unit / 2)
+    counts = active_counts(model_of(entry, tmp_path))._asdict()
+    assert [how for how, count in counts.items() if least <= count / 1e9 < least + unit] == entry["active_as"]
+    assert entry["active_as"]
+
+
+def test_the_page_tells_who_counts_how() -> None:
+    """The table of docs/model.md is that of published.toml, checkpoints of the same model once."""
+    rows = [
+        f"| {entry['name']} | {entry['active']} | {', '.join(HOW[how] for how in entry['active_as'])}"
+        f"{' (cut)' if entry.get('active_is_cut') else ''} |"
+        for entry in ACTIVE
+        if not entry["active_source"].startswith("as ")
+    ]
+    page = (HERE.parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
+    assert "\n".join(rows) in page
 
 
 def test_most_are_exact(tmp_path: Path) -> None:
