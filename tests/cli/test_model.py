@@ -64,7 +64,7 @@ def test_text(run: Run) -> None:
     result = run("model", config("deepseek-ai--DeepSeek-V3"))
     text = " ".join(result.stdout.split())
     assert result.exit_code == 0
-    assert "671.0B parameters, 36.63B active (37.55B with the embedding, 35.70B in the layers); 11.61B" in text
+    assert "671.0B parameters, 36.63B active (37.55B with the embedding, 35.70B in the layers); 11.6" in text
     assert "0 to 2 full attention, latent dense, 18432 wide 583.5M 583.5M" in text
     assert "experts 653.9B fp8_block" in text
     assert "of a token, in all layers 70,272" in text
