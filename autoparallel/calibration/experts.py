@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autoparallel.calibration.formats import COMPUTES_IN, FORMATS, sheet
-from autoparallel.calibration.recipe import Array, Entry, OperatorClass, Parameter, Predict, Recipe, floats
+from autoparallel.calibration.recipe import (
+    Array,
+    Change,
+    Entry,
+    OperatorClass,
+    Parameter,
+    Predict,
+    Recipe,
+    floats,
+)
 from autoparallel.domain.hardware import Hardware
 from autoparallel.performance.operators import ExpertConstants, experts
+from autoparallel.performance.operators.experts import TILE
 from autoparallel.performance.routing import dealt_load, expected_imbalance, expected_touched
 
 if TYPE_CHECKING:
@@ -26,6 +36,14 @@ PARAMETERS = {
     "short_columns": Parameter(30.0, 0.01, 2000.0, off_low=0.0),
     "waves": Parameter(1.0, 0.01, 10.0, off_low=0.0),
 }
+# TensorRT-LLM's kernels for many tokens in these formats: time goes with the scores that are looked at and
+# the pairs that are sorted, rather than with experts and bytes. Half a tile of tokens fills a wave. (nominal)
+SORTED = frozenset({"bfloat16", "fp8", "nvfp4", "w4a16_mxfp4"})
+SORTING = Change(
+    traits={"wave_rows": TILE / 2.0},
+    add={"select_s": Parameter(2e-9, 1e-11, 1e-7), "assignment_s": Parameter(5e-10, 1e-12, 1e-7)},
+    drop=("group_s", "scatter_efficiency"),
+)
 # Nemotron's experts, (hidden size, width), are plain: two matrices instead of three. TensorRT-LLM's kernels
 # say so by their name, vLLM's do not. (config.json of NVIDIA-Nemotron-3, hidden_act relu2)
 PLAIN = frozenset({(2048, 5120), (8192, 5120), (2688, 1856), (1024, 2688), (4096, 2688)})
@@ -55,7 +73,9 @@ class Experts(OperatorClass):
         )
 
     def recipe(self, entry: Entry, rows: pd.DataFrame, hardware: Hardware) -> Recipe:
-        return Recipe(PARAMETERS, {"overlap": "hypot"})
+        recipe, library = Recipe(PARAMETERS, {"overlap": "hypot"}), rows["backend"].iloc[0]
+        sorts = entry.operator == "experts" and entry.format in SORTED and library == "trtllm"
+        return recipe.changed(SORTING) if sorts else recipe
 
     def predictor(self, entry: Entry, rows: pd.DataFrame, hardware: Hardware) -> Predict:
         form = FORMATS[entry.format]

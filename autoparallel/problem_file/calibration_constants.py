@@ -34,7 +34,7 @@ CONSTANTS: Mapping[str, tuple[str, ...]] = {
     ),
     "experts": (
         "t0_s", "group_s", "compute_efficiency", "memory_efficiency", "activation_efficiency",
-        "scatter_efficiency", "short_columns", "waves", "overlap",
+        "scatter_efficiency", "short_columns", "waves", "wave_rows", "select_s", "assignment_s", "overlap",
     ),
     "prefill_": (
         "t0_s", "compute_efficiency", "memory_efficiency", "tile_rows", "softmax_dim", "row_s", "kv_row_s",

@@ -96,6 +96,14 @@ def test_target_of_experts(system: str, load: str, mean: float, median: float) -
         assert pooled <= most
 
 
+@pytest.mark.parametrize("system", HOPPER)
+@pytest.mark.parametrize("form", ["bfloat16", "fp8", "fp8_block", "w4a16_mxfp4"])
+def test_target_of_experts_by_format(system: str, form: str) -> None:
+    errors = load_calibration(f"{system}.trtllm")["errors"]["experts"][form]
+    assert errors["held_shapes_balanced"][0] <= 14.0
+    assert len(errors["fitted"]) <= 8
+
+
 @pytest.mark.parametrize("backend", ["vllm", "trtllm"])
 @pytest.mark.parametrize("system", [*SYSTEMS, "b300_sxm", "mi300x", "rtx_pro_6000_server"])
 def test_all_constants_are_known_to_their_operators(system: str, backend: str) -> None:

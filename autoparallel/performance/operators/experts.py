@@ -33,6 +33,13 @@ class ExpertConstants:
         Intermediate columns of a rank at which products are twice as slow as wide ones. [1]
     waves : float
         Last, unfilled waves of tiles that are paid on top of the arithmetic. [1]
+    wave_rows : float
+        Tokens in a tile whose arithmetic takes as long as filling it with weights does: a wave of few
+        tokens is no shorter. [1]
+    select_s : float
+        Choosing a token's experts, per score that is looked at: all experts' in each of ``k`` rounds. [s]
+    assignment_s : float
+        Sorting by expert, per token-expert pair of the whole group, which every rank walks through. [s]
     """
 
     t0_s: float = 0.0
@@ -43,6 +50,9 @@ class ExpertConstants:
     scatter_efficiency: float = math.inf
     short_columns: float = 0.0
     waves: float = 0.0
+    wave_rows: float = 0.0
+    select_s: float = 0.0
+    assignment_s: float = 0.0
     overlap: Overlap = "max"
 
 
@@ -87,8 +97,8 @@ def experts(
 ) -> OperatorCost:
     r"""Cost of the routed experts of the fullest rank.
 
-    .. math:: t = t_0 + c_g (E + E_r) + (1 + I_0/I_r) \sqrt{w^2 + f^2 + 2 s w f} + c_w\,\mathrm{wave}
-              + \frac{A}{e_a W} + \frac{2 M K h}{e_s W}
+    .. math:: t = t_0 + c_g (E + E_r) + c_k E K + (1 + I_0/I_r) \sqrt{w^2 + f^2 + 2 s w f}
+              + c_w\,\mathrm{wave} + \frac{A}{e_a W} + M K \left(\frac{2 h}{e_s W} + c_a\right)
 
     ``w`` is the time to read the touched experts' weights, ``f`` the arithmetic of the rank: side by
     side where all experts are equally loaded (``s = 0``), one after the other where some only read
@@ -140,12 +150,16 @@ def experts(
         time_s = time_s + activations_s
     if c.group_s:
         latency_s = latency_s + c.group_s * (num_experts + num_experts / ep)
+    if c.select_s:
+        latency_s = latency_s + c.select_s * (num_experts * num_experts_per_tok)
     if c.waves and gpu.sms:
         rows = pairs / np.maximum(touched + pairs / TILE, 1e-9)
-        wave_s = rows * (hidden_size + columns) * (2.0 * TILE * gpu.sms)
+        wave_s = (rows + c.wave_rows) * (hidden_size + columns) * (2.0 * TILE * gpu.sms)
         latency_s = latency_s + wave_s * (c.waves / (gpu.peak_flops_per_s * c.compute_efficiency))
     if c.scatter_efficiency < math.inf:
         walked = tokens * (num_experts_per_tok * hidden_size * 2.0)
         scatter_s = walked * (1.0 / (bandwidth * c.scatter_efficiency))
         time_s, memory_s = time_s + scatter_s, memory_s + scatter_s
+    if c.assignment_s:
+        latency_s = latency_s + c.assignment_s * (tokens * num_experts_per_tok)
     return OperatorCost(time_s + latency_s, flops, weights + moved, compute_s, memory_s, latency_s)

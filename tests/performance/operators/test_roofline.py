@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +167,26 @@ def test_experts_by_hand() -> None:
     assert cost.flops == 921_600.0
     assert cost.bytes == pytest.approx(36_864 + 27_200)
     assert cost.time_s == pytest.approx(64_064 / MEMORY)
+
+
+def test_experts_chosen_and_sorted_by_hand() -> None:
+    # 2 of 8 experts, 8 scores in each of 2 rounds; 100 tokens have 200 pairs, on whatever rank.
+    def time_s(constants: ExpertConstants) -> float:
+        return float(
+            experts(
+                100.0, hidden_size=64, moe_intermediate_size=96, num_experts=8, num_experts_per_tok=2, etp=2.0,
+                ep=4.0, imbalance=1.0, gpu=GPU._replace(sms=10), constants=constants, weight_bytes=2.0,
+                activation_bytes=2.0,
+            ).time_s
+        )  # fmt: skip
+
+    plain = time_s(EXPERTS)
+    assert time_s(replace(EXPERTS, select_s=1e-6)) == pytest.approx(plain + 16e-6)
+    assert time_s(replace(EXPERTS, assignment_s=1e-6)) == pytest.approx(plain + 200e-6)
+    # A wave of 10 tiles of 128 columns, 2 FLOPs each for 64 + 48 values of 30 tokens more.
+    wave, longer = (time_s(replace(EXPERTS, waves=1.0, wave_rows=rows)) for rows in (0.0, 30.0))
+    flops = 2 * 30 * 10 * 128 * (64 + 48)
+    assert longer - wave == pytest.approx(flops / (GPU.peak_flops_per_s * 0.5))
 
 
 def test_experts_of_a_step_read_what_they_touch() -> None:
