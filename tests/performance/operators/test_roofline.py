@@ -174,9 +174,9 @@ def test_experts_chosen_and_sorted_by_hand() -> None:
     def time_s(constants: ExpertConstants) -> float:
         return float(
             experts(
-                100.0, hidden_size=64, moe_intermediate_size=96, num_experts=8, num_experts_per_tok=2, etp=2.0,
-                ep=4.0, imbalance=1.0, gpu=GPU._replace(sms=10), constants=constants, weight_bytes=2.0,
-                activation_bytes=2.0,
+                100.0, hidden_size=64, moe_intermediate_size=96, num_experts=8, num_experts_per_tok=2,
+                etp=2.0, ep=4.0, imbalance=1.0, gpu=GPU._replace(sms=10), constants=constants,
+                weight_bytes=2.0, activation_bytes=2.0,
             ).time_s
         )  # fmt: skip
 
