@@ -9,6 +9,8 @@ from autoparallel.exporters.deployment import Deployment, Share
 
 # The benchmark sends as many requests as fill the batch so often: the first and the last fill are ramps.
 WAVES = 4
+# Shell variable with the address of what passes requests on to prefill and decode instances.
+ROUTER = "ROUTER"
 PLAIN_DTYPES = ("float16", "bfloat16", "float32")
 
 
@@ -121,7 +123,12 @@ def above_one(*degrees: tuple[str, int]) -> list[str]:
 def bound_sizes(deployment: Deployment) -> tuple[int, int]:
     """Mean prompt and output of the workload, whole tokens."""
     workload = deployment.problem.workload
-    return max(round(workload.prompt_tokens.mean), 1), max(round(workload.output_tokens.mean), 1)
+    return whole_mean(workload.prompt_tokens), whole_mean(workload.output_tokens)
+
+
+def whole_mean(lengths: Lengths) -> int:
+    """Mean of the lengths, at least one token."""
+    return max(round(lengths.mean), 1)
 
 
 def spread(lengths: Lengths) -> float:
@@ -135,18 +142,35 @@ def spread(lengths: Lengths) -> float:
     return max(min(lengths.mean - lengths.min, lengths.max - lengths.mean) / lengths.mean, 0.0)
 
 
-def arrivals(deployment: Deployment) -> tuple[str, ...]:
-    """Flags of how requests arrive at one instance: at a rate, or as many as its batch at any time."""
+def target(deployment: Deployment) -> list[str]:
+    """Flags of where the benchmark sends requests: an instance, or the router of prefill and decode."""
+    address = ROUTER if deployment.standing.role else address_of(0)
+    return ["--host", Variable(f"${address}"), "--port", str(deployment.engine.port)]
+
+
+def load(deployment: Deployment) -> list[str]:
+    """Flags of how many requests arrive, and how.
+
+    At a rate, or as many as the batch at any time: of one instance its share, through a router all.
+    """
     workload, plan = deployment.problem.workload, deployment.plan
+    instances = deployment.standing.instances if deployment.standing.role else 1
+    words = ["--num-prompts", str(WAVES * plan.batch * instances)]
     if workload.mode == OPEN and workload.request_rate_per_s is not None:
-        return ("--request-rate", f"{workload.request_rate_per_s / plan.layout.replicas:.6g}")
-    return ("--max-concurrency", str(plan.batch))
+        rate = workload.request_rate_per_s / plan.layout.replicas * instances
+        return [*words, "--request-rate", f"{rate:.6g}"]
+    return [*words, "--max-concurrency", str(plan.batch * instances)]
 
 
 def benchmark_notes(deployment: Deployment) -> tuple[str, ...]:
     """What the benchmark does otherwise than the workload says."""
-    workload = deployment.problem.workload
-    found = [f"One instance of {deployment.plan.layout.replicas}, with its share of the requests."]
+    workload, standing = deployment.problem.workload, deployment.standing
+    found = [f"One instance of {deployment.instances}, with its share of the requests."]
+    if standing.role:
+        found = [
+            f"A {standing.role} instance answers no request by itself: {ROUTER} is what stands before both "
+            f"kinds, and gets the requests of all {deployment.instances} {standing.role} instances."
+        ]
     if workload.prompt_tokens.points or workload.output_tokens.points:
         found.append("Lengths are drawn evenly around the workload's means: its tails are not reproduced.")
     return tuple(found)

@@ -87,6 +87,6 @@ def comment(text: str) -> str:
 def script(command: Command) -> str:
     """The command as a shell script: notes, variables that have to be set, environment, command."""
     lines = ["#!/usr/bin/env bash", *(comment(note) for note in command.notes), "set -euo pipefail"]
-    lines += [f': "${{{name}:?set {name} to the address of that node}}"' for name in command.variables]
+    lines += [f': "${{{name}:?set {name} to its address}}"' for name in command.variables]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in command.environment.items()]
     return "\n".join([*lines, f"exec {command.shell_line()}"]) + "\n"

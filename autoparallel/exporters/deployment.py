@@ -31,13 +31,45 @@ class Share:
     gpus: tuple[RankedGpu, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a deployment is in a fleet: one kind of its instances; the whole of it outside a fleet.
+
+    Attributes
+    ----------
+    name : str
+        Of the kind of instance; empty outside a fleet.
+    role : str
+        ``prefill`` or ``decode`` where its instances do nothing else.
+    instances : int
+        How many there are of it; the plan is of one.
+    notes : tuple of str
+        What the files say besides what an exporter does.
+    """
+
+    name: str = ""
+    role: str = ""
+    instances: int = 1
+    notes: tuple[str, ...] = ()
+
+
+# A deployment that is no part of a fleet.
+WHOLE = Standing()
+
+
 @dataclass(frozen=True)
 class Deployment:
-    """A plan, its problem and the engine."""
+    """A plan, its problem, the engine, and what it is of a fleet."""
 
     problem: Problem
     plan: Plan
     engine: Engine
+    standing: Standing = WHOLE
+
+    @property
+    def instances(self) -> int:
+        """Instances that serve side by side, those of a fleet's other copies included."""
+        return self.plan.layout.replicas * self.standing.instances
 
     @cached_property
     def ranks(self) -> RankMap:
@@ -69,10 +101,7 @@ class Deployment:
         if self.problem.engine_options.model_path:
             return (made,)
         if self._repository:
-            return (
-                made,
-                f"{self.model_path} is where the catalog's model is from: [engine] model_path names another.",
-            )
+            return made, f"{self.model_path} is the catalog's model; [engine] model_path names another."
         return made, (
             f"{self.model_path} is the problem's name for the model: [engine] model_path names what to load."
         )

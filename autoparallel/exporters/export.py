@@ -12,7 +12,7 @@ from autoparallel.domain.problem import Problem
 from autoparallel.errors import AutoparallelError
 from autoparallel.exporters.base import Exporter
 from autoparallel.exporters.command import Command, script
-from autoparallel.exporters.deployment import Deployment
+from autoparallel.exporters.deployment import WHOLE, Deployment, Standing
 from autoparallel.exporters.kubernetes import manifest
 from autoparallel.exporters.nearest import changes, nearest_plan
 from autoparallel.exporters.weights import Loading
@@ -57,17 +57,13 @@ class InexpressibleError(AutoparallelError):
         super().__init__(" ".join(sentences))
 
 
-def export(
-    problem: Problem, plan: Plan, exporter: Exporter, *, role: str = "", notes: tuple[str, ...] = ()
-) -> Export:
+def export(problem: Problem, plan: Plan, exporter: Exporter, standing: Standing = WHOLE) -> Export:
     """Write a plan as the files of one engine.
 
     Parameters
     ----------
-    role : str
-        ``prefill`` or ``decode`` where its instances do nothing else.
-    notes : tuple of str
-        What the files say besides what the exporter does.
+    standing : Standing, optional
+        What the plan is of a fleet.
 
     Raises
     ------
@@ -78,12 +74,12 @@ def export(
     engine = load_engine(exporter.name)
     if faults := engine_faults(engine, problem, plan.layout):
         raise InexpressibleError(engine.name, plan, faults, nearest_plan(problem, plan, engine.name))
-    deployment = Deployment(replace(problem, engine=engine.name), plan, engine)
+    deployment, role = Deployment(replace(problem, engine=engine.name), plan, engine, standing), standing.role
     loading = Loading(deployment)
     if loading.fault:
         raise InexpressibleError(engine.name, plan, (loading.fault,), None, loading.remedy)
     commands, benchmark = exporter.commands(deployment), exporter.benchmark(deployment)
-    needs = (*notes, *(exporter.role_notes(role) if role else ()))
+    needs = (*standing.notes, *(exporter.role_notes(role) if role else ()))
     words = exporter.role_words(role) if role else ()
     commands = tuple(replace(one, words=(*one.words, *words), notes=(*one.notes, *needs)) for one in commands)
     configs = exporter.config_files(deployment)

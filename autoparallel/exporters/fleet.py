@@ -21,6 +21,7 @@ from autoparallel.domain.requirements import Requirements
 from autoparallel.domain.search_space import SearchSpace
 from autoparallel.domain.workload import OPEN
 from autoparallel.errors import Fault, ProblemError
+from autoparallel.exporters.deployment import Standing
 from autoparallel.performance.serving import engine_of
 from autoparallel.planner import evaluate
 from autoparallel.problem_file.resolved import read_resolved
@@ -33,17 +34,15 @@ ROOM = 2.0
 
 
 class FleetMember(NamedTuple):
-    """One kind of instance of a fleet: its folder's name, its role, and one instance as a plan.
+    """One kind of instance of a fleet, and one instance of it as a plan.
 
-    ``notes`` say where it stands, where that is more than one kind of node.
+    The name of its ``standing`` is that of its folder; its notes say where it stands, where that is more
+    than one kind of node.
     """
 
-    name: str
-    role: str
-    instances: int
+    standing: Standing
     problem: Problem
     plan: Plan
-    notes: tuple[str, ...] = ()
 
 
 def is_fleet(result: Path) -> bool:
@@ -106,9 +105,14 @@ def _member(number: int, member: dict[str, Any], problem: Problem) -> FleetMembe
     layout = Layout.from_dict(member["layout"])
     each = min(math.ceil(ROOM * member["running"] / layout.dp), engine_of(problem).max_num_seqs)
     plan = evaluate(replace(own, engine=None), layout, batch=max(each, 1) * layout.dp)
-    name = f"{number}-{member['role']}"
     role = member["role"]
-    return FleetMember(name, "" if role == AGGREGATED else role, member["instances"], own, plan, notes)
+    standing = Standing(
+        name=f"{number}-{role}",
+        role="" if role == AGGREGATED else role,
+        instances=member["instances"],
+        notes=notes,
+    )
+    return FleetMember(standing, own, plan)
 
 
 def _standing(member: dict[str, Any], problem: Problem) -> tuple[Hardware, tuple[str, ...]]:

@@ -1,11 +1,12 @@
 """A Kubernetes manifest for a deployment.
 
 Instances on one node become one Deployment, an instance over several nodes a StatefulSet whose pods find
-each other by name. GPUs of a pod are numbered from 0, whatever node it lands on.
+each other by name, or an MPI job. GPUs of a pod are numbered from 0, whatever node it lands on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 from autoparallel.exporters.base import address_of
 from autoparallel.exporters.command import Command, comment, quoted
 from autoparallel.exporters.deployment import Deployment
+from autoparallel.exporters.mpi_job import HEAD, mpi_jobs
+from autoparallel.exporters.pods import document, environment_of, escaped, pod, words_of
 
-GPU = "nvidia.com/gpu"
-CONFIG_FOLDER = "/config"
+# Kubernetes takes 63 characters, of which names of pods and of their parts need some.
+LONGEST_NAME = 40
+FIRST_POD = {"apps.kubernetes.io/pod-index": "0"}
 
 
 def manifest(deployment: Deployment, commands: Sequence[Command], configs: dict[str, str]) -> str:
@@ -28,23 +32,26 @@ def manifest(deployment: Deployment, commands: Sequence[Command], configs: dict[
     configs : dict
         Files that the commands read, by name.
     """
-    name = _dns_name(f"{deployment.problem.name}-{deployment.engine.name}")
+    parts = (deployment.problem.name, deployment.standing.name, deployment.engine.name)
+    name = _dns_name("-".join(filter(None, parts)))
     documents: list[dict[str, Any]] = []
     if configs:
-        documents.append(_document("v1", "ConfigMap", f"{name}-config", data=configs))
+        documents.append(document("v1", "ConfigMap", f"{name}-config", data=configs))
+    config = f"{name}-config" if configs else ""
     first = [command for command in commands if command.instance == 0]
     gpus = [len(share.gpus) for share in deployment.shares(0)]
-    if len(gpus) == 1:
-        replicas = deployment.plan.layout.replicas
-        documents.append(_deployment(deployment, name, first[0], gpus[0], replicas, bool(configs)))
-    elif len(first) == 1:
-        documents += [_mpi_job(deployment, name, commands, gpus)]
-    else:
-        documents += _stateful_sets(deployment, name, commands, gpus[0])
-    documents.append(_service(deployment, name))
     head = [*first[0].notes, "Storage for weights, tokens and tolerations are the cluster's: add them."]
-    if len(gpus) > 1 and len(first) == 1:
-        head.append("MPIJob needs the Kubeflow MPI operator.")
+    if len(gpus) == 1:
+        documents.append(_deployment(deployment, name, first[0], gpus[0], config))
+        selected: dict[str, str] = {}
+    elif len(first) == 1:
+        documents += mpi_jobs(deployment, name, first[0], config)
+        selected = HEAD
+        head.append("MPIJob needs the Kubeflow MPI operator, and its workers an image that runs sshd.")
+    else:
+        documents += _stateful_sets(deployment, name, first, gpus[0])
+        selected = FIRST_POD
+    documents.append(_service(deployment, name, {"app": name, **selected}))
     return "\n".join(map(comment, head)) + "\n" + _yaml(documents)
 
 
@@ -65,23 +72,19 @@ def _yaml(documents: list[dict[str, Any]]) -> str:
 
 
 def _deployment(
-    deployment: Deployment, name: str, command: Command, gpus: int, replicas: int, has_config: bool
+    deployment: Deployment, name: str, command: Command, gpus: int, config: str
 ) -> dict[str, Any]:
-    pod = _pod(deployment, _arguments(command, deployment), gpus, _environment(command))
-    if has_config:
-        container = pod["containers"][0]
-        container["workingDir"] = CONFIG_FOLDER
-        container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER})
-        pod["volumes"].append({"name": "config", "configMap": {"name": f"{name}-config"}})
-    labels = {"app": name, "role": "head"}
-    return _document(
+    words = [escaped(word) for word in words_of(command, deployment)]
+    spec = pod(deployment, words, gpus=gpus, environment=environment_of(command), config=config)
+    labels = {"app": name}
+    return document(
         "apps/v1",
         "Deployment",
         name,
         spec={
-            "replicas": replicas,
+            "replicas": deployment.instances,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
         },
     )
 
@@ -89,131 +92,54 @@ def _deployment(
 def _stateful_sets(
     deployment: Deployment, name: str, commands: Sequence[Command], gpus: int
 ) -> list[dict[str, Any]]:
-    """For each instance a StatefulSet whose pod number is the node rank, and a service for its names."""
+    """For each instance a StatefulSet whose pod number is the node rank, and a service for its names.
+
+    Instances differ in their names alone: ``commands`` are those of the first.
+    """
     found = []
-    for instance in range(deployment.plan.layout.replicas):
-        own = [command for command in commands if command.instance == instance]
+    for instance in range(deployment.instances):
         set_name = f"{name}-{instance}"
         head = f"{set_name}-0.{set_name}"
-        cases = [f"{rank}) exec {_line(command, deployment)} ;;" for rank, command in enumerate(own)]
-        lines = [f"export {address_of(own[0].node)}={head}", 'case "${HOSTNAME##*-}" in', *cases, "esac"]
-        pod = _pod(deployment, ["/bin/bash", "-c", "\n".join(lines)], gpus, _environment(own[0]))
+        cases = [f"{rank}) exec {_line(command, deployment)} ;;" for rank, command in enumerate(commands)]
+        lines = [f"export {address_of(commands[0].node)}={head}", 'case "${HOSTNAME##*-}" in', *cases, "esac"]
+        script = ["/bin/bash", "-c", "\n".join(lines)]
         labels = {"app": name, "instance": str(instance)}
         found.append(
-            _document(
+            document(
                 "v1",
                 "Service",
                 set_name,
                 spec={"clusterIP": "None", "publishNotReadyAddresses": True, "selector": labels},
             )
         )
+        spec = pod(deployment, script, gpus=gpus, environment=environment_of(commands[0]))
         found.append(
-            _document(
+            document(
                 "apps/v1",
                 "StatefulSet",
                 set_name,
                 spec={
                     "serviceName": set_name,
-                    "replicas": len(own),
+                    "replicas": len(commands),
                     "podManagementPolicy": "Parallel",
                     "selector": {"matchLabels": labels},
-                    "template": {"metadata": {"labels": labels}, "spec": pod},
+                    "template": {"metadata": {"labels": labels}, "spec": spec},
                 },
             )
         )
     return found
 
 
-def _mpi_job(
-    deployment: Deployment, name: str, commands: Sequence[Command], gpus: Sequence[int]
-) -> dict[str, Any]:
-    """One MPI job for the first instance; others differ in their name alone."""
-    words = list(commands[0].words)
-    start = words.index("trtllm-llmapi-launch")
-    launch = ["mpirun", "-n", str(sum(gpus)), *words[start:]]
-    mount = {"name": "config", "mountPath": CONFIG_FOLDER}
-    volume = {"name": "config", "configMap": {"name": f"{name}-config"}}
-    template = {}
-    for role, count, container in (
-        ("Launcher", 1, {"command": launch, "workingDir": CONFIG_FOLDER}),
-        ("Worker", len(gpus), {"resources": {"limits": {GPU: gpus[0]}}, "workingDir": CONFIG_FOLDER}),
-    ):
-        pod = {
-            "containers": [
-                {"name": "engine", "image": deployment.engine.image, **container, "volumeMounts": [mount]}
-            ],
-            "volumes": [volume],
-        }
-        labels = {"app": name, **({"role": "head"} if role == "Launcher" else {})}
-        template[role] = {"replicas": count, "template": {"metadata": {"labels": labels}, "spec": pod}}
-    return _document(
-        "kubeflow.org/v2beta1", "MPIJob", name, spec={"slotsPerWorker": gpus[0], "mpiReplicaSpecs": template}
-    )
-
-
-def _service(deployment: Deployment, name: str) -> dict[str, Any]:
+def _service(deployment: Deployment, name: str, selector: dict[str, str]) -> dict[str, Any]:
     """One address for all instances; of an instance over several nodes the first pod serves."""
-    selector = {"app": name}
-    if len(deployment.shares(0)) > 1:
-        selector["apps.kubernetes.io/pod-index"] = "0"
-    else:
-        selector["role"] = "head"
     port = deployment.engine.port
-    return _document(
+    return document(
         "v1", "Service", name, spec={"selector": selector, "ports": [{"port": port, "targetPort": port}]}
     )
 
 
-def _pod(
-    deployment: Deployment, command: list[str], gpus: int, environment: list[dict[str, str]]
-) -> dict[str, Any]:
-    return {
-        "containers": [
-            {
-                "name": "engine",
-                "image": deployment.engine.image,
-                "command": command,
-                "env": environment,
-                "ports": [{"containerPort": deployment.engine.port}],
-                "resources": {"limits": {GPU: gpus}},
-                # Ranks of a pod talk through shared memory.
-                "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
-            }
-        ],
-        "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory"}}],
-    }
-
-
-def _arguments(command: Command, deployment: Deployment) -> list[str]:
-    # Kubernetes would put variables in place of $(NAME).
-    return [word.replace("$(", "$$(") for word in _at_first_port(command, deployment)]
-
-
 def _line(command: Command, deployment: Deployment) -> str:
-    line = " ".join(quoted(word) for word in _at_first_port(command, deployment))
-    return line.replace("$(", "$$(")
-
-
-def _at_first_port(command: Command, deployment: Deployment) -> list[str]:
-    """Every pod has an address of its own, so all can take the engine's port."""
-    words = list(command.words)
-    if "--port" in words:
-        words[words.index("--port") + 1] = str(deployment.engine.port)
-    return words
-
-
-def _environment(command: Command) -> list[dict[str, str]]:
-    """The environment with the GPUs of the pod in the order of the command's, numbered from 0."""
-    environment = dict(command.environment)
-    slots = [int(slot) for slot in environment.pop("CUDA_VISIBLE_DEVICES").split(",")]
-    places = [sorted(slots).index(slot) for slot in slots]
-    if places != sorted(places):
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, places))
-    return [{"name": name, "value": value} for name, value in environment.items()]
-
-
-def _document(api: str, kind: str, name: str, **fields: Any) -> dict[str, Any]:
-    return {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **fields}
+    return escaped(" ".join(quoted(word) for word in words_of(command, deployment)))
 
 
 def _dns_name(text: str) -> str:
@@ -224,5 +150,10 @@ def _dns_name(text: str) -> str:
     >>> _dns_name("My_Plan: v2"), _dns_name("$(x)"), _dns_name("8x7b")
     ('my-plan-v2', 'x', 'plan-8x7b')
     """
-    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-")
-    return plain if plain[:1].isalpha() else f"plan-{plain}".strip("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    plain = plain if plain[:1].isalpha() else f"plan-{plain}".strip("-")
+    if len(plain) <= LONGEST_NAME:
+        return plain
+    # What is cut off tells long names apart.
+    mark = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return f"{plain[: LONGEST_NAME - len(mark) - 1].strip('-')}-{mark}"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 from autoparallel.domain.workload import MTP
 from autoparallel.exporters.base import (
     PLAIN_DTYPES,
-    WAVES,
     NodeByNode,
     above_one,
-    address_of,
-    arrivals,
     benchmark_notes,
     bound_sizes,
+    load,
     spread,
+    target,
 )
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment
@@ -22,6 +24,34 @@ from autoparallel.placement_file import EXPERTS_FILE
 
 # Any free port does; instances on one node count on from it.
 INIT_PORT = 20000
+
+
+class Draws(NamedTuple):
+    """Longest prompt and output that the benchmark draws, and the shortest over the longest."""
+
+    prompt: int
+    output: int
+    ratio: float
+
+
+def drawn_lengths(deployment: Deployment) -> Draws:
+    """Ranges with the workload's means of which no request is longer than ``--context-length``.
+
+    SGLang draws prompts and outputs apart, evenly from ratio x longest to longest with one ratio, and
+    refuses what together is too long. With means p and o the longest are 2 p / (1 + ratio) and
+    2 o / (1 + ratio): the ratio is the smallest with which they fit, and with which prompts stay in theirs.
+    """
+    prompts = deployment.problem.workload.prompt_tokens
+    half = spread(prompts)
+    prompt, output = bound_sizes(deployment)
+    fits = 2 * (prompt + output) / deployment.longest_sequence - 1
+    ratio = min(math.ceil(max((1 - half) / (1 + half), fits) * 1e4) / 1e4, 1.0)
+    return Draws(_longest(prompt, ratio), _longest(output, ratio), ratio)
+
+
+def _longest(mean: int, ratio: float) -> int:
+    """Longest of lengths that are spread evenly from a share of it, with a mean."""
+    return max(math.floor(2 * mean / (1 + ratio)), 1)
 
 
 class Sglang(NodeByNode):
@@ -38,22 +68,18 @@ class Sglang(NodeByNode):
         return ["--dist-init-addr", Variable(f"{head}:{INIT_PORT + offset}")]
 
     def benchmark(self, deployment: Deployment) -> Command:
-        workload, batch = deployment.problem.workload, deployment.plan.batch
-        half = spread(workload.prompt_tokens)
-        ratio = (1 - half) / (1 + half)
-        prompt, output = bound_sizes(deployment)
-        longest = round(prompt * (1 + half))
-        longest_output = max(round(2 * output / (1 + ratio)), 1)
+        draws = drawn_lengths(deployment)
         words = ["python3", "-m", "sglang.benchmark.serving", "--backend", "sglang"]
-        words += ["--model", deployment.model_path, "--host", Variable(f"${address_of(0)}")]
-        words += ["--port", str(deployment.engine.port), "--dataset-name", "random"]
-        words += ["--random-input-len", str(longest)]
-        words += ["--random-output-len", str(longest_output), "--random-range-ratio", f"{ratio:.4f}"]
-        words += ["--num-prompts", str(WAVES * batch), *arrivals(deployment), "--seed", "0"]
+        words += ["--model", deployment.model_path, *target(deployment), "--dataset-name", "random"]
+        words += ["--random-input-len", str(draws.prompt), "--random-output-len", str(draws.output)]
+        # Tokens are sent as they were drawn: as text they would be counted anew.
+        words += ["--random-range-ratio", f"{draws.ratio:g}", "--tokenize-prompt"]
+        words += [*load(deployment), "--seed", "0"]
         notes = (
             *benchmark_notes(deployment),
-            "Lengths are drawn between ratio x longest and longest; one ratio serves prompts and outputs, so "
-            "outputs keep their mean, not their spread. sglang.bench_serving is the deprecated name.",
+            "Prompts and outputs are drawn apart, between one ratio x longest and longest: "
+            "both keep their mean, and the two longest together are within --context-length. "
+            "sglang.bench_serving is the deprecated name.",
         )
         return Command(program="bench", words=tuple(words), notes=notes)
 
@@ -138,7 +164,9 @@ def _sizes(deployment: Deployment) -> list[str]:
     # tokens of a prefill batch.
     words += ["--chunked-prefill-size", str(deployment.prefill_tokens_per_dp_rank * layout.dp)]
     words += ["--max-prefill-tokens", str(deployment.prefill_tokens_per_dp_rank)]
-    words += ["--context-length", str(deployment.longest_sequence)]
+    # Proposals of drafts are counted with a request's tokens.
+    drafts = speculation.draft_tokens + 1 if (speculation := deployment.problem.workload.speculation) else 0
+    words += ["--context-length", str(deployment.longest_sequence + drafts)]
     # Of the whole GPU: weights and KV cache alone, so activations and buffers are left out.
     words += ["--mem-fraction-static", f"{deployment.share_for_weights_and_kv_cache():g}"]
     if model.activation_dtype in PLAIN_DTYPES:
@@ -146,7 +174,7 @@ def _sizes(deployment: Deployment) -> list[str]:
     words += Loading(deployment).flag
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8_e4m3"]
-    if speculation := deployment.problem.workload.speculation:
+    if speculation:
         own = speculation.draft == MTP
         words += ["--speculative-algorithm", "EAGLE" if own else "STANDALONE"]
         words += [] if own else ["--speculative-draft-model-path", speculation.draft]

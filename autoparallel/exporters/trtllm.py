@@ -14,6 +14,8 @@ from autoparallel.placement_file import engine_document
 
 CONFIG = "config.yaml"
 DATASET = "dataset.jsonl"
+# Makes one server, or benchmark, of the ranks that MPI starts.
+LAUNCH = "trtllm-llmapi-launch"
 
 
 class TrtLlm(Exporter):
@@ -30,13 +32,7 @@ class TrtLlm(Exporter):
     def _command(self, deployment: Deployment, instance: int, shares: tuple[Share, ...]) -> Command:
         head = shares[0]
         port = deployment.engine.port + deployment.place_on_node(instance)
-        words: list[str] = []
-        if len(shares) > 1:
-            hosts = ",".join(f"${address_of(share.node)}:{len(share.gpus)}" for share in shares)
-            ranks = sum(len(share.gpus) for share in shares)
-            words += ["mpirun", "-n", str(ranks), "--host", Variable(hosts)]
-            words += ["-x", "CUDA_VISIBLE_DEVICES", "trtllm-llmapi-launch"]
-        words += ["trtllm-serve", deployment.model_path, "--config", CONFIG]
+        words = [*over_nodes(shares), "trtllm-serve", deployment.model_path, "--config", CONFIG]
         words += ["--host", "0.0.0.0", "--port", str(port)]
         here = f"Run it in the folder of {CONFIG}."
         several = ("mpirun starts the ranks of the other nodes: run this on the first node alone.",)
@@ -52,16 +48,24 @@ class TrtLlm(Exporter):
     def benchmark(self, deployment: Deployment) -> Command:
         batch = deployment.plan.batch
         prompt, output = bound_sizes(deployment)
-        words = ["trtllm-bench", "--model", deployment.model_path, "throughput", "--dataset", DATASET]
+        shares = deployment.shares(0, self.rank_order)
+        words = [*over_nodes(shares), "trtllm-bench", "--model", deployment.model_path]
+        words += ["throughput", "--dataset", DATASET]
         words += ["--config", CONFIG, "--backend", "pytorch", "--concurrency", str(batch)]
         workload = deployment.problem.workload
-        notes = (
+        notes: tuple[str, ...] = (
             f"{DATASET}: one JSON object a line with task_id, prompt and output_tokens; make it with "
             f"trtllm-bench prepare-dataset, means {prompt} and {output} tokens, prompts from "
             f"{workload.prompt_tokens.min} to {workload.prompt_tokens.max}.",
             "It loads the model by itself: stop the server first.",
         )
-        return Command(program="bench", words=tuple(words), notes=notes)
+        if role := deployment.standing.role:
+            notes = (
+                *notes,
+                f"It computes prompts and generates in one instance: no measure of a {role} one.",
+            )
+        environment = {"CUDA_VISIBLE_DEVICES": devices(shares[0].gpus)} if len(shares) > 1 else {}
+        return Command(program="bench", words=tuple(words), environment=environment, notes=notes)
 
     def config_files(self, deployment: Deployment) -> dict[str, str]:
         import yaml
@@ -94,6 +98,15 @@ class TrtLlm(Exporter):
                 "kinds of group change places."
             )
         return tuple(found)
+
+
+def over_nodes(shares: tuple[Share, ...]) -> list[str]:
+    """Words before a program whose ranks are on several nodes, started as root as in the engine's image."""
+    if len(shares) == 1:
+        return []
+    hosts = ",".join(f"${address_of(share.node)}:{len(share.gpus)}" for share in shares)
+    words = ["mpirun", "--allow-run-as-root", "-n", str(sum(len(share.gpus) for share in shares))]
+    return [*words, "--host", Variable(hosts), "-x", "CUDA_VISIBLE_DEVICES", LAUNCH]
 
 
 def config(deployment: Deployment) -> dict[str, Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 
 from autoparallel.domain.rank_map import RankedGpu
-from autoparallel.domain.workload import MTP
+from autoparallel.domain.workload import MTP, Lengths
 from autoparallel.exporters.base import (
     PLAIN_DTYPES,
-    WAVES,
     NodeByNode,
     above_one,
-    address_of,
-    arrivals,
     benchmark_notes,
     bound_sizes,
+    load,
     spread,
+    target,
+    whole_mean,
 )
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment, Share
@@ -24,6 +25,8 @@ from autoparallel.exporters.weights import Loading
 
 # Any free ports do; instances on one node count on from them.
 MASTER_PORT, RPC_PORT = 29500, 13345
+# Tokens that a tokenizer adds to a prompt, at most: its beginning and its end.
+SPECIAL_TOKENS = 2
 # Moves KV caches between instances over whatever UCX finds; its roles are decided by each request.
 CONNECTOR = "NixlConnector"
 
@@ -53,15 +56,13 @@ class Vllm(NodeByNode):
         return {"VLLM_USE_V2_MODEL_RUNNER": "1"} if deployment.plan.layout.cp > 1 else {}
 
     def benchmark(self, deployment: Deployment) -> Command:
-        workload, batch = deployment.problem.workload, deployment.plan.batch
+        workload = deployment.problem.workload
         prompt, output = bound_sizes(deployment)
-        ratios = {"input": workload.prompt_tokens, "output": workload.output_tokens}
-        spreads = {name: round(min(spread(lengths), 0.9999), 4) for name, lengths in ratios.items()}
+        ratios = {"input": range_ratio(workload.prompt_tokens), "output": range_ratio(workload.output_tokens)}
         words = ["vllm", "bench", "serve", "--backend", "vllm", "--model", deployment.model_path]
-        words += ["--host", Variable(f"${address_of(0)}"), "--port", str(deployment.engine.port)]
-        words += ["--dataset-name", "random", "--random-input-len", str(prompt)]
-        words += ["--random-output-len", str(output), "--random-range-ratio", json.dumps(spreads)]
-        words += ["--num-prompts", str(WAVES * batch), *arrivals(deployment), "--ignore-eos"]
+        words += [*target(deployment), "--dataset-name", "random", "--random-input-len", str(prompt)]
+        words += ["--random-output-len", str(output), "--random-range-ratio", json.dumps(ratios)]
+        words += [*load(deployment), "--ignore-eos"]
         words += ["--percentile-metrics", "ttft,tpot,itl,e2el", "--seed", "0"]
         return Command(program="bench", words=tuple(words), notes=benchmark_notes(deployment))
 
@@ -105,6 +106,25 @@ class Vllm(NodeByNode):
                 "vLLM splits tokens over tp between router and combine by itself (sequence parallel MoE)."
             )
         return tuple(found)
+
+
+def range_ratio(lengths: Lengths) -> float:
+    """Half the width, over the mean, of the lengths that ``vllm bench serve`` draws.
+
+    It draws from floor(mean (1 - ratio)) to ceil(mean (1 + ratio)): nothing longer than the longest, which
+    --max-model-len counts with, and at least a token beside those that a tokenizer adds.
+
+    Examples
+    --------
+    >>> range_ratio(Lengths(kind="uniform", min=1, max=1000))
+    0.9979
+    """
+    mean = whole_mean(lengths)
+    ratio = min(spread(lengths), max(1 - 1 / max(mean - SPECIAL_TOKENS, 1), 0.0))
+    steps = math.floor(ratio * 1e4)
+    while steps and math.ceil(mean * (1 + steps / 1e4)) > lengths.max:
+        steps -= 1
+    return steps / 1e4
 
 
 def _layout_flags(deployment: Deployment) -> list[str]:

@@ -67,7 +67,9 @@ class TestEveryExporter:
         for command in (*result.commands, result.benchmark):
             words = arguments(command)
             if engine == "trtllm" and "mpirun" in command.words:
-                words = list(command.words[command.words.index("trtllm-serve") + 2 :])
+                program = command.words.index("trtllm-llmapi-launch") + 1
+                serves = command.words[program] == "trtllm-serve"
+                words = list(command.words[program + (2 if serves else 1) :])
             values = read_flags(words, load_engine(engine).flags[command.program])
             assert values.faults == []
             assert [word for word in values.positional if word not in ("throughput",)] == []

@@ -24,25 +24,28 @@ ACROSS = ROOT / "results" / "fleet-llama-405b-8xh100-8xa100"
 def test_every_member_becomes_scripts_of_every_engine(engine: str) -> None:
     document = json.loads((FLEET / "fleet.json").read_text(encoding="utf-8"))
     members = list(read_members(FLEET))
-    assert [member.instances for member in members] == [row["instances"] for row in document["members"]]
+    assert [member.standing.instances for member in members] == [
+        row["instances"] for row in document["members"]
+    ]
     flags = load_engine(engine).flags
     for member, row in zip(members, document["members"], strict=True):
         assert member.plan.layout.to_dict() == row["layout"]
         # TensorRT-LLM makes no fp8 weights while it loads others.
         stored = replace(member.problem, engine_options=EngineOptions(checkpoint_dtype="fp8"))
-        made = export(stored, member.plan, exporters()[engine], role=member.role)
-        words = exporters()[engine].role_words(member.role) if member.role else ()
+        made = export(stored, member.plan, exporters()[engine], member.standing)
+        role = member.standing.role
+        words = exporters()[engine].role_words(role) if role else ()
         assert all(set(words) <= set(command.words) for command in made.commands)
         known = {name for table in flags.values() for name in table}
         assert all(word in known for word in words if word.startswith("--"))
-        assert any("Missing here" in note for note in made.notes) is bool(member.role)
+        assert any("Missing here" in note for note in made.notes) is bool(role)
 
 
 def test_a_pipeline_over_two_pools_says_which_nodes_are_whose() -> None:
     (member,) = read_members(ACROSS)
     layers = member.plan.layout.layers
     assert layers is not None
-    made = export(member.problem, member.plan, exporters()["vllm"], notes=member.notes)
+    made = export(member.problem, member.plan, exporters()["vllm"], member.standing)
     assert [command.node for command in made.commands] == [0, 1]
     for command in made.commands:
         assert command.environment["VLLM_PP_LAYER_PARTITION"] == ",".join(map(str, layers))

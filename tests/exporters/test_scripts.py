@@ -55,7 +55,7 @@ def test_a_hostile_name_is_one_word(cases: Any, tmp_path: Path, engine: str, nam
         words = run(result.files[file], tmp_path, NODE_0="10.0.0.1", NODE_1="10.0.0.2")
         assert expected in words
         assert len(words) == len(command.words)
-    assert expected in run(result.files["benchmark.sh"], tmp_path, NODE_0="10.0.0.1")
+    assert expected in run(result.files["benchmark.sh"], tmp_path, NODE_0="10.0.0.1", NODE_1="::1")
     assert not (tmp_path / "owned").exists()
     documents = list(yaml.safe_load_all(result.files["kubernetes.yaml"]))
     assert all(document["metadata"]["name"].replace("-", "").isalnum() for document in documents)

@@ -85,12 +85,12 @@ def _fleet(result: Path, engine: str | None, target: Path) -> tuple[Any, list[tu
     answers = []
     for member in read_members(result):
         for name in _engines(engine, member.problem):
-            document, refusal = _exported(
-                member.problem, member.plan, name, target / member.name, role=member.role, notes=member.notes
-            )
-            copies = f"One instance of {member.instances}: others take other GPUs, nodes and ports."
+            standing = member.standing
+            folder = target / standing.name
+            document, refusal = _exported(member.problem, member.plan, name, folder, standing=standing)
+            copies = f"Scripts start one of {standing.instances} instances: others take other GPUs and ports."
             document["notes"] = [copies, *document.get("notes", ())]
-            answers.append(({"member": member.name, "instances": member.instances, **document}, refusal))
+            answers.append(({"member": standing.name, "instances": standing.instances, **document}, refusal))
     return member.problem, answers
 
 
@@ -118,16 +118,16 @@ def _exported(
     target: Path,
     *,
     nearest: bool = False,
-    role: str = "",
-    notes: tuple[str, ...] = (),
+    standing: Any = None,
 ) -> tuple[dict[str, Any], str]:
     """What --json says of one engine, and why it cannot express the plan (empty where it can)."""
     from autoparallel.exporters import exporters
+    from autoparallel.exporters.deployment import WHOLE
     from autoparallel.exporters.export import InexpressibleError, export
     from autoparallel.staging import staged
 
     try:
-        made = export(problem, plan, exporters()[engine], role=role, notes=notes)
+        made = export(problem, plan, exporters()[engine], standing or WHOLE)
     except InexpressibleError as refused:
         refusal = _refused(engine, refused)
         if nearest and refused.nearest is not None:
