@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoparallel.calibration import stand_ins
 from autoparallel.calibration.formats import FORMATS, WIRE_BYTES, unknown
-from autoparallel.calibration.operators import OPERATORS, SHARED_BACKENDS
+from autoparallel.calibration.operators import OPERATORS, SHARED_BACKENDS, SHARED_TABLES
 from autoparallel.calibration.recipe import Entry, OperatorClass
 from autoparallel.calibration.systems import gpu_of_system, hardware_of
-from autoparallel.calibration.tables import LATENCY
+from autoparallel.calibration.tables import LATENCY, STANDS_IN
 from autoparallel.domain.hardware import Hardware
 from autoparallel.performance.kernels import Kernels, nearest
 from autoparallel.problem_file.calibration_choice import constants_in
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Kernels of other engines, and tables that name none, are predicted with these.
-STANDS_IN = "vllm"
+OTHERS = "vllm"
 BACKENDS = ("trtllm", "vllm")
 COLLECTIVE_FORMATS = ("half", "int8")
 
@@ -35,7 +36,8 @@ def predict_operators(
     Returns
     -------
     pandas.DataFrame
-        ``key``, ``group``, ``measured``, ``predicted`` and ``row``.
+        ``key``, ``group``, ``measured``, ``predicted``, ``row`` and ``stands_in``: whose constants predict
+        it, empty where its own do.
     Counter
         Rows that could not be predicted, by reason.
     """
@@ -43,12 +45,13 @@ def predict_operators(
 
     operator = OPERATORS[kind]
     skipped: Counter[str] = Counter()
-    parts = [pd.DataFrame(columns=["key", "group", "measured", "predicted", "row"])]
+    parts = [pd.DataFrame(columns=["key", "group", "measured", "predicted", "row", STANDS_IN])]
+    shared = SHARED_BACKENDS if kind in SHARED_TABLES else ()
     for (system, backend), group in rows.groupby(["system", "backend"], sort=True):
         if system not in gpu_of_system():
             skipped[f'no GPU of the catalog has system = "{system}"'] += len(group)
             continue
-        used = backend if backend in BACKENDS else STANDS_IN
+        used = backend if backend in BACKENDS else OTHERS
         hardware = _with_file(hardware_of(str(system), used), calibration)
         prepared = operator.prepared(group)
         for entry, part in _entries(prepared):
@@ -56,9 +59,12 @@ def predict_operators(
                 skipped[reason] += len(part)
                 continue
             label = " ".join(filter(None, (hardware.calibration, *entry)))
-            if used != backend and backend not in SHARED_BACKENDS:
-                label += f" (for {backend})"
-            parts.append(_predicted(operator, entry, part, hardware).assign(group=label))
+            instead = [stand_ins.of_entry(hardware, entry, _stand_ins(entry))]
+            if calibration is None and backend not in shared:
+                instead.insert(0, stand_ins.of_backend(str(backend), used))
+                label += f" (for {backend or 'no backend'})" if used != backend else ""
+            columns = {"group": label, STANDS_IN: "; ".join(filter(None, instead))}
+            parts.append(_predicted(operator, entry, part, hardware).assign(**columns))
     filled = [part for part in parts if len(part)] or parts
     return pd.concat(filled, ignore_index=True), skipped
 

@@ -22,6 +22,7 @@ import numpy as np
 from autoparallel.calibration.exchange import NODE_LIMIT
 from autoparallel.calibration.formats import WIRE_BYTES
 from autoparallel.calibration.systems import hardware_of
+from autoparallel.calibration.tables import STANDS_IN
 from autoparallel.domain.hardware import Hardware
 from autoparallel.performance.collectives import Collective
 from autoparallel.performance.expert_exchange import Routing, distinct_groups, exchange
@@ -63,7 +64,7 @@ def predict_published(frame: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
     Returns
     -------
     pandas.DataFrame
-        ``key`` (``latency_us``), ``group``, ``measured``, ``predicted`` and ``row``.
+        ``key`` (``latency_us``), ``group``, ``measured``, ``predicted``, ``row`` and ``stands_in``.
     Counter
         Rows that could not be predicted, by reason.
     """
@@ -80,9 +81,16 @@ def predict_published(frame: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
             continue
         group = f"{row.op}, {row.gpu.split(' (')[0]}{_share(row)}"
         found.append(
-            {"key": "latency_us", "group": group, "measured": times[0], "predicted": times[1], "row": index}
+            {
+                "key": "latency_us",
+                "group": group,
+                "measured": times[0],
+                "predicted": times[1],
+                "row": index,
+                STANDS_IN: "no constants of H800: those of h100_sxm" if "H800" in row.gpu else "",
+            }
         )
-    return pd.DataFrame(found, columns=["key", "group", "measured", "predicted", "row"]), skipped
+    return pd.DataFrame(found, columns=["key", "group", "measured", "predicted", "row", STANDS_IN]), skipped
 
 
 def _row(cells: Mapping[str, Any]) -> Row:

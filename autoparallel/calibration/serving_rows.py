@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from autoparallel.calibration.serving import calibrated_hardware
 from autoparallel.calibration.serving_loads import COLUMNS, predict_loads, under_load
 from autoparallel.calibration.serving_names import (
     BACKENDS,
@@ -18,6 +19,8 @@ from autoparallel.calibration.serving_names import (
     gpu_name,
     model_name,
 )
+from autoparallel.calibration.stand_ins import of_gpu
+from autoparallel.calibration.tables import STANDS_IN
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import ProblemError
@@ -60,7 +63,7 @@ def predict_serving(
     Returns
     -------
     pandas.DataFrame
-        ``key``, ``group``, ``measured``, ``predicted`` and ``row``.
+        ``key``, ``group``, ``measured``, ``predicted``, ``row`` and ``stands_in``.
     Counter
         Rows that could not be predicted, by reason.
     """
@@ -91,7 +94,18 @@ def predict_serving(
         ]
     static_values = pd.DataFrame(found, columns=list(COLUMNS))
     parts = [part for part in (values, static_values) if len(part)]
-    return (pd.concat(parts, ignore_index=True) if parts else static_values), skipped
+    whole = pd.concat(parts, ignore_index=True) if parts else static_values
+    whole[STANDS_IN] = [
+        "" if calibration or backend else _stand_in(frame["gpu"][row], frame.get("engine", {}).get(row))
+        for row in whole["row"]
+    ]
+    return whole, skipped
+
+
+def _stand_in(gpu: str, engine: object) -> str:
+    """Whose constants predict an engine's kernels on a GPU that nobody measured."""
+    name = engine.lower() if isinstance(engine, str) else "vllm"
+    return of_gpu(calibrated_hardware(gpu_name(gpu), BACKENDS.get(name, "vllm")))
 
 
 def static_row(row: Mapping[str, str], calibration: Path | None, backend: str | None = None) -> StaticRow:

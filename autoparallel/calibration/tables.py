@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LATENCY = "latency_us"
+# Column of predictions: whose constants were taken where a row's own kernels have none.
+STANDS_IN = "stands_in"
 SERVING = "serving"
 # Printed figures of communication, each of its source's own kind.
 PRINTED = "printed"
@@ -116,7 +118,7 @@ def kind_of(columns: Iterable[str], path: Path) -> str:
     Raises
     ------
     ProblemError
-        None does; the message names what the nearest one would need.
+        None does; the message names what the nearest one lacks, or all tables with their columns.
     """
     found = {SPELLINGS.get(name, name) for name in columns}
     if {"model", "gpu", "isl", "osl"} <= found:
@@ -126,9 +128,19 @@ def kind_of(columns: Iterable[str], path: Path) -> str:
     for kind in KINDS:
         if kind.required <= found and not found & set(kind.absent):
             return kind.name
-    nearest = min(KINDS, key=lambda kind: (len(kind.required - found), -len(kind.required)))
-    missing = ", ".join(sorted(nearest.required - found))
-    raise _refused(f"is no table that is known; for {nearest.name} it lacks {missing}", path)
+    raise _refused(f"is no table that is known: {_lacks(found)}", path)
+
+
+def _lacks(found: set[str]) -> str:
+    """What a table lacks of the kind that it is most likely meant to be; all kinds where none is."""
+    shares = {kind.name: len(kind.required & found) / len(kind.required) for kind in KINDS}
+    nearest = max(shares, key=lambda name: shares[name])
+    if shares[nearest] > 0.5:
+        missing = ", ".join(sorted(BY_NAME[nearest].required - found))
+        return f"for {nearest} it lacks {missing}"
+    tables = [f"{kind.name} ({', '.join([*kind.numbers, *kind.words, LATENCY])})" for kind in KINDS]
+    tables += [f"{SERVING} (model, gpu, isl, osl)", f"{PRINTED} ({', '.join(sorted(PRINTED_COLUMNS))})"]
+    return f"the tables and their columns are {'; '.join(tables)}"
 
 
 def read_table(path: Path) -> Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoparallel.calibration.accuracy import Accuracy, accuracy
-from autoparallel.calibration.tables import PRINTED, SERVING, checked, kind_of, read_csv
+from autoparallel.calibration.tables import PRINTED, SERVING, STANDS_IN, checked, kind_of, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,8 @@ class Validation:
     skipped : mapping of str to int
         Rows without any prediction, by reason.
     values : pandas.DataFrame
-        One line a prediction: ``key`` (the measured column), ``group``, ``measured``, ``predicted``, ``row``.
+        One line a prediction: ``key`` (the measured column), ``group``, ``measured``, ``predicted``, ``row``
+        and ``stands_in`` (whose constants were taken, where a row's own kernels have none).
     """
 
     file: str
@@ -43,10 +44,16 @@ class Validation:
         parts = self.values.groupby(["key", "group"], sort=True)
         return {(str(key), str(group)): _of(part) for (key, group), part in parts}
 
+    def stand_ins(self) -> dict[str, int]:
+        """Rows that are predicted with constants of others, by whose."""
+        named = self.values[self.values[STANDS_IN] != ""]
+        return {str(whose): part["row"].nunique() for whose, part in named.groupby(STANDS_IN, sort=True)}
+
     def to_dict(self) -> dict[str, Any]:
         """What ``--json`` prints."""
         metrics = {key: value._asdict() for key, value in self.metrics().items()}
-        return {"rows": self.rows, "skipped": dict(self.skipped), "metrics": metrics}
+        document = {"rows": self.rows, "skipped": dict(self.skipped), "metrics": metrics}
+        return document | ({"stand_ins": stand_ins} if (stand_ins := self.stand_ins()) else {})
 
 
 def validate(path: Path, *, calibration: Path | None = None) -> Validation:

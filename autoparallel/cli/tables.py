@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from autoparallel.cli.fitting_table import FittingTable
 from autoparallel.domain.plan import Memory, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.requirements import PERCENTILES
@@ -24,9 +25,6 @@ from autoparallel.report.wording import (
     worked_on,
 )
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 MOST_ROWS = 12
 MEMORY_LABELS = {
     "weights_bytes": "Weights",
@@ -40,19 +38,9 @@ MEMORY_LABELS = {
 
 def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: Collection[str] = ()
-) -> Table:
-    """A table whose first column and ``words`` are text; the others are numbers, set to the right."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    drawn.add_column(columns[0], overflow="fold")
-    for column in columns[1:]:
-        drawn.add_column(column, justify="left" if column in words else "right", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(printable(cell)) for cell in row))
-    return drawn
+) -> FittingTable:
+    """A table whose first column and ``words`` are text; the others are numbers, which are never broken."""
+    return FittingTable(title, columns, [[printable(cell) for cell in row] for row in rows], words)
 
 
 def plan_line(plan: Plan) -> str:
@@ -74,7 +62,7 @@ def sizes(plan: Plan) -> str:
     return f"batch {plan.batch:,}{split}, chunk {serving.max_num_batched_tokens:,}"
 
 
-def serving_table(plan: Plan) -> Table:
+def serving_table(plan: Plan) -> FittingTable:
     """Means and percentiles of the requests' times."""
     serving, metrics = plan.serving, plan.metrics
     rows = []
@@ -88,7 +76,7 @@ def serving_table(plan: Plan) -> Table:
     return table("Requests", ("", "mean", *PERCENTILES), rows)
 
 
-def requirements_table(problem: Problem, plan: Plan) -> Table:
+def requirements_table(problem: Problem, plan: Plan) -> FittingTable:
     """What was asked, what the plan does, and how much room is left."""
     rows = []
     for row in requirement_rows(problem, plan):
@@ -99,7 +87,7 @@ def requirements_table(problem: Problem, plan: Plan) -> Table:
     return table("Requirements", ("", "asked", "this plan", "room left"), rows)
 
 
-def memory_table(problem: Problem, memory: Memory) -> Table:
+def memory_table(problem: Problem, memory: Memory) -> FittingTable:
     """Memory of the fullest GPU by what takes it."""
     cap = problem.memory_limit_gb * 1e9
     parts = [(label, getattr(memory, name)) for name, label in MEMORY_LABELS.items()]
@@ -109,7 +97,7 @@ def memory_table(problem: Problem, memory: Memory) -> Table:
     return table(title, ("", "taken", "share"), [*rows, total])
 
 
-def front_table(result: SearchResult) -> Table:
+def front_table(result: SearchResult) -> FittingTable:
     """The plans that no other dominates, best first."""
     rows = [
         (
@@ -129,7 +117,7 @@ def front_table(result: SearchResult) -> Table:
     return table(f"Front, {shown}", columns, rows)
 
 
-def operations_table(plan: Plan, phase: str) -> Table:
+def operations_table(plan: Plan, phase: str) -> FittingTable:
     """The operators of a phase that take most of its time."""
     timed = sorted((item for item in plan.operations if item.phase == phase), key=lambda item: -item.time_s)
     total = sum(item.time_s for item in timed) or 1.0
@@ -142,13 +130,13 @@ def operations_table(plan: Plan, phase: str) -> Table:
     return table(title, ("operator", "over", "time", "share", "bound by"), rows)
 
 
-def simulated_table(simulated: Simulated) -> Table:
+def simulated_table(simulated: Simulated) -> FittingTable:
     """The analysis of a plan next to its simulation."""
     rows = simulated_rows(simulated)
     return table(rows.title, ("", "analysis", "simulated", "analysis is off by"), rows.rows)
 
 
-def metrics_table(rows: Sequence[tuple[str, str]]) -> Table:
+def metrics_table(rows: Sequence[tuple[str, str]]) -> FittingTable:
     """Label and value."""
     return table("Plan", ("", "value"), rows)
 

@@ -50,7 +50,8 @@ def choose_calibration(section: HardwareSection, faults: Faults) -> Calibration:
     if section.calibration is not None:
         return _own_file(section.calibration, faults)
     stated = all(_states(section, key, faults) for key in EFFICIENCIES)
-    if section.backend == NONE or (section.backend is None and stated):
+    chosen_backend = _states(section, "backend", faults)
+    if section.backend == NONE or (stated and not chosen_backend):
         return ROOFLINE
     backend = section.backend or BACKEND
     chosen = _from_catalog(section, backend, faults)

@@ -8,6 +8,7 @@ from typing import Any
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.workload import STATIC
 from autoparallel.problem_file.calibration_choice import lent_operators
+from autoparallel.problem_file.hardware_section import LATENCIES_OF
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -50,6 +51,9 @@ def _hardware_warnings(problem: Problem, given: Mapping[str, Any]) -> Iterator[s
     for link in ("scale_up", "scale_out"):
         if "efficiency" not in given.get(link, {}):
             yield f"hardware.{link}.efficiency is not given: the link is assumed to reach all its bandwidth."
+        if "latency_us" not in given.get(link, {}):
+            latency = getattr(hardware, link).latency_us
+            yield f"hardware.{link}.latency_us is not given: {latency:g} us assumed, as of {LATENCIES_OF}."
 
 
 def _lent_warnings(problem: Problem) -> Iterator[str]:

@@ -19,6 +19,8 @@ REQUIRED = (
     "scale_up",
     "scale_out",
 )
+# The GPU whose latencies a link takes that states none, as those of the catalog do.
+LATENCIES_OF = "h100-sxm"
 
 
 def build_hardware(section: HardwareSection, bad: frozenset[str], faults: Faults) -> Hardware | None:
@@ -67,8 +69,8 @@ def _hardware(section: HardwareSection, calibration: Calibration) -> Hardware:
         memory_bandwidth_gb_per_s=section.memory_bandwidth_gb_per_s or 0.0,
         peak_tflops=dict(sorted((section.peak_tflops or {}).items())),
         gpus_per_node=section.gpus_per_node or 1,
-        scale_up=_link(section.scale_up),
-        scale_out=_link(section.scale_out),
+        scale_up=_link(section.scale_up, "scale_up"),
+        scale_out=_link(section.scale_out, "scale_out"),
         power_w=section.power_w,
         usd_per_gpu_hour=section.usd_per_gpu_hour,
         sources=dict(section.sources or {}),
@@ -79,10 +81,12 @@ def _hardware(section: HardwareSection, calibration: Calibration) -> Hardware:
     )
 
 
-def _link(section: LinkSection | None) -> Link:
+def _link(section: LinkSection | None, key: str) -> Link:
     if section is None:
         raise ValueError("checked before: links are there")
-    return Link(**section.model_dump(exclude_none=True))
+    given = section.model_dump(exclude_none=True)
+    # No data sheet has a latency.
+    return Link(**{"latency_us": load_gpu(LATENCIES_OF)[key]["latency_us"], **given})
 
 
 def catalog_hardware(gpu: str, backend: str) -> Hardware:

@@ -115,7 +115,7 @@ class LinkSection(Section):
     """A link of one GPU, or one NIC where a node has fewer of them, counted one way."""
 
     bandwidth_gb_per_s: fields.Rate
-    latency_us: fields.Microseconds
+    latency_us: fields.Microseconds | None = Field(None, description="Default: that of h100-sxm, and told.")
     efficiency: fields.Share | None = None
     topology: Annotated[str, fields.OneOf(TOPOLOGIES)] | None = None
     nics_per_node: fields.Gpus | None = Field(
@@ -148,7 +148,8 @@ class HardwareSection(Section):
         None, description="System of a measured GPU of the same generation, where this one was not measured."
     )
     backend: Annotated[str, fields.OneOf(BACKENDS)] | None = Field(
-        None, description='Whose kernels; default "trtllm". "none": a roofline with the two efficiencies.'
+        None,
+        description='Default "trtllm", on AMD "vllm". "none": a roofline with the two efficiencies.',
     )
     calibration: fields.Name | None = Field(
         None, description="A file of your own from `autoparallel calibrate`, relative to this file."

@@ -60,6 +60,32 @@ def test_predictions_stay_beside_their_measurements(ops: Path) -> None:
     assert values["measured"].tolist() == raw["latency_us"][values["row"]].tolist()
 
 
+def test_what_stands_in_is_said(ops: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(ops / "gemm.csv").head(4).assign(dtype="bfloat16")
+    rows["system"] = ["h100_sxm", "h20_sxm", "h100_sxm", "a100_sxm"]
+    rows["backend"] = ["sglang", "vllm", "trtllm", "vllm"]
+    rows.loc[3, "dtype"] = "nvfp4"
+    path = tmp_path / "rows.csv"
+    rows.to_csv(path, index=False)
+    told = {
+        "no constants of sglang: those of vllm": 1,
+        "nothing was measured on h20-sxm with vllm: constants of other GPUs": 1,
+        "gemm was not measured in nvfp4: constants of bfloat16": 1,
+    }
+    assert answer(path)["stand_ins"] == told
+    text = " ".join(run(path).stdout.split())
+    assert all(sentence in text for sentence in told)
+    rows[["system", "backend"]] = "h100_sxm", ""
+    rows.assign(dtype="bfloat16").to_csv(path, index=False)
+    assert answer(path)["stand_ins"] == {"no constants of a table without backend: those of vllm": 4}
+
+
+def test_an_engine_on_a_gpu_that_nobody_measured(static: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    pd.read_csv(static).head(2).assign(gpu="MI300X", engine="vllm").to_csv(path, index=False)
+    assert list(answer(path)["stand_ins"].values()) == [2]
+
+
 def test_skipped_rows_have_reasons(ops: Path, tmp_path: Path) -> None:
     rows = pd.read_csv(ops / "gemm.csv").head(6)
     rows["system"] = ["h100_sxm"] * 3 + ["abacus"] * 3

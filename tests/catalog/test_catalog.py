@@ -101,6 +101,19 @@ def test_prices_are_dated() -> None:
     assert all(re.search(r"20(25|26)", sources["usd_per_gpu_hour"]) for sources in priced)
 
 
+def test_one_rule_for_prices() -> None:
+    """The middle of the lowest and the highest that the sources name, or the only one that there is."""
+    for name in gpu_names():
+        entry = load_gpu(name)
+        source = entry["sources"].get("usd_per_gpu_hour", "")
+        ends = re.match(r"middle of ([\d.]+).*? (?:to|and) ([\d.]+)", source)
+        if ends:
+            middle = (float(ends[1]) + float(ends[2])) / 2
+            assert entry["usd_per_gpu_hour"] == pytest.approx(middle, abs=0.051), name
+        else:
+            assert ";" not in source, name
+
+
 def test_unknown_names() -> None:
     with pytest.raises(ProblemError, match=r'no GPU "h100"; did you mean "h100-sxm"\?'):
         load_gpu("h100")

@@ -94,7 +94,8 @@ def test_what_was_not_measured_is_lent_and_named(load: Load, write: Callable[[st
 @pytest.mark.parametrize("hardware", ['gpu = "mi300x"', CARD])
 def test_a_data_sheet_alone_is_not_calibrated(load: Load, hardware: str) -> None:
     problem = load(hardware)
-    assert problem.hardware.calibration == "default trtllm"
+    # TensorRT-LLM does not run on AMD.
+    assert problem.hardware.calibration == ("default vllm" if "mi300x" in hardware else "default trtllm")
     assert len(uncalibrated(problem)) == 1
     assert not any("_efficiency is not given" in warning for warning in problem.warnings)
 
@@ -299,3 +300,19 @@ def test_the_catalog_keeps_its_own_rules(name: str) -> None:
 def test_an_unknown_backend(load: Load) -> None:
     with pytest.raises(ProblemError, match="vllm"):
         load('gpu = "h100-sxm"\nbackend = "vlm"')
+
+
+def test_latencies_that_no_data_sheet_has_are_assumed_and_told(load: Load) -> None:
+    sheet = CARD.replace(", latency_us = 3", "").replace(", latency_us = 10", "")
+    problem, h100 = load(sheet), load('gpu = "h100-sxm"').hardware
+    assert problem.hardware.scale_up.latency_us == h100.scale_up.latency_us
+    assert problem.hardware.scale_out.latency_us == h100.scale_out.latency_us
+    told = [warning for warning in problem.warnings if "latency_us is not given" in warning]
+    assert len(told) == 2
+    assert all(warning.endswith("us assumed, as of h100-sxm.") for warning in told)
+    assert not any("latency_us" in warning for warning in load(CARD).warnings)
+
+
+def test_both_efficiencies_make_a_roofline_of_a_card_with_a_backend_of_its_own(load: Load) -> None:
+    assert not load(f'gpu = "mi300x"\n{BOTH}').hardware.kernels
+    assert load(f'gpu = "mi300x"\nbackend = "trtllm"\n{BOTH}').hardware.calibration == "default trtllm"

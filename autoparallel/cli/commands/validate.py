@@ -129,6 +129,10 @@ def _answer(found: Any) -> None:
         groups = [(group, value) for (name, group), value in found.groups().items() if name == key]
         rows = [(name, *_cells(value)) for name, value in [*groups, ("all", whole)]]
         console.print(table(f"{key}: error of the prediction, %", columns, rows))
+    borrowed = [(whose, f"{rows:,}") for whose, rows in found.stand_ins().items()]
+    if borrowed:
+        title = f"Predicted with constants of others, of {found.rows:,} rows"
+        console.print(table(title, ("whose", "rows"), borrowed, words=("whose",)))
     reasons = [(reason, str(count)) for reason, count in sorted(found.skipped.items())]
     if reasons:
         console.print(table(f"Not predicted, of {found.rows:,} rows", ("reason", "rows"), reasons))
