@@ -75,8 +75,14 @@ def test_rows_that_lack_something_are_counted(tmp_path: Path) -> None:
     [
         (b"", "no CSV table"),
         (b"m,n,dtype,latency_us\n1,2,bf16,3\n", "for gemm it lacks k"),
-        (b"a,b,latency_us\n1,2,3\n", r"the tables and their columns are exchange \(ep_size, hidden_size, topk"),
-        (b"a,b,latency_us\n1,2,3\n", r"gemm \(m, n, k, latency_us\); serving \(model, gpu, isl, osl\); printed \("),
+        (
+            b"a,b,latency_us\n1,2,3\n",
+            r"the tables and their columns are exchange \(ep_size, hidden_size, topk",
+        ),
+        (
+            b"a,b,latency_us\n1,2,3\n",
+            r"gemm \(m, n, k, latency_us\); serving \(model, gpu, isl, osl\); printed \(",
+        ),
         (b"a,b\n1,2\n", "no table that is known"),
         (b"\xff\xfe\x00", "no CSV table"),
         (b'm,n,k,latency_us\n"1,2,3,4\n', "no CSV table"),
