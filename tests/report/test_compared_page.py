@@ -77,7 +77,7 @@ def test_it_sorts_and_filters(browser: Browser, page: Path, width: int, scheme: 
     assert column(visit, "name")[-1] == "moe10b", "without a price it comes last"
     visit.page.get_by_role("button", name="$/hour").click()
     assert column(visit, "name")[-1] == "moe10b"
-    visit.page.get_by_label("Words in any column").fill("H100 ep=2")
+    visit.page.get_by_label("Words in any column").fill("H100 tp=2")
     assert column(visit, "name") == ["mixtral-8x7b-h100"]
     assert visit.page.locator("#shown").inner_text() == "1 of 3 shown"
     assert visit.page.evaluate("document.getElementById('fronts').data.map(t => t.visible)") == [
