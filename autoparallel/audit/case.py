@@ -40,7 +40,7 @@ class Reading:
 
     @property
     def sequences(self) -> int:
-        """Sequences in service at once in the whole deployment."""
+        """Sequences that the whole deployment has room for."""
         return self.layout.replicas * self.batch
 
 
@@ -60,11 +60,28 @@ class Case:
 
     @cached_property
     def served(self) -> Problem:
-        """The problem with at least as many sequences as the plan has in service.
+        """The problem, with the sequences that the plan itself says are in service where those are more.
 
-        A plan that says how many it serves is judged with all of them there, not idling for want of work.
+        A plan that names its own load is judged with all of it there, not idling for want of work.
         """
-        return self.problem if self.written.exact else serving(self.problem, self.reading.sequences)
+        return self.problem if self.written.exact else serving(self.problem, self._load)
+
+    @property
+    def _load(self) -> int:
+        """Sequences that the plan fills its batches with: one of them, or as many as it says it serves."""
+        stated = self.written.stated_sequences
+        own = min(stated.stated.low, self.reading.sequences) if stated and stated.stated else 0.0
+        return max(int(own), self.reading.batch)
+
+    @property
+    def load_words(self) -> str:
+        """Whose load it is where it is not the problem's, empty where it is."""
+        asked, counted = self.problem.workload.concurrency, self.served.workload.concurrency
+        if asked is None or asked == counted:
+            return ""
+        stated = self.written.stated_sequences
+        source = f"claim {stated.number}" if stated and counted != self.reading.batch else "the plan's batch"
+        return f"with {counted:,} sequences in service by {source}, not the problem's {asked:,}"
 
     @cached_property
     def plan(self) -> Plan:

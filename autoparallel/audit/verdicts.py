@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autoparallel.audit.checks import LIMIT, ORIGIN, QUANTITIES, VALUE
+from autoparallel.audit.checks import ASSUMED, LIMIT, ORIGIN, QUANTITIES, VALUE
 from autoparallel.audit.wording import figure, span
 from autoparallel.audit.written import Claim
 
@@ -24,7 +24,7 @@ class Judgement:
     words : str
         Reading of the claim's own words.
     role : str
-        ``value``, ``limit`` or ``origin``.
+        ``value``, ``limit``, ``origin`` or ``assumed``.
     holds : bool or None
         Whether the stated number agrees; ``None`` where the claim states none.
     """
@@ -91,7 +91,7 @@ def judge(claim: Claim, judgements: Sequence[Judgement], readings: Sequence[str]
     if not claim.stated:
         return replace(made, because="the claim states no number")
     if not values:
-        return replace(made, because=_nothing_known(claim, readings))
+        return replace(made, because=_nothing_known(claim, judgements, readings))
     if all(j.holds is False for j in values):
         return replace(made, verdict=FAILS, because=_why_it_fails(claim, values, judgements))
     if broken:
@@ -101,7 +101,9 @@ def judge(claim: Claim, judgements: Sequence[Judgement], readings: Sequence[str]
     return replace(made, because=_depends(values))
 
 
-def _nothing_known(claim: Claim, readings: Sequence[str]) -> str:
+def _nothing_known(claim: Claim, judgements: Sequence[Judgement], readings: Sequence[str]) -> str:
+    if taken := [j for j in judgements if j.role == ASSUMED]:
+        return f"nothing computes it: the problem assumes {taken[0].formula}"
     if QUANTITIES[claim.quantity].needs_baseline:
         return "there is no baseline plan to compare with"
     return "nothing to compute it from" if readings else "no layout near the written one can be launched"
@@ -150,7 +152,11 @@ def with_contradictions(verdicts: Sequence[Verdict], readings: Sequence[str]) ->
     """Add which claims exclude each other: the verdict where one is true only at another's expense."""
     result = []
     for one in verdicts:
-        others = sorted({other.claim.number for other in verdicts if _excludes(one, other, readings)})
+        excluded = [other for other in verdicts if _excludes(one, other, readings)]
+        if one.verdict == HOLDS:
+            # What is true whatever the plan means is not put in doubt by what never is.
+            excluded = [other for other in excluded if not _fails_anyway(other)]
+        others = sorted({other.claim.number for other in excluded})
         found = replace(one, contradicts=tuple(others))
         if others and not _fails_anyway(one):
             because = one.because if one.verdict == FAILS else _at_whose_expense(one)

@@ -115,3 +115,12 @@ class WrittenPlan:
             if claim.quantity == "gpus" and claim.of == PLAN and stated and stated.low == stated.high:
                 return claim
         return None
+
+    @property
+    def stated_sequences(self) -> Claim | None:
+        """The first claim that says how many sequences the plan itself has in service."""
+        for claim in self.claims:
+            stated = claim.stated
+            if claim.quantity == "sequences" and claim.of == PLAN and stated and stated.low == stated.high:
+                return claim
+        return None

@@ -59,7 +59,7 @@ def _reading_lines(readings: Iterable[Reading], prefix: str) -> Iterator[str]:
     for letter, one in lettered(readings):
         yield (
             f"  {prefix}{letter}: {one.name}: {brief(one.layout)}, {count(one.layout.gpus, 'GPU')}, "
-            f"batch {one.batch}, microbatch {one.microbatch}, {one.sequences:,} sequences at once"
+            f"batch {one.batch}, microbatch {one.microbatch}, room for {one.sequences:,} sequences"
         )
 
 

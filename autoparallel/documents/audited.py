@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from autoparallel.audit.auditor import Audit
 from autoparallel.audit.case import Reading
-from autoparallel.audit.checks import ORIGIN
+from autoparallel.audit.checks import ASSUMED, ORIGIN
 from autoparallel.audit.verdicts import Judgement, Verdict
 from autoparallel.audit.written import BASELINE
 from autoparallel.documents.blocks import Block, Bullets, Document, Facts, Paragraph, Section, Table
@@ -89,6 +89,8 @@ def findings(audit: Audit, verdicts: Iterable[Verdict]) -> Iterator[Finding]:
 def _line(one: Judgement, unit: str, letters: Mapping[str, str]) -> str:
     """One computed number: how it stands to the claim, under which readings, and its formula."""
     sign = "comes from" if one.role == ORIGIN and one.holds else _SIGNS[one.holds]
+    if one.role == ASSUMED:
+        sign = "assumed"
     under = "".join(letters.get(name, "") for name in one.readings)
     under = f"[{under}] " if len(letters) > 1 and len(under) < len(letters) else ""
     words = f"{one.words}: " if one.words else ""
@@ -116,7 +118,7 @@ def _readings(readings: tuple[Reading, ...]) -> Table:
          f"{one.sequences:,}")
         for letter, one in lettered(readings)
     )  # fmt: skip
-    columns = ("", "Reading", "Layout", "GPUs", "Batch", "Microbatch", "Sequences at once")
+    columns = ("", "Reading", "Layout", "GPUs", "Batch", "Microbatch", "Room for sequences")
     return Table(columns=columns, rows=rows, words=("Reading", "Layout"))
 
 

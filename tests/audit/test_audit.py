@@ -106,3 +106,58 @@ dp = 2
 ep = 4
 etp = 1
 """
+
+
+def test_check_and_evaluate_say_the_same(moe10b: Problem, tmp_path: Path) -> None:
+    """Two replicas have room for 256 sequences; the problem's 128 count, as everywhere."""
+    layout = Layout(tp=2, sp=2, sp_kind="tensor", dp=4, pp=2, ep=4, etp=2, replicas=2)
+    plan = evaluate(moe10b, layout, batch=128, microbatch=16)
+    throughput = plan.metrics.total_tokens_per_ms_per_gpu
+    degrees = "tp = 2\nsp = 2\nsp_kind = 'tensor'\ndp = 4\npp = 2\nep = 4\netp = 2\nreplicas = 2\n"
+    head = f"model = 'moe10b'\nbatch = 128\nmicrobatch = 16\n[layout]\n{degrees}"
+    stated = "\n[[claim]]\nquantity = 'total_throughput_per_gpu'\nvalue = {}\nunit = 'tokens/ms/GPU'\n"
+    said = "\n[[claim]]\nquantity = 'sequences'\nvalue = 256\nunit = 'sequences'\n"
+
+    def judged(text: str) -> Audit:
+        path = tmp_path / "written.toml"
+        path.write_text(text, encoding="utf-8")
+        return audit(moe10b, read_written_plan(path, moe10b))
+
+    found = judged(head + stated.format(throughput) + stated.format(2 * throughput))
+    assert [one.verdict for one in found.verdicts] == [HOLDS, FAILS]
+    assert found.verdicts[1].contradicts == (1,)
+    assert "not the problem's" not in found.verdicts[0].judgements[0].formula
+    # A plan that says how many it serves is judged with them, and the verdict says so.
+    found = judged(head + said + stated.format(2 * throughput))
+    assert [one.verdict for one in found.verdicts] == [HOLDS, HOLDS]
+    words = "with 256 sequences in service by claim 1, not the problem's 128"
+    assert words in found.verdicts[1].judgements[0].formula
+
+
+def test_a_batch_that_is_more_than_the_problems_load_is_filled(moe10b: Problem, tmp_path: Path) -> None:
+    path = tmp_path / "written.toml"
+    path.write_text(
+        "model = 'moe10b'\nbatch = 256\nmicrobatch = 16\n[layout]\ntp = 2\ndp = 4\npp = 2\nep = 4\netp = 2\n"
+        "[[claim]]\nquantity = 'total_throughput_per_gpu'\nvalue = 1\nunit = 'tokens/ms/GPU'\n",
+        encoding="utf-8",
+    )
+    (found,) = audit(moe10b, read_written_plan(path, moe10b)).verdicts
+    assert "with 256 sequences in service by the plan's batch" in found.judgements[0].formula
+
+
+def test_what_the_problem_assumes_is_not_found_out(moe10b: Problem, plans: Path) -> None:
+    found = audit(moe10b, read_written_plan(plans / "moe10b-modified.toml", moe10b))
+    (balanced,) = [one for one in found.verdicts if one.claim.quantity == "expert_imbalance"]
+    assert balanced.verdict == UNDECIDED
+    assert balanced.because == "nothing computes it: the problem assumes workload.expert_imbalance = 1"
+
+
+def test_an_expert_group_is_two_things(moe10b: Problem, plans: Path) -> None:
+    found = audit(moe10b, read_written_plan(plans / "moe10b-modified.toml", moe10b))
+    groups = [one for one in found.verdicts if one.claim.quantity == "expert_group_gpus"]
+    assert len(groups) == 2
+    for one in groups:
+        # 4 ranks exchange tokens, 4 x 2 hold all experts between them.
+        assert one.verdict == UNDECIDED
+        assert "holds for GPUs that exchange tokens over ep" in one.because
+        assert "fails for GPUs that hold all experts of a layer" in one.because

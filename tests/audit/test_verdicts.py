@@ -115,6 +115,12 @@ class TestClaimsTogether:
         assert found[1].verdict == FAILS
         assert found[1].contradicts == (1,)
 
+    def test_what_holds_anyway_is_not_put_in_doubt_by_what_never_does(self) -> None:
+        right, wrong = verdict(1, judgement(True)), verdict(2, judgement(False), value=32.0)
+        found = with_contradictions([right, wrong], READINGS)
+        assert [one.verdict for one in found] == [HOLDS, FAILS]
+        assert found[0].contradicts == ()
+
     def test_two_numbers_where_neither_can_be_computed(self) -> None:
         found = with_contradictions([verdict(1), verdict(2, value=32.0)], READINGS)
         assert [one.verdict for one in found] == [CONTRADICTS, CONTRADICTS]

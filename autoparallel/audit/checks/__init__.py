@@ -5,9 +5,12 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-from autoparallel.audit.checks.base import LIMIT, ORIGIN, VALUE, Check, Computed, Quantity
+from autoparallel.audit.checks.base import ASSUMED, LIMIT, ORIGIN, VALUE, Check, Computed, Quantity
 
-__all__ = ["CHECKS", "LIMIT", "ORIGIN", "QUANTITIES", "VALUE", "Check", "Computed", "Quantity", "check_of"]
+__all__ = [
+    "ASSUMED", "CHECKS", "LIMIT", "ORIGIN", "QUANTITIES", "VALUE", "Check", "Computed", "Quantity",
+    "check_of",
+]  # fmt: skip
 
 CHECKS: tuple[Check, ...] = tuple(
     import_module(f"{__name__}.{name}").CHECK

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from autoparallel.audit.case import Case
 
 # What a computed number is to a claim: what its words mean; a limit that nothing stated may pass; where
-# the stated number comes from although the words do not mean that.
-VALUE, LIMIT, ORIGIN = "value", "limit", "origin"
+# the stated number comes from although the words do not mean that; what the problem takes for granted.
+VALUE, LIMIT, ORIGIN, ASSUMED = "value", "limit", "origin", "assumed"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Computed:
     formula : str
         How it comes about, with the numbers put in.
     role : str
-        ``value``, ``limit`` or ``origin``.
+        ``value``, ``limit``, ``origin`` or ``assumed``.
     rests_on : str
         The quantity whose claim a broken limit contradicts.
     """

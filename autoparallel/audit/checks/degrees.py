@@ -24,14 +24,15 @@ class DegreesCheck(Check):
     quantities: ClassVar[Mapping[str, Quantity]] = {
         **{name: Quantity("stages" if name == "pp" else "ranks", said) for name, said in _SENTENCES.items()},
         "dp": Quantity("ranks", "data parallel groups: attention ranks or independent instances"),
-        "expert_group_gpus": Quantity("GPUs", "GPUs that hold all experts of a layer between them"),
+        "expert_group_gpus": Quantity("GPUs", "GPUs of an expert group"),
     }
 
     def computed(self, claim: Claim, case: Case) -> Iterator[Computed]:
         layout = case.layout
         if claim.quantity == "expert_group_gpus":
             formula = f"ep {layout.ep} x etp {layout.etp} = {layout.ep * layout.etp}"
-            yield value("", layout.ep * layout.etp, formula)
+            yield value("GPUs that hold all experts of a layer", layout.ep * layout.etp, formula)
+            yield value("GPUs that exchange tokens over ep", layout.ep, f"ep = {layout.ep}")
         elif claim.quantity == "dp":
             ranks = layout.dp * layout.replicas
             formula = f"dp {layout.dp} x replicas {layout.replicas} = {ranks}"

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from autoparallel.audit.case import Case
-from autoparallel.audit.checks.base import Check, Computed, Quantity, origin, value
+from autoparallel.audit.checks.base import ASSUMED, Check, Computed, Quantity, origin, value
 from autoparallel.audit.wording import figure, percent
 from autoparallel.audit.written import Claim
+from autoparallel.performance.expert_balance import group_of
+from autoparallel.solver.placement.model import place_experts
 
 _GAIN = "expert_utilisation_gain"
 _SPREAD = "the share of one token, its experts on different GPUs"
@@ -21,6 +23,7 @@ class ExpertLoadCheck(Check):
     quantities: ClassVar[Mapping[str, Quantity]] = {
         "expert_utilisation": Quantity("share", "share of expert ranks at work", "more"),
         "gpu_idle_share": Quantity("share", "share of expert ranks that wait", "less"),
+        "expert_imbalance": Quantity("factor", "load of the fullest expert rank over the mean", "less"),
         "expert_ranks_per_token": Quantity("ranks", "expert ranks that one token is sent to"),
         _GAIN: Quantity("factor", "expert ranks at work against the baseline's", "more", needs_baseline=True),
     }
@@ -29,6 +32,8 @@ class ExpertLoadCheck(Check):
         if claim.quantity == "expert_ranks_per_token":
             share, ep = case.plan.metrics.expert_ranks_per_token, case.layout.ep
             yield value("", share * ep, f"{percent(share)} of ep {ep} = {figure(share * ep)}")
+        elif claim.quantity == "expert_imbalance":
+            yield _imbalance(case)
         elif claim.quantity == _GAIN:
             yield from _gain(case)
         else:
@@ -37,6 +42,19 @@ class ExpertLoadCheck(Check):
                 share = 1 - one.low if idle else one.low
                 formula = f"1 - {percent(one.low)} = {percent(share)}: {one.formula}" if idle else one.formula
                 yield Computed(words=one.words, low=share, high=share, formula=formula, role=one.role)
+
+
+def _imbalance(case: Case) -> Computed:
+    """Of known loads, with the placement that the plan rests on; without, what the problem assumes."""
+    workload, model = case.problem.workload, case.problem.model
+    loads, factor = workload.expert_loads, workload.expert_imbalance
+    if loads is None:
+        formula = f"workload.expert_imbalance = {figure(factor)}"
+        return Computed(words="", low=factor, high=factor, formula=formula, role=ASSUMED)
+    group = group_of(case.layout, case.problem.hardware.gpus_per_node)
+    placed = place_experts(loads, model.num_experts_per_tok, group).balance
+    formula = f"ep {group.ep}, {group.redundant} copies, mean of {len(loads.shares)} layers"
+    return value("", placed.imbalance, f"{formula}: {figure(placed.imbalance)}")
 
 
 def _shares(case: Case) -> Iterator[Computed]:

@@ -62,7 +62,6 @@ _FACTS = {
     "memory_capacity": _fact("bytes", "hardware.memory_gb", lambda p: p.hardware.memory_gb, 1e9),
     "gpus_per_node": _fact("GPUs", "hardware.gpus_per_node", lambda p: p.hardware.gpus_per_node),
     "concurrency": _fact("sequences", "workload.concurrency", lambda p: p.workload.concurrency),
-    "expert_imbalance": _fact("factor", "workload.expert_imbalance", lambda p: p.workload.expert_imbalance),
     "required_ttft": _fact("time", "requirements.ttft_s", lambda p: p.requirements.ttft_s),
     "required_throughput": _fact(
         "throughput per GPU",

@@ -53,6 +53,7 @@ def _in_phase(claim: Claim, case: Case, phase: str, gpus: int) -> Computed:
     tokens = per_gpu * case.layout.gpus * seconds * 1e3
     formula = f"{figure(round(tokens))} tokens / {figure(seconds * 1e3)} ms / {case.layout.gpus:,} GPUs"
     formula += f" x {gpus:,} = {figure(number)}" if gpus > 1 else f" = {figure(number)}"
+    formula += f", {case.load_words}" if case.load_words else ""
     bound = _limit(case, phase)
     reach = f"no layout passes {figure(bound.value * gpus)}: {bound.sentence}"
     if claim.stated and claim.stated.low > bound.value * gpus:
