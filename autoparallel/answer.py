@@ -146,7 +146,7 @@ def order_costs(solver: PairSolver, best: Plan) -> tuple[OrderCost, ...]:
     orders = (order for size in range(len(ORDERS) + 1) for order in combinations(ORDERS, size))
     layouts = [replace(best.layout, order=order) for order in orders]
     pair, chunk = (best.batch, best.microbatch), best.pair.chunk
-    layouts = [layout for layout in layouts if not violations(Facts(problem, layout, *pair))]
+    layouts = [layout for layout in layouts if not violations(Facts(problem, layout, *pair, chunk=chunk))]
     layouts.sort(key=lambda layout: layout.order != best.layout.order)
     batches, microbatches = ([size] * len(layouts) for size in pair)
     chunks = [] if chunk is None else [chunk] * len(layouts)

@@ -87,10 +87,7 @@ def evaluate(
     """
     machine = Machine(problem)
     if machine.engine is not None:
-        most = problem.workload.concurrency
-        if batch is None and most is not None:
-            batch = max(min(machine.engine.max_num_seqs, most // layout.dp), 1) * layout.dp
-        pair = own_pair(machine.engine, layout, batch, chunk)
+        pair = own_pair(problem, layout, batch, chunk)
         if microbatch not in (None, pair.batch):
             raise LayoutError(["microbatch: continuous batching has none; the engine fills pipeline slots"])
     elif batch is None or chunk is not None:
@@ -112,7 +109,7 @@ def _evaluated(solver: PairSolver, layout: Layout, pair: Pair) -> Plan:
         wrong.append(f"sp_kind must be one of {', '.join(SP_KINDS)}, not {layout.sp_kind!r}")
     if wrong:
         raise LayoutError(wrong)
-    if broken := violations(Facts(solver.problem, layout, pair.batch, pair.microbatch)):
+    if broken := violations(Facts(solver.problem, layout, pair.batch, pair.microbatch, chunk=pair.chunk)):
         raise LayoutError(broken)
     solver.place([layout])
     facts = solver.facts(layout, *pair)

@@ -310,9 +310,8 @@ def _serving(data: dict[str, Any]) -> ServingMetrics | None:
     """What a plan of continuous batching holds; a time without end is written as null."""
     if "serving" not in data:
         return None
-    return ServingMetrics(
-        **_with_infinity({one.name: data["serving"][one.name] for one in fields(ServingMetrics)})
-    )
+    known = (one.name for one in fields(ServingMetrics) if one.name in data["serving"])
+    return ServingMetrics(**_with_infinity({name: data["serving"][name] for name in known}))
 
 
 def _with_infinity(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def written_violations(problem: Problem, written: WrittenPlan) -> tuple[str, ...
             return ("no layout near the written one can be launched",)
         return tuple(f"the nearest layout that can be launched has {it}" for it in nearest[0].changes)
     layout = _as_written(written)
-    found = list(_broken(problem, layout, written.batch, written.microbatch or _slot(layout, written.batch)))
+    microbatch = written.microbatch or _slot(layout, written.batch)
+    found = list(_broken(problem, layout, Pair(written.batch, microbatch, written.chunk)))
     claim = written.stated_gpus
     if claim and claim.stated and layout.gpus != claim.stated.low:
         cp = f" x cp {layout.cp}" if layout.cp > 1 else ""
@@ -82,9 +83,9 @@ def _slot(layout: Layout, batch: int) -> int:
     return max(sizes, default=layout.dp)
 
 
-def _broken(problem: Problem, layout: Layout, batch: int, microbatch: int) -> tuple[str, ...]:
-    served = serving(problem, layout.replicas * batch)
-    return violations(Facts(served, layout, batch, microbatch))
+def _broken(problem: Problem, layout: Layout, sizes: Pair) -> tuple[str, ...]:
+    served = serving(problem, layout.replicas * sizes.batch)
+    return violations(Facts(served, layout, sizes.batch, sizes.microbatch, chunk=sizes.chunk))
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def _microbatch(problem: Problem, written: WrittenPlan, layout: Layout) -> int |
     wanted = written.microbatch or _slot(layout, written.batch)
     sizes = [size for size in _divisors(written.batch) if size % layout.dp == 0]
     for size in _near(sizes, wanted)[:1]:
-        if not _broken(problem, layout, written.batch, size):
+        if not _broken(problem, layout, Pair(written.batch, size, written.chunk)):
             return size
     return None
 

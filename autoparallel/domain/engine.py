@@ -11,6 +11,8 @@ from typing import Any
 ENGINES = ("vllm", "sglang", "trtllm")
 TOTAL, FREE_AFTER_WEIGHTS = "total", "free_after_weights"
 LONGEST, MEAN = "longest", "mean"
+# Share of lockstep from which an engine counts as one that puts prompts first.
+PROMPTS_FIRST = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,11 @@ class EngineConstants:
     def reserves_longest(self) -> bool:
         """Whether a request is admitted only where its longest state fits."""
         return self.kv_reservation == LONGEST
+
+    @property
+    def prompts_first(self) -> bool:
+        """Whether prompts have steps of their own: running sequences do not decode beside them."""
+        return self.lockstep >= PROMPTS_FIRST
 
     def of_version(self, version: str) -> EngineConstants:
         """The constants of a version, such as ``0.12.0``; empty: of one from before ``overlapped_from``."""

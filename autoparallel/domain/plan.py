@@ -138,6 +138,9 @@ class ServingMetrics:
         times are infinite. [1/s]
     too_long_fraction : float
         Requests longer than the KV space, which the engine rejects, of all. [1]
+    recomputed_tokens : float
+        Tokens of a request that are computed again in the mean, as the KV space ends and it gives way to
+        others. [tokens]
     """
 
     engine: str
@@ -160,6 +163,7 @@ class ServingMetrics:
     goodput_requests_per_s: float
     stable_requests_per_s: float
     too_long_fraction: float
+    recomputed_tokens: float = 0.0
 
     @property
     def stable(self) -> bool:

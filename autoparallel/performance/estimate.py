@@ -47,6 +47,7 @@ class ServingColumns(NamedTuple):
     goodput_requests_per_s: Array
     stable_requests_per_s: Array
     too_long_fraction: Array
+    recomputed_tokens: Array
 
 
 class Estimates(NamedTuple):

@@ -10,6 +10,8 @@ from autoparallel.performance.architecture import derived_parameters
 SAME_COUNT = 0.005
 
 
+# Shares of the stable rate, and of a request's output that is computed again, from which waits are unsure.
+BUSY, AGAIN = 0.9, 0.05
 # How warnings begin that say whose measurements the times rest on.
 _BORROWED = ("not calibrated", "not measured")
 
@@ -43,6 +45,19 @@ def serving_notes(problem: Problem, plan: Plan) -> tuple[str, ...]:
         found.append(
             f"the rate of {rate:.4g} requests/s is beyond saturation, the queue grows without end: "
             f"{serving.stable_requests_per_s:.4g} requests/s would be stable"
+        )
+    elif rate is not None and rate > BUSY * serving.stable_requests_per_s:
+        found.append(
+            f"the rate of {rate:.4g} requests/s is {rate / serving.stable_requests_per_s:.0%} of the "
+            f"{serving.stable_requests_per_s:.4g} that are stable: so close to saturation a few per cent of "
+            "a step's time change waits and times per token several times over; simulate the plan"
+        )
+    if serving.recomputed_tokens > AGAIN * problem.workload.output_tokens.mean:
+        found.append(
+            f"the KV space ends before the {serving.max_num_seqs:,} sequences that may run: they are "
+            f"preempted, about {serving.recomputed_tokens:,.0f} tokens a request are computed again, and "
+            f"requests differ more than the estimate says; a batch of less than "
+            f"{serving.capacity:,.0f} sequences avoids it"
         )
     if serving.too_long_fraction:
         found.append(

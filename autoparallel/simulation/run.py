@@ -20,7 +20,7 @@ from autoparallel.performance.notes import calibration_notes
 from autoparallel.performance.rate import rate
 from autoparallel.performance.serving import EngineConstants, engine_of
 from autoparallel.performance.serving.capacity import capacity
-from autoparallel.performance.serving.engine import own_pair
+from autoparallel.performance.serving.engine import decode_share, own_pair
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepModel
 from autoparallel.simulation.requests import Requests, draw
@@ -31,9 +31,6 @@ Array = npt.NDArray[np.float64]
 SCHEMA = "autoparallel.simulation/1"
 # Share of the requests at either end that the steady state is not measured on.
 EDGE = 0.1
-# Share of lockstep from which an engine counts as one that puts prompts first.
-PROMPTS_FIRST = 0.5
-
 
 # Shares of the requests at which their times are kept.
 SHARES = (*(step / 50 for step in range(1, 50)), 0.99, 0.995)
@@ -166,13 +163,16 @@ def simulate(
     ProblemError
         The workload is static, or the engine is not known.
     LayoutError
-        The KV space of the plan holds no request.
+        The KV space of the plan holds no request, or a step has too few tokens for the sequences.
     """
     require_simulable(problem)
     if engine is not None:
         problem = replace(problem, engine=engine)
     own = engine_of(problem)
-    return _Run(problem, layout, own_pair(own, layout, batch, chunk), own).result(requests, seed)
+    pair = own_pair(problem, layout, batch, chunk)
+    if decode_share(problem, pair.batch / layout.dp, pair.chunk or np.inf) > 1.0:
+        raise LayoutError([f"a step of {pair.chunk} tokens is too short for the {pair.batch} sequences"])
+    return _Run(problem, layout, pair, own).result(requests, seed)
 
 
 class _Run:
@@ -213,7 +213,7 @@ class _Run:
             step_tokens=int(self.lengths.step_tokens) * layout.dp,
             kv_tokens=self.kv_tokens,
             reserves_longest=engine.reserves_longest,
-            prompts_alone=engine.lockstep >= PROMPTS_FIRST,
+            prompts_alone=engine.prompts_first,
             concurrency=concurrency,
             delay_s=engine.base_ttft_s,
         )

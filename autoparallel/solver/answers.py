@@ -42,7 +42,7 @@ def rated_facts(machine: Machine, layout: Layout, pair: Pair) -> Facts:
     """A plan with its estimates, as the plain forms of the rules see it."""
     chunks = [] if pair.chunk is None else [pair.chunk]
     table = PlanTable.of([layout], [pair.batch], [pair.microbatch], chunks)
-    return Facts(machine.problem, layout, pair.batch, pair.microbatch, rate(machine, table))
+    return Facts(machine.problem, layout, pair.batch, pair.microbatch, rate(machine, table), pair.chunk)
 
 
 def objectives_of(values: Estimates | None, row: int) -> Objectives:

@@ -101,7 +101,7 @@ def _structure_rows(problem: Problem, pair: Pair) -> dict[tuple[bool, ...], int]
         for e in like_experts[experts.gpus_per_stage[like_experts] == attention.gpus_per_stage[a]]:
             for p in stages:
                 layout = candidates.layout(int(a), int(e), int(p))
-                facts = Facts(problem, layout, pair.batch, pair.microbatch)
+                facts = Facts(problem, layout, pair.batch, pair.microbatch, chunk=pair.chunk)
                 pattern = (*(rule.holds(facts) for rule in rules), layout.gpus <= problem.search.max_gpus)
                 patterns[pattern] = min(layout.gpus, patterns.get(pattern, layout.gpus))
     return patterns

@@ -131,7 +131,7 @@ class _Verification:
     def _rules(self) -> Check:
         broken = []
         for row, (layout, pair) in enumerate(zip(self.layouts, self.pairs, strict=True)):
-            facts = Facts(self.problem, layout, pair.batch, pair.microbatch, self._row(row))
+            facts = Facts(self.problem, layout, pair.batch, pair.microbatch, self._row(row), pair.chunk)
             missed = [name for name, kept in fulfilled(facts).items() if not kept]
             broken += [f"plan {row + 1}: {what}" for what in (*violations(facts), *missed)]
         says = "; ".join(broken) or f"{len(self.rows)} plans keep every rule in its plain form"
@@ -166,7 +166,7 @@ class _Verification:
         computed = build_plan(self.machine, plan.layout, **plan.pair._asdict(), meets=dict(plan.meets))
         stated, again = _numbers_of(plan), _numbers_of(computed)
         worst = max(_difference(stated[name], again[name]) for name in again)
-        facts = Facts(self.problem, plan.layout, plan.batch, plan.microbatch, self._row(0))
+        facts = Facts(self.problem, plan.layout, plan.batch, plan.microbatch, self._row(0), plan.pair.chunk)
         kept = dict(plan.meets) == fulfilled(facts) if same else False
         holds = same and first == self.objectives[0] and worst <= SAME and kept
         order = ", ".join(self.problem.prefer)

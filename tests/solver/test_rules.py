@@ -20,12 +20,21 @@ from autoparallel.solver.candidates import AttentionCandidates, Candidates, cand
 from autoparallel.solver.cp_sat import new_solver
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.layout_model import LayoutModel
-from autoparallel.solver.rules import LIMITS, STRUCTURE, Facts, LimitRule, ServedRule, StructureRule
+from autoparallel.solver.rules import (
+    LIMITS,
+    STRUCTURE,
+    Facts,
+    LimitRule,
+    ServedRule,
+    ServedStructureRule,
+    StructureRule,
+)
 from autoparallel.solver.tables import Tables
 
 # Those of continuous batching alone have no CP-SAT form; tests/solver/test_sweep.py is about them.
 STATIC_LIMITS = tuple(rule for rule in LIMITS if not isinstance(rule, ServedRule))
-ALL: tuple[StructureRule | LimitRule, ...] = (*STRUCTURE, *STATIC_LIMITS)
+STATIC_STRUCTURE = tuple(rule for rule in STRUCTURE if not isinstance(rule, ServedStructureRule))
+ALL: tuple[StructureRule | LimitRule, ...] = (*STATIC_STRUCTURE, *STATIC_LIMITS)
 RULES = {rule.name: rule for rule in ALL}
 TRIED = {
     "tp": (1, 2, 3),
@@ -238,7 +247,7 @@ def test_one_plan_and_a_table_of_plans_get_the_same_verdict(all_verdicts: list[V
         assert rule.kept(facts.problem, table, facts.values)[0] == rule.holds(facts)
 
 
-@pytest.mark.parametrize("name", [rule.name for rule in STRUCTURE])
+@pytest.mark.parametrize("name", [rule.name for rule in STATIC_STRUCTURE])
 def test_a_violation_names_the_rule_and_the_numbers(all_verdicts: list[Verdict], name: str) -> None:
     rule = RULES[name]
     assert isinstance(rule, StructureRule)

@@ -99,7 +99,8 @@ def _plan(problem: Any, plan_file: Path | None, degrees: dict[str, Any] | None) 
     static = replace(problem, workload=replace(problem.workload, mode="static", concurrency=None))
     if plan_file is not None:
         plan = read_plan(plan_file)
-        if broken := violations(Facts(static, plan.layout, plan.batch, plan.microbatch)):
+        facts = Facts(static, plan.layout, plan.batch, plan.microbatch, chunk=plan.pair.chunk)
+        if broken := violations(facts):
             raise LayoutError(broken)
         chunk = plan.pair.chunk
         return plan.layout, {} if chunk is None else {"batch": plan.batch, "chunk": chunk}

@@ -7,6 +7,9 @@ delays its tokens after the first: that wait counts as part of TPOT,
 .. math:: \mathrm{TPOT} = d(n) + W / (O - 1)
 
 with the wait :math:`W`, and how :math:`n` varies, from the chain of :mod:`occupancy`.
+
+What is preempted would have its prompt computed here, too: an engine whose sequences grow into the KV space
+takes no more of them than what leaves it room as they vary.
 """
 
 from __future__ import annotations
@@ -73,13 +76,13 @@ class DecodeInstances:
         own = self.instances
         work, engine, table = own.workload, own.engine, own.table
         fits = own.holds(float(work.prompt_tokens.max + work.output_tokens.max))
-        whole = work.prompt_tokens.mean + work.output_tokens.mean
-        held = whole if engine.reserves_longest else float(own.lengths.context)
+        held = float(own.lengths.held(engine))
         most = np.zeros(len(table.tp))
         for layers, rows in by_stages(own.machine, table):
             part = table.rows(rows)
             space = capacity(own.machine, part, layers, engine, held).sequences
-            most[rows] = np.where(fits[rows], np.minimum(np.floor(space), engine.max_num_seqs * part.dp), 0.0)
+            space = np.floor(own.lengths.without_preemption(space, engine))
+            most[rows] = np.where(fits[rows], np.minimum(space, engine.max_num_seqs * part.dp), 0.0)
         return most
 
     def _step_s(self, rows: Rows, running: Array) -> Array:
@@ -96,7 +99,7 @@ class DecodeInstances:
         """Some instances with so many sequences in service each in the mean."""
         step_s = self._step_s(rows, np.maximum(running, 1.0))
         rates, known = running / (self.decodes * step_s), self.rates[:, rows]
-        spreads = self.instances.arrival_scv, self.instances.service_scv
+        spreads = self.instances.arrival_scv, self.instances.mix.output_scv
         chain = occupancy(rates, np.maximum(self.most[rows], 1.0), list(known), *spreads)
         alone_s = self.steps_s[0, rows]
         slower_s = np.maximum(step_s - alone_s, 0.0) / np.maximum(running - 1.0, 1.0)

@@ -13,6 +13,7 @@ from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Fault, ProblemError
+from autoparallel.performance.operators.cost import Quantity
 
 # Whose constants stand in where a problem names no engine.
 DEFAULT_ENGINE = "vllm"
@@ -60,18 +61,35 @@ def engine_of(problem: Problem, name: str | None = None) -> EngineConstants:
     return constants if share is None else replace(constants, memory_base=TOTAL, memory_fraction=share)
 
 
-def own_pair(
-    engine: EngineConstants, layout: Layout, batch: int | None = None, chunk: int | None = None
-) -> Pair:
-    """The sizes of a layout, by default the engine's own.
+def decode_tokens(problem: Problem) -> float:
+    """Tokens of a step that each sequence needs to decode: none where prompts have steps of their own."""
+    speculation = problem.workload.speculation
+    if engine_of(problem).prompts_first:
+        return 0.0
+    return speculation.verified if speculation else 1.0
+
+
+def decode_share(problem: Problem, sequences: Quantity, chunk: Quantity) -> Quantity:
+    """Share of a step of ``chunk`` tokens that so many decoding sequences of a rank take; at most 1. [1]"""
+    return decode_tokens(problem) * sequences / chunk
+
+
+def own_pair(problem: Problem, layout: Layout, batch: int | None = None, chunk: int | None = None) -> Pair:
+    """The sizes of a layout, by default the engine's own, of the sequences no more than there are.
 
     Parameters
     ----------
     batch, chunk : int, optional
         Sequences in service of an instance, and tokens of a step of a data parallel rank.
     """
-    batch = engine.max_num_seqs * layout.dp if batch is None else batch
-    return Pair(batch, batch, engine.max_num_batched_tokens if chunk is None else chunk)
+    engine, asked = engine_of(problem), problem.workload.concurrency
+    chunk = engine.max_num_batched_tokens if chunk is None else chunk
+    if batch is None:
+        most = engine.max_num_seqs if asked is None else min(engine.max_num_seqs, asked // layout.dp)
+        if needed := decode_tokens(problem):
+            most = min(most, int(chunk / needed))
+        batch = max(most, 1) * layout.dp
+    return Pair(batch, batch, chunk)
 
 
 def engine_provenance(name: str) -> dict[str, Any]:

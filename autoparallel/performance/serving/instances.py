@@ -21,8 +21,9 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving.capacity import capacity
 from autoparallel.performance.serving.highest import Rows, highest_load
+from autoparallel.performance.serving.length_mix import LengthMix, length_mix
 from autoparallel.performance.serving.panel import Conditions, Panel, panel_of, request_times
-from autoparallel.performance.serving.rate import arrival_scv, scv
+from autoparallel.performance.serving.rate import arrival_scv
 from autoparallel.performance.serving.slo import keeps
 from autoparallel.performance.serving.steady import CHUNK, OPEN, SATURATED, Load, ServingEstimates, serve
 from autoparallel.performance.serving.step_costs import Lengths
@@ -71,10 +72,15 @@ class Instances:
 
     @property
     def lengths(self) -> Lengths:
-        """Mean lengths of a request, and tokens of a step."""
+        """Lengths of the requests, and tokens of a step."""
         work = self.workload
         means = work.prompt_tokens.mean, work.output_tokens.mean
-        return Lengths(*means, float(self.engine.max_num_batched_tokens), work.cached_share)
+        return Lengths(*means, float(self.engine.max_num_batched_tokens), work.cached_share, self.mix)
+
+    @cached_property
+    def mix(self) -> LengthMix:
+        """How the lengths differ."""
+        return length_mix(self.workload)
 
     @cached_property
     def panel(self) -> Panel:
@@ -85,16 +91,6 @@ class Instances:
     def arrival_scv(self) -> float:
         """Squared coefficient of variation of the times between an instance's arrivals. [1]"""
         return arrival_scv(self.workload)
-
-    @cached_property
-    def prompt_scv(self) -> float:
-        """Squared coefficient of variation of the prompts' lengths. [1]"""
-        return scv(self.panel.prompt)
-
-    @cached_property
-    def service_scv(self) -> float:
-        """Squared coefficient of variation of the outputs' lengths. [1]"""
-        return scv(self.panel.output)
 
     def holds(self, tokens: float) -> npt.NDArray[np.bool_]:
         """Whether a data parallel rank has KV space for one sequence of so many tokens."""
@@ -120,8 +116,7 @@ class Instances:
             work.output_tokens.mean,
             rate_per_s=rates,
             arrival_scv=self.arrival_scv,
-            prompt_scv=self.prompt_scv,
-            service_scv=self.service_scv,
+            mix=self.mix,
             cached_share=work.cached_share,
         )
         return self.serve(rows, load)
@@ -129,9 +124,8 @@ class Instances:
     def stable_rates(self) -> Array:
         """What an aggregated instance serves without an SLO: no SLO is kept at more. [1/s]"""
         work = self.workload
-        load = Load(
-            SATURATED, work.prompt_tokens.mean, work.output_tokens.mean, cached_share=work.cached_share
-        )
+        means = work.prompt_tokens.mean, work.output_tokens.mean
+        load = Load(SATURATED, *means, mix=self.mix, cached_share=work.cached_share)
         found = self.serve(np.arange(len(self.table.tp)), load)
         longest = float(work.prompt_tokens.max + work.output_tokens.max)
         room = (found.capacity >= 1.0) & self.holds(longest)

@@ -193,7 +193,7 @@ def _own_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -> Ar
     """What a request's own prompt takes, at its own length. [s]"""
     longer = panel.prompt / conditions.isl
     attention_s = np.minimum(column.prompt_attention_s, column.prompt_s)
-    prompt_s = (column.prompt_s - attention_s) * longer + attention_s * longer**2
+    prompt_s = (column.prompt_s - attention_s) * longer + attention_s * longer**2 / (longer**2).mean()
     computed = conditions.isl * (1.0 - conditions.cached_share[:, None])
     pieces, mean_pieces = (
         np.maximum(times * computed / conditions.chunk[:, None], 1.0) for times in (longer, 1.0)

@@ -4,14 +4,14 @@ r"""An instance that computes prompts and nothing else: its rate within a TTFT.
 after :math:`S_k`, and the next ``k`` can start :math:`I_k = S_k / pp` after them. With :math:`\lambda`
 requests per second and rank, :math:`\rho = \lambda I_k / k`, a share :math:`b = \min(1, \lambda I_k)` of
 arrivals that find a step running, and the squared coefficients of variation :math:`c` of the times
-between arrivals and :math:`c_s` of the prompts' lengths,
+between arrivals and :math:`c_s` of the prompts' times,
 
-.. math:: \mathrm{TTFT} = t_0 + S_k + \tfrac12 b I_k (\max(c, 1 - \tfrac1k) + c_s)
+.. math:: \mathrm{TTFT} = t_0 + S_k + \tfrac12 b I_k (\max(c, 1 - \tfrac1k) + \tfrac{c_s}{k})
    + \tfrac12 \frac{\rho^2}{1 - \rho} \frac{c + c_s}{k} I_k
 
 Requests wait for the running step to end, and for steps of those before them. With ``k = 1`` and
-Poisson arrivals that is the M/G/1 queue exactly; with many, Kingman's limit of heavy traffic. An engine
-takes what waits, so of all ``k`` the fastest counts.
+Poisson arrivals that is the M/G/1 queue exactly, over all lengths (:mod:`length_mix`); with many, Kingman's
+limit of heavy traffic. An engine takes what waits, so of all ``k`` the fastest counts.
 
 References
 ----------
@@ -40,20 +40,15 @@ Array = npt.NDArray[np.float64]
 SIZES = 5
 
 
-class Spreads(NamedTuple):
-    """Squared coefficients of variation of the times between arrivals and of the prompts' lengths. [1]"""
-
-    arrivals: float
-    prompts: float = 0.0
-
-
 class PrefillTimes(NamedTuple):
     """Of prefill instances at a rate each: prompts through, waits for the running step and for others. [s]
 
-    ``busy`` is the share of the requests that wait for others. [1]
+    ``attention_s`` is the part of the first that grows with the square of a prompt's length [s], ``busy`` the
+    share of the requests that wait for others. [1]
     """
 
     through_s: Array
+    attention_s: Array
     residual_s: Array
     queued_s: Array
     busy: Array
@@ -71,15 +66,20 @@ class PrefillSteps(NamedTuple):
     ----------
     prompts : Array
         Of a data parallel rank, together in a step. [1]
-    through_s, every_s : Array
-        Until they are through all stages, and until the next ones can start. [s]
+    through_s, attention_s, every_s : Array
+        Until they are through all stages, a prompt's own attention in that, and until the next ones can
+        start. [s]
+    prompt_scv : Array
+        Squared coefficient of variation of the prompts' times. [1]
     ranks, sequences : Array
         Data parallel ranks, and prompts that the KV space holds, of a layout. [1]
     """
 
     prompts: Array
     through_s: Array
+    attention_s: Array
     every_s: Array
+    prompt_scv: Array
     ranks: Array
     sequences: Array
 
@@ -87,22 +87,23 @@ class PrefillSteps(NamedTuple):
         """Some layouts."""
         return PrefillSteps(*(values[..., rows] for values in self))
 
-    def at(self, rates: Array, spreads: Spreads) -> PrefillTimes:
+    def at(self, rates: Array, arrival_scv: float) -> PrefillTimes:
         """Instances at a rate each, with the number of prompts a step that is best; infinite beyond it."""
         each = rates / self.ranks
         running = np.minimum(each * self.every_s, 1.0)
         busy = each * self.every_s / self.prompts
-        arrivals = np.maximum(spreads.arrivals, 1.0 - 1.0 / self.prompts)
-        residual_s = 0.5 * running * self.every_s * (arrivals + spreads.prompts)
+        arrivals = np.maximum(arrival_scv, 1.0 - 1.0 / self.prompts)
+        residual_s = 0.5 * running * self.every_s * (arrivals + self.prompt_scv / self.prompts)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ahead = 0.5 * busy**2 / (1.0 - busy) * (spreads.arrivals + spreads.prompts) / self.prompts
+            ahead = 0.5 * busy**2 / (1.0 - busy) * (arrival_scv + self.prompt_scv) / self.prompts
         queued_s = np.where(busy < FULLEST, ahead * self.every_s, np.inf)
         times_s = self.through_s + residual_s + queued_s
         held = rates * np.where(np.isfinite(times_s), times_s, 0.0)
         room = (self.prompts * self.ranks <= self.sequences) & (held <= self.sequences)
         queued_s = np.where(room, queued_s, np.inf)
         best = np.argmin(np.where(room, times_s, np.inf), axis=0), np.arange(len(rates))
-        return PrefillTimes(self.through_s[best], residual_s[best], queued_s[best], busy[best])
+        own = self.through_s[best], self.attention_s[best]
+        return PrefillTimes(*own, residual_s[best], queued_s[best], busy[best])
 
     @property
     def most_per_s(self) -> Array:
@@ -114,7 +115,7 @@ class PrefillSteps(NamedTuple):
 def prefill_steps(instances: Instances) -> PrefillSteps:
     """Steps of every layout of a table as a prefill instance."""
     size = len(instances.table.tp)
-    found = PrefillSteps(*(np.ones((SIZES, size)) for _ in range(3)), *(np.zeros(size) for _ in range(2)))
+    found = PrefillSteps(*(np.ones((SIZES, size)) for _ in range(5)), *(np.zeros(size) for _ in range(2)))
     lengths, engine = instances.lengths, instances.engine
     most = np.maximum(np.floor(lengths.step_tokens / lengths.computed), 1.0)
     sizes = np.floor(most ** (np.arange(SIZES) / (SIZES - 1)) + 1e-9)
@@ -130,8 +131,11 @@ def prefill_steps(instances: Instances) -> PrefillSteps:
             pieces = np.maximum(lengths.pieces, 1.0)
             found.prompts[index, rows] = prompts
             # Pieces of a prompt follow each other through the stages.
-            found.through_s[index, rows] = total_s * (pieces + pp - 1.0) / (pieces * pp)
+            passes = (pieces + pp - 1.0) / (pieces * pp)
+            found.through_s[index, rows] = total_s * passes
+            found.attention_s[index, rows] = engine.prompt_factor * model.prompt_attention_s * passes
             found.every_s[index, rows] = total_s / pp
+            found.prompt_scv[index, rows] = model.prompt_scv(total_s / (prompts * part.dp))
     return found
 
 
@@ -144,25 +148,27 @@ def prefill_rates(instances: Instances, steps: PrefillSteps, transfer_s: Quantit
         By layout: from the end of a prompt until a decode instance has its KV cache. [s]
     """
     required, panel = instances.required, instances.panel
-    spreads = Spreads(instances.arrival_scv, instances.prompt_scv)
+    arrivals = instances.arrival_scv
     base_s = instances.engine.base_ttft_s
     moved_s = np.broadcast_to(np.asarray(transfer_s, dtype=np.float64), steps.ranks.shape)
 
     def panel_ttft_s(at: PrefillTimes, own_moved_s: Array) -> Array:
         column = PrefillTimes(*(values[:, None] for values in at))
         longer = panel.prompt / panel.prompt.mean()
+        square = longer**2 / (longer**2).mean()
         served = np.isfinite(column.queued_s)
         queued_s = exponential(panel.ahead, column.busy, np.where(served, column.queued_s, 0.0))
-        own_s = (column.through_s + own_moved_s[:, None]) * longer + 2.0 * panel.step * column.residual_s
+        own_s = (column.through_s - column.attention_s + own_moved_s[:, None]) * longer
+        own_s = own_s + column.attention_s * square + 2.0 * panel.step * column.residual_s
         return np.asarray(np.where(served, base_s + own_s + queued_s, np.inf))
 
     def kept(rows: Rows, rates: Array) -> npt.NDArray[np.bool_]:
-        at = steps.columns(rows).at(rates, spreads)
+        at = steps.columns(rows).at(rates, arrivals)
         mean_s = base_s + at.total_s + moved_s[rows]
         return keeps(required, "ttft", mean_s, lambda: panel_ttft_s(at, moved_s[rows]))
 
     most = np.where(steps.sequences >= steps.ranks, steps.most_per_s, 0.0)
     rates = highest_load(kept, most)
-    ttft_s = base_s + steps.at(rates, spreads).total_s + moved_s
+    ttft_s = base_s + steps.at(rates, arrivals).total_s + moved_s
     running = np.where(rates > 0.0, rates * np.where(np.isfinite(ttft_s), ttft_s, 0.0), 0.0)
     return InstanceRates(rates, ttft_s, np.full(len(rates), np.nan), running)

@@ -17,6 +17,7 @@ from autoparallel.performance.estimate import Estimates, ServingColumns, estimat
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.memory import MemoryRows
 from autoparallel.performance.serving.capacity import capacity, held_memory
+from autoparallel.performance.serving.length_mix import length_mix
 from autoparallel.performance.serving.panel import (
     Bounds,
     Conditions,
@@ -27,7 +28,7 @@ from autoparallel.performance.serving.panel import (
     spread,
 )
 from autoparallel.performance.serving.prefix_cache import cached_tokens
-from autoparallel.performance.serving.steady import Load, ServingEstimates, serve
+from autoparallel.performance.serving.steady import Load, ServingEstimates, lengths_of, serve
 
 Array = npt.NDArray[np.float64]
 # Times in service never are quite equal: steps of all lengths lie between. [1]
@@ -65,6 +66,7 @@ class Served:
         self.kv_tokens = self._kv_tokens()
         self.cached_share = self._cached_share()
         self.load = self._load()
+        self.context = float(lengths_of(self.load, self.engine).context)
         self.steady: ServingEstimates = serve(machine, self.engine, table, self.load)
 
     def _kv_tokens(self) -> Array:
@@ -94,8 +96,7 @@ class Served:
             concurrency=np.maximum((workload.concurrency or 1) / table.replicas, 1.0),
             rate_per_s=(workload.rate_per_s or 0.0) / table.replicas,
             arrival_scv=arrival_scv(workload),
-            prompt_scv=scv(self.panel.prompt),
-            service_scv=scv(self.panel.output),
+            mix=length_mix(workload),
             max_num_seqs=table.batch / table.dp,
             max_num_batched_tokens=self.chunk,
             cached_share=self.cached_share,
@@ -136,7 +137,7 @@ class Served:
         head = 2.0 * model.vocab_size * model.hidden_size
         computed = isl * (1.0 - self.cached_share)
         prefill_flops = computed * flops_per_token(model, isl) + head
-        decode_flops = flops_per_token(model, 1.0, machine.decode.context, with_head=True)
+        decode_flops = flops_per_token(model, 1.0, self.context, with_head=True)
         prefill_moved = as_static.prefill_bandwidth_utilisation * as_static.prefill_s / (slot * table.pp)
         return {
             "ttft_s": steady.ttft_s,
@@ -161,11 +162,11 @@ class Served:
 
     def memory(self) -> dict[str, Array]:
         """What the fullest GPU holds: the sequences in service, at least one that is as long as any."""
-        table, context = self.table, self.machine.decode.context
+        table = self.table
         columns = np.empty((len(MemoryRows._fields), len(table.tp)))
         for layers, rows in table.by_stages(self.machine.model.num_hidden_layers):
             held = held_memory(
-                self.machine, table.rows(rows), layers, self.engine, self.steady.running[rows], context
+                self.machine, table.rows(rows), layers, self.engine, self.steady.running[rows], self.context
             )
             for column, values in zip(columns, held, strict=True):
                 column[rows] = values
@@ -187,6 +188,7 @@ class Served:
             "goodput_requests_per_s": good * steady.requests_per_s * replicas,
             "stable_requests_per_s": steady.stable_requests_per_s * replicas,
             "too_long_fraction": too_long,
+            "recomputed_tokens": steady.recomputed_tokens,
         }
         names = ServingColumns._fields
         return ServingColumns(

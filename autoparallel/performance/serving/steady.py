@@ -29,6 +29,7 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.capacity import capacity
+from autoparallel.performance.serving.length_mix import LengthMix
 from autoparallel.performance.serving.occupancy import occupancy
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepCosting, StepCosts, StepModel
@@ -55,9 +56,10 @@ class Load(NamedTuple):
         Requests in the instance or before it (closed). [1]
     rate_per_s : array_like
         Requests that arrive at the instance (open). [1/s]
-    arrival_scv, prompt_scv, service_scv : float
-        Squared coefficients of variation of the times between arrivals, 0 constant and 1 Poisson; of the
-        prompts' times; and of the times in service. [1]
+    arrival_scv : float
+        Squared coefficient of variation of the times between arrivals, 0 constant and 1 Poisson. [1]
+    mix : LengthMix
+        How the lengths differ.
     requests_per_slot : float
         Requests that each slot of the concurrency serves while it is measured: the first of them start
         at once. Infinite: the steady state alone. [1]
@@ -73,12 +75,16 @@ class Load(NamedTuple):
     concurrency: Quantity = 1.0
     rate_per_s: Quantity = 0.0
     arrival_scv: float = 1.0
-    prompt_scv: float = 0.0
-    service_scv: float = 0.0
+    mix: LengthMix = LengthMix()
     requests_per_slot: float = np.inf
     max_num_seqs: Quantity | None = None
     max_num_batched_tokens: Quantity | None = None
     cached_share: Quantity = 0.0
+
+    @property
+    def service_scv(self) -> float:
+        """Squared coefficient of variation of the times in service. [1]"""
+        return self.mix.output_scv
 
 
 class ServingEstimates(NamedTuple):
@@ -108,6 +114,8 @@ class ServingEstimates(NamedTuple):
         Share of the requests that wait for others' prompts, and for a slot. [1]
     tpot_sd_s : Array
         Standard deviation of TPOT as the number of sequences in service varies. [s]
+    recomputed_tokens : Array
+        Tokens of a request that are computed again, as it is preempted, in the mean. [tokens]
     """
 
     capacity: Array
@@ -127,6 +135,7 @@ class ServingEstimates(NamedTuple):
     prompts_ahead: Array
     queued: Array
     tpot_sd_s: Array
+    recomputed_tokens: Array
 
 
 def serve(machine: Machine, engine: EngineConstants, table: PlanTable, load: Load) -> ServingEstimates:
@@ -154,8 +163,9 @@ def serve(machine: Machine, engine: EngineConstants, table: PlanTable, load: Loa
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
             some, own = table.rows(chunk), rows_of(load, chunk, size)
-            model = StepModel(StepTimes(machine, some, layers, engine), engine, some, lengths_of(own, engine))
-            space = capacity(machine, some, layers, engine, held_tokens(own, engine)).sequences
+            lengths = lengths_of(own, engine)
+            model = StepModel(StepTimes(machine, some, layers, engine), engine, some, lengths)
+            space = capacity(machine, some, layers, engine, lengths.held(engine)).sequences
             part = SteadyState(model, space, some, own)
             for column, values in zip(columns, part.estimates(), strict=True):
                 column[chunk] = values
@@ -166,12 +176,7 @@ def lengths_of(load: Load, engine: EngineConstants) -> Lengths:
     """Mean lengths of a load's requests, and tokens of a step."""
     own = load.max_num_batched_tokens
     step_tokens = float(engine.max_num_batched_tokens) if own is None else own
-    return Lengths(load.isl, load.osl, step_tokens, load.cached_share)
-
-
-def held_tokens(load: Load, engine: EngineConstants) -> Quantity:
-    """Tokens of a sequence that the engine holds in the mean. [tokens]"""
-    return load.isl + load.osl if engine.reserves_longest else lengths_of(load, engine).context
+    return Lengths(load.isl, load.osl, step_tokens, load.cached_share, load.mix)
 
 
 def rows_of(load: Load, chunk: npt.NDArray[np.int64], size: int) -> Load:
@@ -193,6 +198,7 @@ class _Waits(NamedTuple):
     queued: Quantity
     queue_s: Quantity
     tpot_sd_s: Quantity = 0.0
+    recomputed_tokens: Quantity = 0.0
 
 
 class SteadyState:
@@ -214,7 +220,8 @@ class SteadyState:
         self.model, self.engine, self.load = model, model.engine, load
         self.pp, self.lengths = model.pp, model.lengths
         seqs = self.engine.max_num_seqs if load.max_num_seqs is None else load.max_num_seqs
-        self.capacity = np.minimum(np.floor(space), seqs * table.dp)
+        self.space, self.slots = np.floor(space), seqs * table.dp
+        self.capacity = np.minimum(self.space, self.slots)
         attention, _ = table.split()
         self.gpus = attention.gpus_per_stage * self.pp
 
@@ -225,21 +232,41 @@ class SteadyState:
         running = most
         if self.load.kind == CLOSED:
             running = np.minimum(self.load.concurrency, most)
-        costs = self.model.at(running)
-        tpot_s = self._tpot_s(running, costs, self._held_up(running))
+        wanted = self.load.concurrency if self.load.kind == CLOSED else np.inf
+        decoding, costs = self._costs(running, wanted)
+        tpot_s = self._tpot_s(decoding, costs, self._held_up(decoding))
         busy = self._busy(running, costs, tpot_s)
+        # In a closed loop the next request is on its way for a while.
+        between_s = self.engine.base_ttft_s if self.load.kind == CLOSED else 0.0
+        alone_s = between_s + costs.own_s + self.lengths.decodes * tpot_s
+        per_s = np.minimum(running / alone_s, decoding / (self.lengths.decodes * tpot_s))
         waiting = costs.own_s + 0.5 * costs.decode_s + 0.5 * busy * costs.prompt_s
         if self.load.kind == CLOSED:
             waiting = self._with_first_round(running, waiting)
+        # Whose prompts have no room beside the decoding sequences yet waits in a slot.
+        waiting = waiting + np.maximum(running / per_s - alone_s, 0.0)
         ttft_s = self.engine.base_ttft_s + waiting
         service_s = ttft_s + self.lengths.decodes * tpot_s
         queued = np.maximum(self.load.concurrency - running, 0.0) if self.load.kind == CLOSED else 0.0
         queue_s = queued / running * service_s
-        # In a closed loop the next request is on its way for a while.
-        between_s = self.engine.base_ttft_s if self.load.kind == CLOSED else 0.0
-        per_s = running / (between_s + costs.own_s + self.lengths.decodes * tpot_s)
-        waits = _Waits(busy, np.where(queued > 0.0, 1.0, 0.0), queue_s)
+        waits = _Waits(busy, np.where(queued > 0.0, 1.0, 0.0), queue_s, recomputed_tokens=self._again(wanted))
         return self._row(running, costs, tpot_s, ttft_s, waits, (per_s, per_s))
+
+    def _costs(self, running: Quantity, wanted: Quantity) -> tuple[Quantity, StepCosts]:
+        """Of ``running`` sequences those that decode, and step costs; ``wanted`` would run if they fitted."""
+        again = self._again(wanted)
+        decoding = np.minimum(running, self.model.most_decoding(again))
+        return decoding, self.model.at(decoding, again)
+
+    def _again(self, wanted: Quantity) -> Quantity:
+        """Tokens of a request that are computed again, as it was preempted. [tokens]"""
+        if self.engine.reserves_longest:
+            return 0.0
+        lengths = self.lengths
+        room = np.maximum(self.space, 1.0)
+        beyond = (np.minimum(wanted, self.slots) - room) / np.sqrt(room * lengths.context_scv)
+        # The logistic function that is close to the normal distribution's.
+        return lengths.osl / (1.0 + np.exp(-1.702 * np.clip(beyond, -20.0, 20.0)))
 
     def _held_up(self, running: Quantity) -> Quantity:
         """Share of the others' prompts that hold up a decoding sequence. [1]"""
@@ -281,30 +308,33 @@ class SteadyState:
 
     def _open(self, most: Quantity) -> tuple[Quantity, ...]:
         rate = np.asarray(self.load.rate_per_s, dtype=np.float64)
-        full = self.model.at(most)
-        full_tpot = self._tpot_s(most, full, self.engine.interference)
-        stable = most / (full.own_s + self.lengths.decodes * full_tpot)
+        decoding, full = self._costs(most, np.inf)
+        full_tpot = self._tpot_s(decoding, full, self.engine.interference)
+        alone_s = full.own_s + self.lengths.decodes * full_tpot
+        stable = np.minimum(most / alone_s, decoding / (self.lengths.decodes * full_tpot))
         counts, rates = self._rates(most)
         running = self._running_at(rate, counts, rates)
         # Between points of the grid: what the costs there say themselves.
-        costs = self.model.at(running)
+        _, costs = self._costs(running, running)
         busy, tpot_s = self._busy_tpot_s(rate, costs)
         running = np.clip(rate * (costs.own_s + self.lengths.decodes * tpot_s), 1.0, most)
-        costs = self.model.at(running)
+        _, costs = self._costs(running, running)
         busy, tpot_s = self._busy_tpot_s(rate, costs)
-        spread = 0.5 * (self.load.arrival_scv + self.load.prompt_scv)
+        spread = 0.5 * (self.load.arrival_scv + self.model.prompt_scv(costs.prompt_s))
         wait_s = spread * busy / (1.0 - busy) * costs.prompt_s
         ttft_s = self.engine.base_ttft_s + costs.own_s + 0.5 * costs.decode_s + wait_s
         unstable = rate >= stable
         spreads = self.load.arrival_scv, self.load.service_scv
-        chain = occupancy(rate, most, [*rates[:-1], stable], *spreads)
+        chain = occupancy(rate, most, [*(np.minimum(one, stable) for one in rates[:-1]), stable], *spreads)
         queue_s = np.where(unstable, np.inf, chain.queue_s)
         served = np.minimum(rate, stable)
         tpot_s = np.where(unstable, full_tpot, tpot_s)
         running = np.where(unstable, most, running)
         # A token takes longer by this for every sequence more in service.
         slower_s = (tpot_s - self._busy_tpot_s(rate, self.model.at(1.0))[1]) / np.maximum(running - 1.0, 1.0)
-        waits = _Waits(busy, chain.queued, queue_s, chain.running_sd * np.maximum(slower_s, 0.0))
+        sd_s = chain.running_sd * np.maximum(slower_s, 0.0)
+        again = np.where(unstable, self._again(np.inf), self._again(running))
+        waits = _Waits(busy, chain.queued, queue_s, sd_s, again)
         return self._row(running, costs, tpot_s, ttft_s, waits, (served, stable))
 
     def _busy_tpot_s(self, rate: Quantity, costs: StepCosts) -> tuple[Quantity, Quantity]:
@@ -317,7 +347,7 @@ class SteadyState:
         counts = [most ** (step / (GRID - 1)) for step in range(GRID)]
         rates = []
         for count in counts:
-            costs = self.model.at(count)
+            _, costs = self._costs(count, count)
             busy = self.engine.interference * costs.prompt_s / self.pp
             # count = rate (own + decodes d / (1 - rate busy)), solved for the rate.
             own, work = costs.own_s, self.lengths.decodes * costs.decode_s
@@ -352,5 +382,11 @@ class SteadyState:
         times = tpot_s, waits.queue_s, first_s, e2e_s
         own = costs.own_s, self.model.prompt_attention_s
         ahead_s = ttft_s - self.engine.base_ttft_s - costs.own_s - 0.5 * costs.decode_s
-        ahead = np.maximum(ahead_s, 0.0), waits.prompts_ahead, waits.queued, waits.tpot_sd_s
+        ahead = (
+            np.maximum(ahead_s, 0.0),
+            waits.prompts_ahead,
+            waits.queued,
+            waits.tpot_sd_s,
+            waits.recomputed_tokens,
+        )
         return (self.capacity, running, *steps, *times, per_s, per_gpu, stable_per_s, *own, *ahead)

@@ -15,19 +15,22 @@ import numpy as np
 from autoparallel.domain.engine import EngineConstants
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.operators.cost import Quantity
+from autoparallel.performance.serving.length_mix import LengthMix
 from autoparallel.performance.serving.step import StepTimes
 
 
 class Lengths(NamedTuple):
-    """Mean lengths of a request, and tokens of one step. [tokens]
+    """Mean lengths of a request, and tokens of one step of a data parallel rank. [tokens]
 
     ``cached_share`` of a prompt is found in the prefix cache: it is context, and not computed. [1]
+    ``mix`` says how requests differ.
     """
 
     isl: Quantity
     osl: Quantity
     step_tokens: Quantity
     cached_share: Quantity = 0.0
+    mix: LengthMix = LengthMix()
 
     @property
     def computed(self) -> Quantity:
@@ -37,17 +40,43 @@ class Lengths(NamedTuple):
     @property
     def context(self) -> Quantity:
         """Mean context of a decoding sequence. [tokens]"""
-        return self.isl + self.osl / 2.0
+        return self.isl * self.mix.prompt_in_service + self.osl / 2.0 * self.mix.output_in_service
 
     @property
-    def piece(self) -> Quantity:
-        """Tokens of a prompt in one step. [tokens]"""
-        return np.minimum(self.computed, self.step_tokens)
+    def context_scv(self) -> Quantity:
+        """Squared coefficient of variation of that context. [1]"""
+        prompts, products, outputs = self.mix.squares
+        square = self.isl**2 * prompts + self.isl * self.osl * products + self.osl**2 * outputs / 3.0
+        return np.maximum(square / self.context**2 - 1.0, 0.0)
+
+    def held(self, engine: EngineConstants) -> Quantity:
+        """Tokens of a sequence in service that the engine keeps room for in the mean. [tokens]"""
+        if not engine.reserves_longest:
+            return self.context
+        return self.isl * self.mix.prompt_in_service + self.osl * self.mix.output_in_service
+
+    def without_preemption(self, space: Quantity, engine: EngineConstants) -> Quantity:
+        """Of the sequences that the KV space holds in the mean, those that it holds nearly always. [1]
+
+        Contexts of many sequences add up to a normal variable; it is beyond the space 1 time in 40.
+        """
+        if engine.reserves_longest:
+            return space
+        return np.maximum(space - 2.0 * np.sqrt(space * self.context_scv), np.minimum(space, 1.0))
 
     @property
     def pieces(self) -> Quantity:
-        """Steps that a prompt takes, in full ones. [1]"""
-        return self.computed / self.piece
+        """Steps that a prompt takes where it has all of their tokens. [1]"""
+        return self.pieces_of(self.step_tokens)
+
+    @property
+    def piece(self) -> Quantity:
+        """Tokens of a prompt in each of these. [tokens]"""
+        return self.computed / self.pieces
+
+    def pieces_of(self, room: Quantity) -> Quantity:
+        """Steps with ``room`` tokens for prompts that one takes in the mean. [1]"""
+        return self.mix.mean(lambda longer: np.maximum(longer * self.computed / room, 1.0))
 
     @property
     def decodes(self) -> Quantity:
@@ -80,14 +109,17 @@ class Steps(NamedTuple):
     ----------
     step_s, mixed_s, eager_s : array_like
         Without prompts; with those of ``prompts``; and what a step with prompts takes at least. [s]
-    prompts : array_like
-        Prompts of a step that has some. [1]
+    prompts, pieces, passes : array_like
+        Prompts of a step that has some, steps that each of them takes, and how often it is computed in the
+        mean. [1]
     """
 
     step_s: Quantity
     mixed_s: Quantity
     eager_s: Quantity
     prompts: Quantity
+    pieces: Quantity
+    passes: Quantity
 
 
 class StepCosting(Protocol):
@@ -111,10 +143,16 @@ class StepCosting(Protocol):
 
     @property
     def prompt_attention_s(self) -> Quantity:
-        """Attention of a whole prompt, of its steps' time. [s]"""
+        """Attention of a whole prompt, of its steps' time, in the mean over all lengths. [s]"""
 
-    def at(self, running: Quantity) -> StepCosts:
-        """Step costs with ``running`` sequences in an instance."""
+    def prompt_scv(self, prompt_s: Quantity) -> Quantity:
+        """Squared coefficient of variation of what prompts take, ``prompt_s`` in the mean. [1]"""
+
+    def most_decoding(self, again: Quantity = 0.0) -> Quantity:
+        """Sequences that decode at most while prompts that follow them have room in the same steps. [1]"""
+
+    def at(self, running: Quantity, again: Quantity = 0.0) -> StepCosts:
+        """Step costs with ``running`` sequences in an instance, ``again`` tokens a request computed twice."""
 
     def together_s(self, prompts: Quantity) -> Quantity:
         """Time per prompt where nothing decodes and ``prompts`` share a step. [s]"""
@@ -152,10 +190,40 @@ class StepModel:
         # Prompts pass through the draft once.
         self._prompt_passes = 1.0 + (speculation.draft_share if speculation else 0.0)
         self.dp = np.asarray(table.dp, dtype=np.float64)
-        attention_s = times.prompt_attention(1.0, lengths.isl)
+        attentions_s = [self._attention_s(longer) for longer in lengths.mix.prompts]
+        self.prompt_attention_s = lengths.mix.mean_of(attentions_s)
+        self._attentions_s = attentions_s
+
+    def _attention_s(self, longer: float) -> Quantity:
+        """Attention of a prompt so many times as long as the mean one, without what is cached. [s]"""
+        times, lengths = self.times, self.lengths
+        attention_s = times.prompt_attention(1.0, lengths.isl * longer)
         if np.any(lengths.cached_share):
-            attention_s = attention_s - times.prompt_attention(1.0, lengths.isl - lengths.computed)
-        self.prompt_attention_s = attention_s * times.pace / self.dp * self._prompt_passes
+            cached = lengths.isl * longer - np.maximum(lengths.computed * longer, 1.0)
+            attention_s = attention_s - times.prompt_attention(1.0, cached)
+        return attention_s * times.pace / self.dp * self._prompt_passes
+
+    def prompt_scv(self, prompt_s: Quantity) -> Quantity:
+        """Squared coefficient of variation of what prompts take, ``prompt_s`` in the mean. [1]
+
+        Attention grows as the lengths of the mix have it, the rest with the length.
+        """
+        factor, mix = self.engine.prompt_factor, self.lengths.mix
+        linear_s = np.maximum(prompt_s - factor * self.prompt_attention_s, 0.0)
+        each = [
+            linear_s * longer + factor * own_s
+            for longer, own_s in zip(mix.prompts, self._attentions_s, strict=True)
+        ]
+        mean, square = mix.mean_of(each), mix.mean_of([own_s * own_s for own_s in each])
+        return np.maximum(square / np.maximum(mean * mean, 1e-30) - 1.0, 0.0)
+
+    def most_decoding(self, again: Quantity = 0.0) -> Quantity:
+        """Sequences that decode at most while prompts that follow them have room in the same steps. [1]"""
+        if self.engine.prompts_first:
+            return np.inf
+        lengths = self.lengths
+        each = self._checked + self._yielded / lengths.decodes * (lengths.computed + again)
+        return np.maximum(lengths.step_tokens * self.dp * self.pp / each, 1.0)
 
     def overhead_s(self, sequences: Quantity) -> Quantity:
         """What the engine adds to a step of ``sequences``, in one pipeline slot. [s]"""
@@ -187,36 +255,43 @@ class StepModel:
         """Shortest time of a step with prompts, of ``tokens`` of an instance in all. [s]"""
         return np.where(tokens > self.engine.captured_tokens * self.dp, self.eager_s, 0.0)
 
-    def at(self, running: Quantity) -> StepCosts:
-        """Step costs with ``running`` sequences in an instance."""
-        return self.costs(self.steps(running))
+    def at(self, running: Quantity, again: Quantity = 0.0) -> StepCosts:
+        """Step costs with ``running`` sequences in an instance, ``again`` tokens a request computed twice."""
+        return self.costs(self.steps(running, again))
 
-    def steps(self, running: Quantity) -> Steps:
-        """Steps with ``running`` sequences in an instance."""
+    def steps(self, running: Quantity, again: Quantity = 0.0) -> Steps:
+        """Steps with ``running`` sequences in an instance, ``again`` tokens a request computed twice."""
         times, lengths = self.times, self.lengths
         sequences = running / times.pp
         plain = self._checked_s(sequences)
         step_s = self._step_s(sequences, plain)
-        most = np.maximum(lengths.step_tokens * self.dp, lengths.piece)
-        ending = sequences * self._yielded / lengths.decodes
-        tokens = np.clip(ending * lengths.computed, lengths.piece, most)
-        prompts = tokens / lengths.computed
         checked = sequences * self._checked
+        # A step's tokens are the decoding sequences' first, unless prompts go alone.
+        beside = 0.0 if self.engine.prompts_first else checked
+        room = np.maximum(lengths.step_tokens - beside / self.dp, 1.0)
+        pieces = lengths.pieces_of(room)
+        piece = lengths.computed / pieces
+        ending = sequences * self._yielded / lengths.decodes
+        passes = 1.0 + again / lengths.computed
+        tokens = np.clip(ending * lengths.computed * passes, piece, np.maximum(room * self.dp, piece))
+        prompts = tokens / lengths.computed
         mixed = times.linear(checked + tokens, checked + prompts, prompts=True)
         added_s = (mixed - plain) * times.pace * self._prompt_passes + prompts * self.prompt_attention_s
         if self.extra_share:
             added_s = added_s + self.extra_share * times.experts_s(tokens) * times.pace
         eager_s = self.launched_s(checked + tokens)
         mixed_s = np.maximum(step_s + self.engine.prompt_factor * added_s, eager_s)
-        return Steps(step_s, mixed_s, eager_s, prompts)
+        return Steps(step_s, mixed_s, eager_s, prompts, pieces, passes)
 
     def costs(self, steps: Steps) -> StepCosts:
         """What steps that last so long cost a token and a prompt."""
-        prompt_s = np.maximum(steps.mixed_s - steps.step_s, 0.0) / steps.prompts
-        own_s = np.maximum(steps.step_s * self.lengths.pieces + prompt_s, steps.eager_s)
+        once_s = np.maximum(steps.mixed_s - steps.step_s, 0.0) / steps.prompts
+        prompt_s = once_s * steps.passes
+        own_s = np.maximum(steps.step_s * steps.pieces + once_s, steps.eager_s)
         decode_s = steps.step_s / self._yielded
         # Those who wait half a step for its end count half of a token's time: the rest of it is here.
-        return StepCosts(decode_s, prompt_s, own_s + 0.5 * (steps.step_s - decode_s))
+        own_s = own_s + 0.5 * (steps.step_s - decode_s)
+        return StepCosts(decode_s, prompt_s, own_s)
 
     def prompts_alone_s(self, prompts: Quantity) -> Quantity:
         """Steps of ``prompts`` of an instance that decodes nothing, until all are done. [s]"""

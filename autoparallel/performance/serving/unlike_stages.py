@@ -45,10 +45,11 @@ class JointSteps:
         self.parts, first = parts, parts[0]
         self.engine, self.lengths, self.pp, self.dp = first.engine, first.lengths, first.pp, first.dp
         self.prompt_attention_s = _most([part.prompt_attention_s for part in parts])
+        self.most_decoding, self.prompt_scv = first.most_decoding, first.prompt_scv
 
-    def at(self, running: Quantity) -> StepCosts:
-        """Step costs with ``running`` sequences in an instance."""
-        every = [part.steps(running) for part in self.parts]
+    def at(self, running: Quantity, again: Quantity = 0.0) -> StepCosts:
+        """Step costs with ``running`` sequences in an instance, ``again`` tokens a request computed twice."""
+        every = [part.steps(running, again) for part in self.parts]
         return self.parts[0].costs(Steps(*(_most(times) for times in zip(*every, strict=True))))
 
     def together_s(self, prompts: Quantity) -> Quantity:

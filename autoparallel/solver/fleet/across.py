@@ -15,7 +15,7 @@ from autoparallel.domain.problem import Problem
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving.engine import engine_of
-from autoparallel.performance.serving.instances import InstanceRates
+from autoparallel.performance.serving.instances import InstanceRates, Instances
 from autoparallel.performance.serving.unlike_stages import Cuts, UnlikeStages
 from autoparallel.solver.fleet.kinds import PoolSize
 from autoparallel.solver.fleet.layouts import gpus_taken, instance_layouts
@@ -116,9 +116,8 @@ class AcrossTable:
     def held(self) -> tuple[Held, Held]:
         """Sequences that every stage holds, by its kind, on either kind of GPU."""
         rows, _ = self._kinds_of_stage
-        work = self.problems[0].workload
-        isl, osl = work.prompt_tokens.mean, work.output_tokens.mean
-        tokens = isl + osl if self.engine.reserves_longest else isl + osl / 2.0
+        lengths = Instances(self.machines[0], self.engine, self.layouts).lengths
+        tokens = float(lengths.held(self.engine))
         stages = self.layouts.rows(rows)
         first, last = (stages_hold(machine, stages, self.engine, tokens) for machine in self.machines)
         return first, last

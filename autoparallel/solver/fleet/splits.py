@@ -20,6 +20,8 @@ from autoparallel.performance.stages import Stage, stage_of
 
 # Sequences: of a layout, a limit on a stage's layers, and a number of layers.
 Held = npt.NDArray[np.int64]
+# Room for this many times the sequences that may run: nobody is preempted, and more makes no difference.
+AMPLE = 2
 
 
 def stages_hold(machine: Machine, table: PlanTable, engine: EngineConstants, tokens: float) -> Held:
@@ -32,7 +34,7 @@ def stages_hold(machine: Machine, table: PlanTable, engine: EngineConstants, tok
     """
     model = machine.model
     count = model.num_hidden_layers
-    most = engine.max_num_seqs * table.dp
+    most = AMPLE * engine.max_num_seqs * table.dp
     known: dict[Stage, Held] = {}
     found = np.zeros((len(table.tp), count + 1, count + 1), dtype=np.int64)
     for first in range(count):

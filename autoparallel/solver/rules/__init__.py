@@ -13,7 +13,7 @@ from importlib import import_module
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.estimate import estimates_of
-from autoparallel.solver.rules.base import Facts, LimitRule, ServedRule, StructureRule
+from autoparallel.solver.rules.base import Facts, LimitRule, ServedRule, ServedStructureRule, StructureRule
 from autoparallel.solver.rules.constraint import ConstraintRule
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Facts",
     "LimitRule",
     "ServedRule",
+    "ServedStructureRule",
     "StructureRule",
     "facts_of",
     "fulfilled",
@@ -65,7 +66,7 @@ def violations(facts: Facts) -> tuple[str, ...]:
 
 def facts_of(problem: Problem, plan: Plan) -> Facts:
     """A plan as the rules see it, with the numbers that it holds: nothing is estimated anew."""
-    return Facts(problem, plan.layout, plan.batch, plan.microbatch, estimates_of(plan))
+    return Facts(problem, plan.layout, plan.batch, plan.microbatch, estimates_of(plan), plan.pair.chunk)
 
 
 def fulfilled(facts: Facts) -> dict[str, bool]:

@@ -39,6 +39,7 @@ class Facts(NamedTuple):
     batch: int
     microbatch: int
     values: Estimates | None = None
+    chunk: int | None = None
 
 
 class StructureRule:
@@ -91,6 +92,13 @@ class StructureRule:
         model.forbid(model.pp, ~self.allows_stages(problem, candidates.pp), enforced)
         if not self.allows_pair(problem, model.batch, model.microbatch):
             model.never(enforced)
+
+
+class ServedStructureRule(StructureRule):
+    """A rule that only continuous batching has: of its plans each is rated, so there is no CP-SAT form."""
+
+    def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
+        """No static batch is refused."""
 
 
 class LimitRule:

@@ -20,7 +20,7 @@ from autoparallel.performance.serving.decode_only import DecodeInstances
 from autoparallel.performance.serving.highest import highest_load
 from autoparallel.performance.serving.instances import Instances
 from autoparallel.performance.serving.panel import exponential
-from autoparallel.performance.serving.prefill_only import PrefillSteps, Spreads, prefill_rates, prefill_steps
+from autoparallel.performance.serving.prefill_only import PrefillSteps, prefill_rates, prefill_steps
 from autoparallel.performance.serving.transfer import (
     kv_sides,
     most_received_per_s,
@@ -161,19 +161,28 @@ def test_requests_longer_than_the_kv_space_are_served_by_nobody() -> None:
     assert not DecodeInstances(long).rated().requests_per_s.any()
 
 
-def steps(prompts: list[float], every_s: list[float], ranks: float = 1.0) -> PrefillSteps:
+def steps(prompts: list[float], every_s: list[float], prompt_scv: float = 0.0) -> PrefillSteps:
     column = np.array(every_s)[:, None]
-    return PrefillSteps(np.array(prompts)[:, None], column, column, np.array([ranks]), np.array([1e6]))
+    return PrefillSteps(
+        prompts=np.array(prompts)[:, None],
+        through_s=column,
+        attention_s=0.0 * column,
+        every_s=column,
+        prompt_scv=np.full_like(column, prompt_scv),
+        ranks=np.array([1.0]),
+        sequences=np.array([1e6]),
+    )
 
 
 def test_one_prompt_at_a_time_is_the_queue_of_the_textbook() -> None:
     # M/D/1 at 0.8: a wait of 0.8 / (2 x 0.2) services.
     one = steps([1.0], [0.5])
-    assert one.at(np.array([1.6]), Spreads(1.0)).total_s == pytest.approx([0.5 + 2.0 * 0.5])
-    assert one.at(np.array([2.0]), Spreads(1.0)).total_s == pytest.approx([np.inf])
+    assert one.at(np.array([1.6]), 1.0).total_s == pytest.approx([0.5 + 2.0 * 0.5])
+    assert one.at(np.array([2.0]), 1.0).total_s == pytest.approx([np.inf])
     # Evenly spaced arrivals never wait; lengths that vary as exponential ones do make it an M/M/1.
-    assert one.at(np.array([1.9]), Spreads(0.0)).total_s == pytest.approx([0.5])
-    assert one.at(np.array([1.6]), Spreads(1.0, 1.0)).total_s == pytest.approx([0.5 / (1 - 0.8)])
+    assert one.at(np.array([1.9]), 0.0).total_s == pytest.approx([0.5])
+    varied = steps([1.0], [0.5], prompt_scv=1.0)
+    assert varied.at(np.array([1.6]), 1.0).total_s == pytest.approx([0.5 / (1 - 0.8)])
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
@@ -189,7 +198,7 @@ def test_prompts_that_share_a_step_wait_no_longer_than_is_said(load: float) -> N
         ends[first:last] = clock
         first = last
     simulated = float((ends - arrivals).mean())
-    said = steps([float(most)], [step_s]).at(np.array([load * most / step_s]), Spreads(1.0)).total_s[0]
+    said = steps([float(most)], [step_s]).at(np.array([load * most / step_s]), 1.0).total_s[0]
     assert said == pytest.approx(simulated, rel=0.12)
 
 
@@ -198,7 +207,7 @@ def test_prefill_instances_keep_their_ttft_and_one_per_cent_more_does_not() -> N
     found = prefill_rates(small, prefill_steps(small), 0.02)
     assert np.all(found.requests_per_s > 0.0)
     assert np.all(found.ttft_s <= 0.1)
-    more = prefill_steps(small).at(found.requests_per_s * 1.01, Spreads(1.0))
+    more = prefill_steps(small).at(found.requests_per_s * 1.01, 1.0)
     assert np.all(ENGINE.base_ttft_s + more.total_s + 0.02 > 0.1)
 
 
@@ -288,6 +297,6 @@ def test_ninety_per_cent_wait_no_longer_than_a_simulated_queue_says() -> None:
         waits.append(wait + 1.0)
     ninety = float(np.percentile(waits, 90))
     panel = instances(Layout()).panel
-    at = steps([1.0], [1.0]).at(np.array([load]), Spreads(1.0))
+    at = steps([1.0], [1.0]).at(np.array([load]), 1.0)
     said = at.through_s + 2.0 * panel.step * at.residual_s + exponential(panel.ahead, at.busy, at.queued_s)
     assert float(np.percentile(said, 90)) == pytest.approx(ninety, rel=0.15)

@@ -17,6 +17,7 @@ from autoparallel.performance.estimate import Estimates, ServingColumns
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.rate import rate
 from autoparallel.performance.serving import Load, serve
+from autoparallel.performance.serving.length_mix import length_mix
 from autoparallel.performance.serving.panel import SIZE, panel_of
 from autoparallel.performance.serving.rate import Served, cache_hits
 
@@ -79,8 +80,7 @@ def test_the_means_are_those_of_the_steady_state_alone(mode: str) -> None:
         osl=100.0,
         concurrency=np.maximum((workload.concurrency or 1) / plans.replicas, 1.0),
         rate_per_s=(workload.rate_per_s or 0.0) / plans.replicas,
-        prompt_scv=float(np.var(panel_of(workload).prompt) / np.mean(panel_of(workload).prompt) ** 2),
-        service_scv=float(np.var(panel_of(workload).output) / np.mean(panel_of(workload).output) ** 2),
+        mix=length_mix(workload),
         max_num_seqs=plans.batch / plans.dp,
         max_num_batched_tokens=plans.chunk,
     )

@@ -44,7 +44,7 @@ def held(machines: tuple[Machine, ...], layers: tuple[int, ...], tokens: float) 
         stage_capacity(machine, table, stage, ENGINE, tokens).sequences
         for machine, stage in zip(machines, every, strict=True)
     ]
-    return float(np.minimum(np.floor(min(np.min(some) for some in found)), ENGINE.max_num_seqs))
+    return float(np.floor(min(np.min(some) for some in found)))
 
 
 def pipeline(first: Hardware, last: Hardware, layers: tuple[int, ...], split: int) -> UnlikeStages:

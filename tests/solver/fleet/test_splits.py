@@ -13,6 +13,7 @@ from autoparallel.domain import Layout
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.serving.capacity import capacity
 from autoparallel.solver.fleet.splits import (
+    AMPLE,
     Held,
     first_layers,
     from_first,
@@ -90,4 +91,4 @@ def test_stages_hold_what_a_pipeline_of_one_gpu_does(layers: tuple[int, ...]) ->
     tokens = float(own.lengths.context)
     held = stages_hold(own.machine, PlanTable.of([Layout(tp=2, etp=2)], [1], [1]), ENGINE, tokens)
     space = np.asarray(capacity(own.machine, own.table, layers, ENGINE, tokens).sequences)
-    assert holds(held, 0, layers) == min(int(np.floor(space[0])), ENGINE.max_num_seqs)
+    assert holds(held, 0, layers) == min(int(np.floor(space[0])), AMPLE * ENGINE.max_num_seqs)
