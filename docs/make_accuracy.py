@@ -21,6 +21,7 @@ from autoparallel.calibration.recipe import Entry
 from autoparallel.calibration.serving_rows import predict_serving
 from autoparallel.calibration.systems import hardware_of
 from autoparallel.calibration.tables import Table, read_csv, read_table
+from autoparallel.calibration.traits import traits_of
 from autoparallel.catalog import calibration_names, load_calibration, load_residuals
 from autoparallel.performance.serving.engine import engine_names, engine_provenance
 from autoparallel.problem_file.calibration_choice import constants_in
@@ -168,7 +169,10 @@ def all_rows() -> Rows:
                 for form, errors in formats.items():
                     names = ("fit", "held_rows", "held_shapes", "roofline")
                     values = [shares(errors.get(name)) for name in names]
-                    yield system, backend, operator, form, errors["rows"], len(errors["fitted"]), *values
+                    table = load_calibration(f"{system}.{backend}")[operator][form]
+                    known = ", ".join(traits_of(table, errors["fitted"]))
+                    count = f"{len(errors['fitted'])}{' + ' + known if known else ''}"
+                    yield system, backend, operator, form, errors["rows"], count, *values
 
 
 def transfer_rows(tables: Sequence[Table]) -> Rows:

@@ -47,9 +47,8 @@ MLA = {
 }
 # TensorRT-LLM's grouped kernels take up to 32 query heads per KV head, and not one alone.
 GROUPED = {"max_group": 32.0, "fallback_ungrouped": True}
-# With an fp8 cache on Hopper heads of 64 and those that are alone have kernels of their own; the latter
-# read with two thirds of their efficiency until the heads fill the chip. (nominal)
-APART = {"slow_start_dim": 64, "fallback_reads_all": True, "fallback_share": 0.65}
+# With an fp8 cache on Hopper heads of 64 and those that are alone have kernels of their own.
+APART = {"slow_start_dim": 64, "fallback_reads_all": True}
 # DeepSeek's latent and its position part. (config.json of DeepSeek-V3)
 KV_LORA_RANK, QK_ROPE_HEAD_DIM = 512.0, 64.0
 
@@ -74,14 +73,13 @@ class Decode(OperatorClass):
         drop = ("window_extra_keys",)
         whole = {"window_shortens_walk": False}
         split = {**FALLBACK, **SPLIT}
-        cached = {**GROUPED, "l2_hit_cost": 0.7}
         dropped = ("window_extra_keys", "l2_hit_cost")
-        late = {**GROUPED, "l2_hit_cost": 0.8, **APART}
+        late = {**GROUPED, **APART}
         kernels = (
             Change(GROUPED, FALLBACK, drop),
             Change({**GROUPED, **whole}, FALLBACK, drop),
-            Change(cached, split, dropped),
-            Change({**cached, **whole}, split, dropped),
+            Change(GROUPED, split, dropped),
+            Change({**GROUPED, **whole}, split, dropped),
             Change({"fallback_windowed": True}, FALLBACK, drop),
             Change(late, {**FALLBACK, **SLOW}, dropped),
         )
@@ -118,7 +116,7 @@ class MlaDecode(Decode):
     shape = ("heads",)
 
     def recipe(self, entry: Entry, rows: pd.DataFrame, hardware: Hardware) -> Recipe:
-        return Recipe({**BASE, **MLA}, {**_traits(hardware), "l2_hit_cost": 0.45})
+        return Recipe({**BASE, **MLA}, _traits(hardware))
 
     def alternatives(
         self, entry: Entry, rows: pd.DataFrame, hardware: Hardware

@@ -43,7 +43,7 @@ CONSTANTS: Mapping[str, tuple[str, ...]] = {
     ),
     "decode_": (
         "t0_s", "doubling_s", "unit_s", "query_head_s", "memory_efficiency", "compute_efficiency",
-        "l2_hit_cost", "window_extra_keys", "fallback_unit_s", "fallback_efficiency", "fallback_share",
+        "l2_hit_cost", "window_extra_keys", "fallback_unit_s", "fallback_efficiency",
         "slow_start_s", "slow_start_dim", "split_s", "min_heads",
         "walk_s_per_token", "l2_bytes", "max_group", "fallback_ungrouped", "fallback_windowed",
         "fallback_reads_all", "window_shortens_walk", "overlap",
@@ -101,7 +101,7 @@ MAY_BE_INFINITE = {
 # Zero is what the kernel does not have; no other efficiency can be zero.
 MAY_BE_ZERO = {"fast_efficiency", "switch_efficiency", "sm_efficiency", "spine_efficiency"}
 # Something is divided by them.
-POSITIVE = {"fallback_share", "walk_limit_s", "sms", "slow_factor", "max_group", "leaf_nodes"}
+POSITIVE = {"walk_limit_s", "sms", "slow_factor", "max_group", "leaf_nodes"}
 
 
 def constant_faults(document: Document, tables: Mapping[str, Any]) -> Iterator[Fault]:

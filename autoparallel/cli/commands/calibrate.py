@@ -90,6 +90,8 @@ def _operators(
 
 
 def _document(result: Any) -> dict[str, Any]:
+    from autoparallel.calibration.traits import traits_of
+
     entries = [
         {
             "operator": found.entry.operator,
@@ -97,6 +99,7 @@ def _document(result: Any) -> dict[str, Any]:
             "rows": found.rows,
             "constants": {name: _plain(value) for name, value in found.constants.items()},
             "fitted": list(found.fitted),
+            "traits": list(traits_of(found.constants, found.fitted)),
             "errors": {name: value._asdict() for name, value in found.errors.items()},
         }
         for found in result.entries
@@ -115,15 +118,29 @@ def _plain(value: Any) -> Any:
 
 
 def _answer(result: Any) -> None:
+    from autoparallel.calibration.traits import traits_of
     from autoparallel.cli.tables import table
     from autoparallel.cli.terminal import answer_console, say
 
-    columns = ("operator", "format", "rows", "fitted", "unseen rows", "unseen shapes", "roofline")
+    columns = (
+        "operator",
+        "format",
+        "rows",
+        "constants",
+        "fitted",
+        "unseen rows",
+        "unseen shapes",
+        "roofline",
+    )
     rows = []
     for found in result.entries:
         shown = [_shown(found.errors.get(name)) for name in ("fit", "held_rows", "held_shapes", "roofline")]
-        rows.append((found.entry.operator, found.entry.format, str(found.rows), *shown))
-    title = f"{result.system}, {result.backend}: mean/median/90th percentile of the error, %"
+        counts = f"{len(found.fitted)} + {len(traits_of(found.constants, found.fitted))}"
+        rows.append((found.entry.operator, found.entry.format, str(found.rows), counts, *shown))
+    title = (
+        f"{result.system}, {result.backend}: mean/median/90th percentile of the error, %; "
+        "constants that were fitted + traits that are known"
+    )
     answer_console().print(table(title, columns, rows, words=("format",)))
     for reason, count in result.skipped.items():
         say(f"Left out: {reason}: {count} rows")
