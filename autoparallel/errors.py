@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -90,3 +91,22 @@ class InfeasibleError(AutoparallelError):
     def __init__(self, message: str, conflicts: Sequence[Conflict] = ()) -> None:
         self.conflicts = tuple(conflicts)
         super().__init__(message)
+
+
+@contextmanager
+def noting(saved: Callable[[], str]) -> Iterator[None]:
+    """Add to whatever ends a piece of work, Ctrl-C too, a note of what is saved already.
+
+    Who knew it better, because it was closer, has the word: there is one note.
+    """
+    try:
+        yield
+    except BaseException as end:
+        if not notes_of(end) and (note := saved()):
+            end.add_note(note)
+        raise
+
+
+def notes_of(error: BaseException) -> str:
+    """What was noted of an error, in one text."""
+    return ". ".join(getattr(error, "__notes__", ()))

@@ -21,6 +21,7 @@ from autoparallel.errors import (
     InfeasibleError,
     LayoutError,
     TimeLimitError,
+    noting,
 )
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.limits import physical_limits
@@ -151,7 +152,8 @@ def search(
     TimeLimitError
         The time was over before there was a plan.
     StorageError
-        The storage cannot be used (any more), or its study is not this search.
+        The storage cannot be used (any more), or its study is not this search. Like whatever else ends
+        a search, it has a note of what the storage holds.
     InfeasibleError
         No plan meets the requirements; ``conflicts`` names the rules, what each asks for and the best
         that can be had when it alone gives way.
@@ -164,7 +166,8 @@ def search(
         raise ValueError(f"trials must be at least 1, not {trials}")
     if time_limit_s is not None and not time_limit_s > 0:
         raise ValueError(f"time_limit_s must be above 0, not {time_limit_s}")
-    result = _Search(problem, trials, seed, Deadline(time_limit_s)).run(progress, shared)
+    with noting(lambda: shared.saved if shared else ""):
+        result = _Search(problem, trials, seed, Deadline(time_limit_s)).run(progress, shared)
     if verify_requests is None:
         return result
     plans = {"best": result.best, "runner_up": result.runner_up}
@@ -194,7 +197,7 @@ def work(shared: Shared, *, progress: Progress | None = None) -> Work:
     StorageError
         The storage cannot be used (any more), holds no such search, or that is of another version.
     """
-    with joined(shared, versions()) as (store, spec):
+    with noting(lambda: shared.saved), joined(shared, versions()) as (store, spec):
         helper = _Search(spec.problem, spec.trials, spec.seed)
         study = helper.visit(progress, store, queued(store, helper.space))
     return Work(store.study.study_name, spec.problem.name, study.solved_here, study.size)

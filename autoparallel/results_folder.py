@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from autoparallel.domain.plan import (
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
 from autoparallel.domain.search_space import SP_KINDS
-from autoparallel.errors import Fault, ProblemError
+from autoparallel.errors import Fault, OutputError, ProblemError
 from autoparallel.performance.expert_balance import group_of
 from autoparallel.placement_file import (
     EXPERTS_FILE,
@@ -38,7 +38,9 @@ from autoparallel.reading import read_text
 PROOF_SCHEMA = "autoparallel.proof/1"
 PLAN_FILE = "plan.json"
 PROBLEM_FILE = "problem.json"
-FLEET_FILE, FLEET_PAGE = "fleet.json", "fleet.html"
+PROOF_FILE, FRONT_FILE, REPORT_PAGE = "proof.json", "front.csv", "report.html"
+# A fleet may stand beside a plan: its problem is another where [fleet] is overridden.
+FLEET_FILE, FLEET_PAGE, FLEET_PROBLEM_FILE = "fleet.json", "fleet.html", "fleet-problem.json"
 SWEEP_FILE = "cells.csv"
 # What other commands make of the plan, in the same folder.
 DOCUMENT_FILE, DOCUMENT_PAGE, EXPORT_FOLDER = "deployment-plan.md", "deployment-plan.html", "export"
@@ -85,9 +87,10 @@ def result_files(result: SearchResult) -> dict[str, str]:
     }
     simulated = {"simulated": [one.to_dict() for one in result.simulated]} if result.simulated else {}
     return {
+        # The first that is in its place, so that it tells whose the others are.
+        PROOF_FILE: json_text({**proof, **result.proof.to_dict(), **simulated}),
         **_placement_files(result),
-        "front.csv": result.to_frame().to_csv(index=False, lineterminator="\n"),
-        "proof.json": json_text({**proof, **result.proof.to_dict(), **simulated}),
+        FRONT_FILE: result.to_frame().to_csv(index=False, lineterminator="\n"),
         PROBLEM_FILE: json_text(resolved_document(result.problem)),
         PLAN_FILE: json_text(plan_document(result)),
     }
@@ -96,7 +99,7 @@ def result_files(result: SearchResult) -> dict[str, str]:
 def fleet_files(result: FleetResult) -> dict[str, str]:
     """Name and text of every data file of a fleet: the same for the same seed, no timings."""
     return {
-        PROBLEM_FILE: json_text(resolved_document(result.problem)),
+        FLEET_PROBLEM_FILE: json_text(resolved_document(result.problem)),
         FLEET_FILE: json_text(result.to_dict(timings=False)),
     }
 
@@ -264,6 +267,28 @@ def held_instead(folder: Path) -> str:
     if (Path(folder) / FLEET_FILE).exists():
         return "holds a fleet, not a plan (export reads it)"
     return "holds a sweep, not a plan" if (Path(folder) / SWEEP_FILE).exists() else ""
+
+
+def check_folder(folder: Path, mark: str, names: Sequence[str]) -> None:
+    """Refuse a folder in which a result would take the place of something else.
+
+    Parameters
+    ----------
+    mark : str
+        The file by which a folder of such results is known.
+    names : sequence of str
+        Files that a result has, and that others have as well.
+
+    Raises
+    ------
+    OutputError
+        One of the files is there without the mark.
+    """
+    for name in names:
+        if (folder / name).exists() and not (folder / mark).exists():
+            owner = "a sweep" if (folder / SWEEP_FILE).exists() else "something else"
+            owner = "a search" if (folder / PLAN_FILE).exists() else owner
+            raise OutputError(f"{folder / name} is there, of {owner}; choose another folder with --out")
 
 
 def _no_result(path: Path) -> Fault:

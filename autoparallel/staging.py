@@ -5,14 +5,20 @@ from __future__ import annotations
 import errno
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from autoparallel.errors import OutputError
 
 SUPERSEDED = "superseded"
+# Stands in every page that is written for its own sake, so that it alone is replaced without a question.
+PAGE_MARK = '<meta name="generator" content="autoparallel">'
+_HEAD = "<head>"
+# What this process has written so far: told where it is stopped after that.
+WRITTEN: dict[Path, None] = {}
 
 
 @dataclass
@@ -47,12 +53,24 @@ class Staging:
             The disk is full or the folder cannot be written any more.
         """
         for name, text in files.items():
-            try:
-                (self.folder / name).write_text(text, encoding="utf-8", newline="\n")
-            except OSError as error:
-                raise _cannot_write(self.folder / name, error) from error
-            self.names.append(name)
+            self.add(name, partial(_write_text, text))
         self.outdated += instead_of
+
+    def add(self, name: str, writer: Callable[[Path], bool]) -> bool:
+        """Let ``writer`` write a file; it says whether there is one.
+
+        Raises
+        ------
+        OutputError
+            As :meth:`write`.
+        """
+        try:
+            made = writer(self.folder / name)
+        except OSError as error:
+            raise _cannot_write(self.target / name, error) from error
+        if made:
+            self.names.append(name)
+        return made
 
     def supersede(self, source: str, made_of_it: Sequence[str]) -> None:
         """Where ``source`` changes, move the files and what was made of the old ones aside, together."""
@@ -61,10 +79,12 @@ class Staging:
     def publish(self) -> None:
         """Rename what was written into place; the last one written comes last."""
         if not self.target.exists() and self._renamed():
+            WRITTEN[self.target] = None
             return
         for name in self.names:
-            if (self.target / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder")
+            if (self.target / name).exists() and not (self.target / name).is_file():
+                raise OSError(errno.EINVAL, f"{name} in it is no file")
+        WRITTEN[self.target] = None
         self._move_aside()
         for name in self.names:
             (self.folder / name).replace(self.target / name)
@@ -96,6 +116,11 @@ class Staging:
             if (self.target / name).exists():
                 (self.target / name).rename(aside / name)
         self.superseded = aside
+
+
+def _write_text(text: str, path: Path) -> bool:
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return True
 
 
 @contextmanager
@@ -131,18 +156,27 @@ def staged(target: Path) -> Iterator[Staging]:
         _remove_empty(made)
 
 
+def write_page(path: Path, page: str, *, overwrite: bool = False) -> None:
+    """Write a page whole or not at all; in place of an earlier page of ours without a question.
+
+    Raises
+    ------
+    OutputError
+        As :func:`write_file`.
+    """
+    check_file(path, overwrite=overwrite, page=True)
+    write_file(path, page.replace(_HEAD, f"{_HEAD}\n{PAGE_MARK}", 1), overwrite=True)
+
+
 def write_file(path: Path, text: str, *, overwrite: bool = False) -> None:
     """Write one file whole or not at all.
 
     Raises
     ------
     OutputError
-        The file exists and must not be overwritten, or its folder cannot be written.
+        As :func:`check_file`, or its folder cannot be written.
     """
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists; --force overwrites it")
+    check_file(path, overwrite=overwrite)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         partial.write_text(text, encoding="utf-8", newline="\n")
@@ -151,7 +185,56 @@ def write_file(path: Path, text: str, *, overwrite: bool = False) -> None:
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {path}: {reason}; choose another folder") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    WRITTEN[path] = None
+
+
+def check_file(path: Path, *, overwrite: bool, page: bool = False) -> None:
+    """Refuse to write a file that would take the place of something else.
+
+    Parameters
+    ----------
+    overwrite : bool
+        Any file may be replaced; a device or a pipe never.
+    page : bool
+        A page that :func:`write_page` has written may be replaced.
+
+    Raises
+    ------
+    OutputError
+        It is a folder, a device or a pipe, or exists and must not be overwritten.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file, such as {path / 'NAME'}")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise OutputError(f"{path} is a device or a pipe, not a file; name another")
+    if not overwrite and not (page and _is_own_page(path)):
+        raise OutputError(f"{path} exists; --force overwrites it")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _is_own_page(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return PAGE_MARK.encode() in file.read(1000)
+    except OSError:
+        return False
 
 
 def _make_parents(folder: Path) -> list[Path]:

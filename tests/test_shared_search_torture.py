@@ -27,7 +27,7 @@ from autoparallel.errors import StorageError
 from autoparallel.problem_file import load_problem
 from autoparallel.results_folder import result_files
 from autoparallel.solver.front import FrontSolver
-from autoparallel.tuning import store
+from autoparallel.tuning import failures
 from autoparallel.tuning.shared import Shared
 from autoparallel.tuning.storage import opened
 
@@ -155,10 +155,10 @@ def test_a_server_that_stays_away_is_told_and_gone_on_from(
     heard: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(FrontSolver, "solve", lose)
-        patch.setattr(store, "PATIENCE_S", 1.0)
+        patch.setattr(failures, "PATIENCE_S", 1.0)
         with pytest.raises(StorageError, match=r"2 of \d+ pairs are saved in postgresql://\*\*\*@") as raised:
             planner.search(problem, trials=TRIALS, shared=Shared(server.url, notice=heard.append))
-    assert "does not answer; trying again for 1 s" in heard[0]
+    assert "); trying again for 1 s" in heard[0]
     assert postgresql.PASSWORD not in f"{raised.value}{heard}"
     server.start()
     heard.clear()

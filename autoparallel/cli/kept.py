@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from autoparallel.cli.terminal import say
-from autoparallel.errors import OutputError
+from autoparallel.errors import noting
+from autoparallel.staging import make_folder
 
 if TYPE_CHECKING:
     from autoparallel.tuning.shared import Shared
@@ -32,22 +33,23 @@ def kept(target: Path, *, storage: str | None, study: str | None, resume: bool) 
         )
     if study and not storage:
         raise click.UsageError("--study names a study in a storage: name that with --storage")
-    if not resume:
-        yield Shared(storage, study or "", say) if storage else None
+    if not (storage or resume):
+        yield None
         return
     journal = target / JOURNAL
+    if resume:
+        make_folder(target)
+    shared = Shared(storage or str(journal), study or "", say)
     try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {error.strerror}; choose another folder with --out"
-        ) from error
-    try:
-        yield Shared(str(journal), notice=say)
+        with noting(lambda: shared.saved):
+            yield shared
     except click.exceptions.Exit:
-        _remove(journal)
+        # That nothing fits is an answer too.
+        if resume:
+            _remove(journal)
         raise
-    _remove(journal)
+    if resume:
+        _remove(journal)
 
 
 def _remove(journal: Path) -> None:

@@ -26,7 +26,7 @@ from autoparallel.performance.serving import engine_of
 from autoparallel.planner import evaluate
 from autoparallel.problem_file.resolved import read_resolved
 from autoparallel.reading import read_text
-from autoparallel.results_folder import FLEET_FILE, PLAN_FILE, PROBLEM_FILE
+from autoparallel.results_folder import FLEET_FILE, FLEET_PROBLEM_FILE, PLAN_FILE
 from autoparallel.solver.rules.engine import gpus_of_each_node
 
 # Places for sequences, over those in service in the mean: their number varies.
@@ -63,9 +63,9 @@ def read_members(result: Path) -> Iterator[FleetMember]:
     folder = result if result.is_dir() else result.parent
     file = folder / FLEET_FILE
     document = _document(file)
-    problem = _problem(folder / PROBLEM_FILE)
+    problem = _problem(folder / FLEET_PROBLEM_FILE)
     if document.get("schema") != FLEET_SCHEMA or document.get("fingerprint") != problem.fingerprint:
-        message = f"is no fleet of {PROBLEM_FILE} beside it: schema or fingerprint differ"
+        message = f"is no fleet of {FLEET_PROBLEM_FILE} beside it: schema or fingerprint differ"
         raise ProblemError([Fault(message, file=str(file))])
     try:
         for number, member in enumerate(document["members"], start=1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from autoparallel.domain.cost import usd_per_hour, usd_per_million_tokens
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
+from autoparallel.errors import ProblemError
 from autoparallel.report.wording import brief
-from autoparallel.results_folder import read_plan, read_problem
+from autoparallel.results_folder import plan_path, read_plan, read_problem
 from autoparallel.verification.front_file import FrontRow, front_rows
 
 SCHEMA = "autoparallel.report/1"
@@ -69,27 +70,49 @@ class Compared:
         }
 
 
-def read_compared(folders: Sequence[Path]) -> tuple[Compared, ...]:
+def read_compared(
+    folders: Sequence[Path], left_out: Callable[[Path, ProblemError], None] | None = None
+) -> tuple[Compared, ...]:
     """The results of some folders, named by their folders, apart where these have one name.
+
+    Parameters
+    ----------
+    left_out : callable, optional
+        Told of a folder that holds no whole result, and why; by default one ends all.
 
     Raises
     ------
     ProblemError
-        A folder holds no whole result.
+        A folder, or with ``left_out`` every one, holds no whole result.
     """
     names = [folder.resolve().name for folder in folders]
     called = [
         name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)
     ]
-    return tuple(
-        Compared(
-            name=name,
-            # The plan first: who misses it is told what the folder holds instead.
-            plan=read_plan(folder),
-            problem=read_problem(folder),
-            front=tuple(front_rows(folder / FRONT_FILE)),
-        )
-        for name, folder in zip(called, folders, strict=True)
+    found, faults = [], []
+    for name, folder in zip(called, folders, strict=True):
+        try:
+            found.append(_compared(name, folder))
+        except ProblemError as error:
+            if left_out is None:
+                raise
+            faults.append((folder, error))
+    if not found:
+        raise ProblemError([fault for _, refused in faults for fault in refused.faults])
+    for folder, fault in faults:
+        if left_out is not None:
+            left_out(folder, fault)
+    return tuple(found)
+
+
+def _compared(name: str, folder: Path) -> Compared:
+    # The plan first: who misses it is told what the folder holds instead.
+    plan = read_plan(folder)
+    return Compared(
+        name=name,
+        plan=plan,
+        problem=read_problem(folder),
+        front=tuple(front_rows(plan_path(folder).with_name(FRONT_FILE))),
     )
 
 

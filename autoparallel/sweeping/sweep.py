@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from autoparallel.domain.problem import Problem
-from autoparallel.errors import ProblemError, SweepError
+from autoparallel.errors import ProblemError, noting
 from autoparallel.problem_file import load_problem
 from autoparallel.reading import read_text
-from autoparallel.staging import write_file
+from autoparallel.staging import make_folder, write_file
 from autoparallel.sweeping.executors import Answer
 from autoparallel.sweeping.grid import Axis, Cell, cells_of
 from autoparallel.sweeping.table import Row, row_of
@@ -91,8 +91,10 @@ def run(sweep: Sweep, folder: Path, executor: Executor, progress: Progress | Non
         The executor failed; the answers so far are kept.
     OutputError
         An answer cannot be written.
-    KeyboardInterrupt
-        With a message that says what is kept.
+
+    Notes
+    -----
+    Whatever ends it has a note of what is saved.
     """
     answers = folder / ANSWERS
     done = {task.name: found for task in sweep.tasks.values() if (found := kept_answer(answers, task))}
@@ -100,8 +102,8 @@ def run(sweep: Sweep, folder: Path, executor: Executor, progress: Progress | Non
     names = {task.name: cell for cell, task in sweep.tasks.items()}
     missing = {task.name: task.to_json() for task in sweep.tasks.values() if task.name not in done}
     if missing:
-        answers.mkdir(parents=True, exist_ok=True)
-    try:
+        make_folder(answers)
+    with noting(lambda: _saved(len(done), len(names), answers)):
         for name, answer in executor(missing) if missing else ():
             if isinstance(answer, BaseException):
                 failed[name] = {"status": FAILED, "reason": f"{type(answer).__name__}: {answer}"}
@@ -110,10 +112,6 @@ def run(sweep: Sweep, folder: Path, executor: Executor, progress: Progress | Non
                 done[name] = json.loads(answer)
             if progress:
                 progress(len(done) + len(failed), len(names), str(names[name]))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"\ninterrupted; {_saved(done, names, answers)}") from None
-    except SweepError as error:
-        raise SweepError(f"{error}. {_saved(done, names, answers)}") from None
     by_cell = {
         cell: row_of(cell, task.problem, done.get(task.name) or failed[task.name])
         for cell, task in sweep.tasks.items()
@@ -131,5 +129,13 @@ def kept_answer(answers: Path, task: Task) -> dict[str, Any] | None:
     return found if task.answers(found) else None
 
 
-def _saved(done: Mapping[str, object], names: Mapping[str, object], answers: Path) -> str:
-    return f"{len(done)} of {len(names)} cells are saved in {answers}: the same command goes on from there"
+def all_saved(sweep: Sweep, rows: Sequence[Row], folder: Path) -> str:
+    """What is saved of a sweep that has run, in words."""
+    failed = {row.cell for row in rows if row.status == FAILED}
+    done = {task.name for cell, task in sweep.tasks.items() if cell not in failed}
+    cells = {task.name for task in sweep.tasks.values()}
+    return _saved(len(done), len(cells), folder / ANSWERS)
+
+
+def _saved(done: int, cells: int, answers: Path) -> str:
+    return f"{done} of {cells} cells are saved in {answers}: the same command goes on from there"

@@ -11,6 +11,16 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
 
+# How every line of a journal begins, also one that a killed process left unfinished.
+_BEGINNING = b'{"op_code":'
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file is a journal or empty, and not something else that would be written over."""
+    with path.open("rb") as file:
+        beginning = file.read(len(_BEGINNING))
+    return _BEGINNING.startswith(beginning)
+
 
 class Journal(JournalFileBackend):
     """Optuna's journal file, which also outlives a full disk.

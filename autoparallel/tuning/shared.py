@@ -6,21 +6,26 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import ProblemError, StorageError
 from autoparallel.problem_file.resolved import read_resolved, resolved_document
-from autoparallel.tuning.storage import explained, opened, shown
+from autoparallel.tuning.failures import patiently
+from autoparallel.tuning.storage import between_tries, opened
 from autoparallel.tuning.store import DIRECTIONS, Store
+from autoparallel.tuning.urls import shown
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 STUDY_SCHEMA = "autoparallel.study/1"
 SPEC, DONE = "autoparallel", "autoparallel_done"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Shared:
     """Where a search is kept, so that it can be shared and resumed.
 
@@ -33,11 +38,14 @@ class Shared:
         Name of the study in there; by default made of the problem's name and fingerprint.
     notice : callable, optional
         Called with what people should know meanwhile.
+    saved : str
+        What is saved there, in words, once a search has been at work on it.
     """
 
     url: str
     study: str = ""
     notice: Callable[[str], None] | None = None
+    saved: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,25 +86,38 @@ def started(shared: Shared, spec: Spec) -> Iterator[Store]:
     StorageError
         The storage cannot be opened, or the study there is of another problem or version.
     """
-    with opened(shared.url, make=True) as storage:
-        with explained(shared.url):
-            sampler = optuna.samplers.TPESampler(seed=spec.seed)
-            study = optuna.create_study(
-                storage=storage,
-                study_name=shared.study or spec.name,
-                directions=DIRECTIONS,
-                sampler=sampler,
-                load_if_exists=True,
-            )
-            if SPEC not in study.user_attrs:
-                study.set_user_attr(SPEC, spec.to_json())
-            kept = study.user_attrs[SPEC]
+    with opened(shared.url, make=True, notice=shared.notice) as storage:
+        again = between_tries(storage)
+        study, kept = patiently(
+            lambda: _begun(storage, shared.study or spec.name, spec),
+            shared.url,
+            shared.notice,
+            between=again,
+        )
         _same_search(study.study_name, _document(study.study_name, kept), spec)
         store = Store(study, storage, url=shared.url, notice=shared.notice)
-        yield store
+        with _remembered(shared, store):
+            yield store
         if store.finished:
-            with explained(shared.url):
-                study.set_user_attr(DONE, True)
+            try:
+                patiently(lambda: study.set_user_attr(DONE, True), shared.url, shared.notice, between=again)
+            except StorageError as error:
+                # Workers look once more in vain: no reason to lose the answer.
+                store.say(str(error))
+
+
+def _begun(storage: BaseStorage, name: str, spec: Spec) -> tuple[optuna.Study, Any]:
+    """The study of a name, and what it says that it is about."""
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=DIRECTIONS,
+        sampler=optuna.samplers.TPESampler(seed=spec.seed),
+        load_if_exists=True,
+    )
+    if SPEC not in study.user_attrs:
+        study.set_user_attr(SPEC, spec.to_json())
+    return study, study.user_attrs[SPEC]
 
 
 @contextmanager
@@ -109,8 +130,9 @@ def joined(shared: Shared, versions: Mapping[str, str]) -> Iterator[tuple[Store,
         The storage cannot be opened, there is no such study or more than one, or it was started by
         another version.
     """
-    with opened(shared.url, make=False) as storage:
-        with explained(shared.url):
+    with opened(shared.url, make=False, notice=shared.notice) as storage:
+
+        def find() -> tuple[optuna.Study, Any]:
             specs = {
                 study.study_name: study.user_attrs[SPEC]
                 for study in optuna.get_all_study_summaries(storage, include_best_trial=False)
@@ -118,10 +140,24 @@ def joined(shared: Shared, versions: Mapping[str, str]) -> Iterator[tuple[Store,
             }
             name = _choose(specs, shared)
             sampler = optuna.samplers.TPESampler()
-            study = optuna.load_study(storage=storage, study_name=name, sampler=sampler)
-        document = _document(name, specs[name])
+            return optuna.load_study(storage=storage, study_name=name, sampler=sampler), specs[name]
+
+        study, kept = patiently(find, shared.url, shared.notice, between=between_tries(storage))
+        name = study.study_name
+        document = _document(name, kept)
         _same_versions(name, document, versions)
-        yield Store(study, storage, url=shared.url, notice=shared.notice), _spec(name, document)
+        store = Store(study, storage, url=shared.url, notice=shared.notice)
+        with _remembered(shared, store):
+            yield store, _spec(name, document)
+
+
+@contextmanager
+def _remembered(shared: Shared, store: Store) -> Iterator[None]:
+    """Let whoever named the storage know what it holds, however the work on it ends."""
+    try:
+        yield
+    finally:
+        shared.saved = store.saved
 
 
 def _spec(name: str, document: Mapping[str, Any]) -> Spec:

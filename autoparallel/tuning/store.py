@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -14,14 +13,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from autoparallel.errors import StorageError
+from autoparallel.tuning.failures import failures, patiently
 from autoparallel.tuning.owner import BEAT_S, Owner
-from autoparallel.tuning.storage import failures, is_passing, reason, shown
+from autoparallel.tuning.storage import between_tries
+from autoparallel.tuning.urls import shown
 
 T = TypeVar("T")
 DIRECTIONS = (StudyDirection.MINIMIZE,) * 3
-# How long a storage that does not answer is tried again. [s]
-PATIENCE_S = 60.0
 PAIR, RESULT, OWNER, REQUIREMENTS = "pair", "result", "owner", "requirements"
 
 
@@ -55,8 +53,9 @@ class Store:
         self._owner = Owner.this_process()
         self._claimed: int | None = None
         self._ended = threading.Event()
-        # Whether nothing is left to do.
+        # Whether nothing is left to do, and what is saved by now, in words.
         self.finished = False
+        self.saved = ""
         if url:
             threading.Thread(target=self._beat, daemon=True).start()
 
@@ -180,22 +179,10 @@ class Store:
                     continue  # the search itself will meet it
 
     def _do(self, work: Callable[[], T]) -> T:
-        """Do it, again and again while the storage is away for a moment."""
-        give_up_at = None
-        while True:
-            try:
-                return work()
-            except self._failures as error:
-                now = time.monotonic()
-                if not is_passing(error) or (give_up_at and now > give_up_at):
-                    message = f"the storage {self.place} failed: {reason(error, self.url)}"
-                    raise StorageError(message) from None
-                if give_up_at is None:
-                    self.say(f"{self.place} does not answer; trying again for {PATIENCE_S:.0f} s")
-                    give_up_at = now + PATIENCE_S
-                time.sleep(0.5)
-                if isinstance(self._storage, optuna.storages.RDBStorage):
-                    self._storage.remove_session()
+        """Do it, in a storage again and again while that is away for a moment."""
+        if not self.url:
+            return work()
+        return patiently(work, self.url, self._notice, between=between_tries(self._storage))
 
 
 def in_memory(seed: int) -> Store:

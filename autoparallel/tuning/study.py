@@ -81,10 +81,8 @@ class Study:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.close(hand_back=not isinstance(error, StorageError))
-        if self._store.shared and isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"\ninterrupted; {self._saved()}") from None
-        if self._store.shared and isinstance(error, StorageError):
-            raise StorageError(f"{error}. {self._saved()}") from None
+        if self._store.shared:
+            self._store.saved = self._saved()
 
     @property
     def fronts(self) -> dict[Pair, PairFront]:

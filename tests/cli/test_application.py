@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pkgutil
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -179,6 +180,47 @@ def test_an_answer_that_cannot_be_written_is_a_message(args: list[str], code: in
     assert "Error: " in done.stderr
     assert "bug" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("option", ["--help", "--version", "--nonsense"])
+@pytest.mark.parametrize("streams", [">/dev/full", ">/dev/full 2>/dev/full", "2>/dev/full"])
+def test_help_that_cannot_be_written_is_no_traceback(option: str, streams: str) -> None:
+    line = f"{shlex.join(program(option))} {streams}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if streams[0] == "2" and option != "--nonsense" else 2)
+    assert "Traceback" not in done.stderr
+    assert (
+        done.stderr.startswith("Error: cannot write the answer")
+        or streams != ">/dev/full"
+        or (option == "--nonsense")
+    )
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&- >/dev/null", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_failure(problem: str, streams: str) -> None:
+    line = f"{shlex.join(program('search', problem, '--resume'))} {streams}; echo $? >&3"
+    folder = os.path.dirname(problem)
+    done = subprocess.run(["bash", "-c", f"exec 3>&1; {line}"], cwd=folder, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.stdout == "0\n", done.stderr
+    assert "bug" not in done.stderr
+    assert os.path.exists(f"{folder}/results/problem/plan.json")
+
+
+def test_ctrl_c_while_the_program_loads_is_told() -> None:
+    script = """
+import sys
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "autoparallel.cli.application":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stop())
+from autoparallel.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "\ninterrupted; nothing was written\n")
 
 
 @pytest.mark.parametrize("args", [["catalog"], ["schema"]])

@@ -23,7 +23,7 @@ def test_it_writes_the_fleet_and_its_page(run: Run) -> None:
     done = run("fleet", *SMALL)
     assert done.exit_code == 0, done.output
     folder = Path("results/fleet-llama-70b-28xh200")
-    assert sorted(os.listdir(folder)) == ["fleet.html", "fleet.json", "problem.json"]
+    assert sorted(os.listdir(folder)) == ["fleet-problem.json", "fleet.html", "fleet.json"]
     document = json.loads((folder / "fleet.json").read_text(encoding="utf-8"))
     assert document["schema"] == "autoparallel.fleet/1"
     assert document["gpus"] == 6
@@ -56,13 +56,29 @@ def test_json_alone_on_stdout(run: Run) -> None:
 def test_the_same_seed_gives_the_same_bytes(run: Run) -> None:
     for name in ("a", "b"):
         assert run("fleet", *SMALL, "--out", name, "--seed", "3", "--quiet").exit_code == 0
-    for name in ("fleet.json", "problem.json", "fleet.html"):
+    for name in ("fleet.json", "fleet-problem.json", "fleet.html"):
         assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+
+
+def test_a_plan_and_a_fleet_share_a_folder(run: Run) -> None:
+    plan = ("search", PROBLEM, "--trials", "2", "--set", "search.tp=4", "--set", "search.pp=1")
+    searched = run(*plan)
+    assert searched.exit_code == 0, searched.output
+    assert "the mix that [fleet] asks for: autoparallel fleet" in searched.stderr
+    assert run("fleet", *SMALL, "--no-column", "--quiet").exit_code == 0
+    folder = "results/fleet-llama-70b-28xh200"
+    assert run("verify", folder).exit_code == 0
+    assert run("report", folder, "--json").exit_code == 0
+    launched = run("export", folder, "--engine", "vllm")
+    assert launched.exit_code == 0
+    assert f"autoparallel export {folder}/fleet.json" in launched.stderr
+    both = json.loads(run("export", f"{folder}/fleet.json", "--engine", "vllm", "--json").stdout)
+    assert both["engines"][0]["member"]
 
 
 def test_its_problem_reads_back(run: Run) -> None:
     run("fleet", *SMALL, "--quiet", "--no-column", "--out", "a")
-    text = Path("a/problem.json").read_text(encoding="utf-8")
+    text = Path("a/fleet-problem.json").read_text(encoding="utf-8")
     assert json.loads(text)["fingerprint"] == load_problem(PROBLEM, ["fleet.gpus=6"]).fingerprint
 
 

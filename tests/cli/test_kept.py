@@ -16,8 +16,11 @@ import pytest
 from click.testing import Result
 
 from autoparallel import planner
+from autoparallel.cli import tables
 from autoparallel.domain.result import SearchResult
 from autoparallel.solver.front import FrontSolver
+from autoparallel.staging import Staging
+from autoparallel.tuning import failures
 
 Run = Callable[..., Result]
 SECRET = "hunter2"
@@ -84,6 +87,30 @@ def test_a_full_disk_is_told_and_gone_on_from(
 
 
 @pytest.mark.parametrize(
+    ("end", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 2)]
+)
+def test_what_is_saved_is_told_after_the_last_pair_too(
+    run: Run, problem: str, monkeypatch: pytest.MonkeyPatch, end: BaseException, code: int
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise type(end)(*end.args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "publish", stopped)
+        done = run("search", problem, "--resume")
+    assert done.exit_code == code
+    assert "4 of 4 pairs are saved in results/problem/study.journal: the same command" in done.stderr
+    assert os.listdir("results/problem") == ["study.journal"]
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "search_answer", stopped)
+        done = run("search", problem, "--resume")
+    assert done.exit_code == code
+    assert "already written: results/problem" in done.stderr
+    assert "nothing was written" not in done.stderr
+    assert Path("results/problem/plan.json").exists()
+
+
+@pytest.mark.parametrize(
     ("options", "part"),
     [
         (("--resume", "--storage", "x"), "give one of them"),
@@ -94,13 +121,41 @@ def test_a_full_disk_is_told_and_gone_on_from(
     ],
 )
 def test_bad_storages_are_refused_before_the_search(
-    run: Run, problem: str, options: tuple[str, ...], part: str
+    run: Run, problem: str, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], part: str
 ) -> None:
+    monkeypatch.setattr(failures, "PATIENCE_S", 0.0)
     done = run("search", problem, *options)
     assert done.exit_code == 2
     assert part in " ".join(done.stderr.split())
     assert SECRET not in done.output
     assert not Path("results").exists()
+
+
+URL = f"postgresql://me:{SECRET}@h/db?sslmode=require"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("worker", URL),
+        ("search", "problem.toml", URL),
+        ("search", URL),
+        ("evaluate", "problem.toml", "--layout", URL, "--batch", "8"),
+        ("search", "problem.toml", "--out", URL),
+        ("report", ".", "--out", URL),
+        ("export", URL),
+        ("search", "problem.toml", "--study", "x", f"--stor={URL}"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_no_mistake_on_the_command_line_tells_a_password(
+    run: Run, problem: str, args: tuple[str, ...], more: tuple[str, ...]
+) -> None:
+    done = run(*args, *more)
+    assert done.exit_code == 2
+    assert "Error: " in done.stderr
+    assert SECRET not in done.output
+    assert list(Path.cwd().iterdir()) == [Path(problem)]
 
 
 def test_no_file_and_no_message_tells_a_secret(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -108,6 +109,41 @@ def test_what_stops_a_sweep_is_told(run: Run, problem: str, monkeypatch: pytest.
     done = run("sweep", problem, *OVER)
     assert done.exit_code == 130
     assert "interrupted; 1 of 4 cells are saved" in done.stderr
+
+
+def test_what_others_wrote_stays(run: Run, problem: str) -> None:
+    """A sweep into a search's folder, a search into a sweep's, and both into one of somebody else."""
+    over = ("--over", "search.seed=0,1")
+    assert run("search", problem, "--out", "plan", "-q").exit_code == 0
+    assert run("sweep", problem, *over, "--out", "swept", "-q").exit_code == 0
+    Path("mine").mkdir()
+    Path("mine/report.html").write_text("mine")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    for command, folder, says in (
+        (("sweep", problem, *over), "plan", "plan/report.html is there, of a search; choose another folder"),
+        (("search", problem), "swept", "swept/report.html is there, of a sweep"),
+        (("sweep", problem, *over), "mine", "mine/report.html is there, of something else"),
+        (("search", problem), "mine", "mine/report.html is there, of something else"),
+    ):
+        done = run(*command, "--out", folder)
+        assert done.exit_code == 2
+        assert says in done.stderr
+    assert before == {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+def test_a_report_that_does_not_fit_leaves_the_cells(
+    run: Run, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_parquet", full)
+        done = run("sweep", problem, *OVER)
+    assert done.exit_code == 2
+    assert "cannot write results/problem-sweep/cells.parquet: No space left on device" in done.stderr
+    assert "4 of 4 cells are saved in results/problem-sweep/cells: the same command" in done.stderr
+    assert run("sweep", problem, *OVER).exit_code == 0
 
 
 def test_without_pyarrow_the_rest_is_written(run: Run, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:

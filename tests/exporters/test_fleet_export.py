@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_a_pipeline_over_nodes_that_are_used_unlike_is_refused(tmp_path: Path) -
     ]
     document["members"][0] |= {"layout": layout, "across": shares}
     (tmp_path / "fleet.json").write_text(json.dumps(document), encoding="utf-8")
-    (tmp_path / "problem.json").write_text((ACROSS / "problem.json").read_text(), encoding="utf-8")
+    shutil.copy(ACROSS / "fleet-problem.json", tmp_path)
     with pytest.raises(ProblemError, match="unlike numbers of GPUs of its nodes"):
         list(read_members(tmp_path))
 
@@ -82,6 +83,6 @@ def test_a_plan_is_no_fleet(tmp_path: Path) -> None:
 def test_what_is_no_fleet_of_the_problem_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     document = json.loads((FLEET / "fleet.json").read_text(encoding="utf-8"))
     (tmp_path / "fleet.json").write_text(json.dumps({**document, **change}), encoding="utf-8")
-    (tmp_path / "problem.json").write_text((FLEET / "problem.json").read_text(), encoding="utf-8")
+    shutil.copy(FLEET / "fleet-problem.json", tmp_path)
     with pytest.raises(ProblemError):
         list(read_members(tmp_path))

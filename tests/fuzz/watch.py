@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+from unittest import mock
 
 from click.testing import CliRunner
 
 from autoparallel.cli.application import DEBUG, application
+from autoparallel.tuning import failures
 from tests.fuzz.mutations import CANARY
 from tests.fuzz.seeds import SECRET
 
@@ -73,7 +75,8 @@ class Watch:
         self._seen, self._online = [], online
         os.environ[DEBUG] = "1"
         try:
-            with _limited():
+            # No server answers here: none is waited for.
+            with mock.patch.object(failures, "PATIENCE_S", 0.0), _limited():
                 self._on = True
                 done = CliRunner().invoke(application, list(argv), prog_name="autoparallel")
         except TooLongError as late:

@@ -104,7 +104,7 @@ def test_a_broken_executor_says_what_is_kept(sweep: Sweep, tmp_path: Path) -> No
         yield next(serially(tasks))
         raise SweepError("a process of the sweep was killed")
 
-    with pytest.raises(SweepError, match=r"was killed\. 1 of 4 cells are saved"):
+    with pytest.raises(SweepError, match=r"was killed\n1 of 4 cells are saved"):
         run(sweep, tmp_path, broken)
 
 

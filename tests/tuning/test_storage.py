@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.study import StudyDirection
 from sqlalchemy.exc import OperationalError
 
 from autoparallel.errors import StorageError
+from autoparallel.tuning import failures
+from autoparallel.tuning.failures import is_passing, is_restart, patiently
 from autoparallel.tuning.journal import Journal
-from autoparallel.tuning.storage import explained, hidden, is_passing, opened, shown
+from autoparallel.tuning.storage import opened
+from autoparallel.tuning.urls import hidden, shown, url_in
 
 URL = "postgresql://alice:s3cr%40t@db.example:5432/searches?sslmode=require&sslpassword=hush"
 LINES = [{"op_code": 0, "worker_id": "w", "number": number} for number in range(3)]
@@ -57,13 +61,30 @@ def test_any_password_is_hidden(password: str) -> None:
     assert password not in hidden(f"<{password}> {url}", url).replace("***", "")
 
 
+@pytest.mark.parametrize(
+    "text", ["SSL was required", "requires sslmode=require within 10 s", "aliceblue, the analyser"]
+)
+def test_words_that_are_no_secret_stay(text: str) -> None:
+    url = "postgresql://alice:s3cr@t@h/x?sslmode=require&connect_timeout=10"
+    assert hidden(text, url) == text
+
+
+@pytest.mark.parametrize("word", [URL, f"--storage={URL}", "alice:s3cr@t@h/x"])
+def test_the_url_in_a_word_of_a_command_line_is_found(word: str) -> None:
+    assert "s3cr" not in hidden(f"unexpected extra argument ({word})", url_in(word))
+    assert url_in("problems/moe10b.toml") == ""
+
+
 def test_a_short_password_does_not_eat_other_words() -> None:
     assert hidden("password a was wrong at last", "postgresql://u:a@h/x") == "password *** was wrong at last"
 
 
 def test_the_text_of_a_driver_s_error_is_one_line_without_secrets() -> None:
-    with pytest.raises(StorageError) as raised, explained(URL):
+    def fail() -> None:
         raise OperationalError("SELECT 'hush'", {"p": "s3cr@t"}, OSError("user alice: s3cr@t\nline 2"))
+
+    with pytest.raises(StorageError) as raised:
+        patiently(fail, URL, passing=is_restart)
     message = str(raised.value)
     assert message == "the storage postgresql://***@db.example:5432/searches?*** failed: user ***: ***"
     assert raised.value.__suppress_context__
@@ -77,14 +98,20 @@ def test_the_text_of_a_driver_s_error_is_one_line_without_secrets() -> None:
         ("grpc://host", "names no host and port"),
         ("grpc://host:port", "failed"),
         ("sqlite:////no/such/folder/x.db", "unable to open"),
-        ("/no/such/folder/x.journal", "No such file"),
-        (".", "Is a directory"),
+        (
+            "/no/such/folder/x.journal",
+            "No such file or directory; name a file in a folder",
+        ),
+        (".", ". is a folder: name a file in it, such as ./study.journal"),
+        ("sqlite:///.", "is a folder: name a file in it"),
         ("postgresql://me:secret@127.0.0.1:1/x", "Connection refused"),
+        ("postgresql://me:secret@127.0.0.1:1/x", "check that the server runs, and the storage's host"),
         ("postgresql://me:secret@[::1/x", "failed"),
         ("postgresql://me:secret@127.0.0.1:1/x?nonsense=secret", "failed"),
     ],
 )
-def test_what_cannot_be_opened_is_explained(url: str, part: str) -> None:
+def test_what_cannot_be_opened_is_explained(monkeypatch: pytest.MonkeyPatch, url: str, part: str) -> None:
+    monkeypatch.setattr(failures, "PATIENCE_S", 0.0)
     with pytest.raises(StorageError, match=r"\S") as raised:
         opened(url, make=True).__enter__()
     assert part in str(raised.value)
@@ -106,6 +133,60 @@ def test_a_full_disk_is_not_waited_for_and_a_restart_is() -> None:
     assert is_passing(lost("server closed the connection unexpectedly"))
     assert not is_passing(lost("database or disk is full"))
     assert not is_passing(OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_a_server_that_restarts_is_waited_for_and_a_wrong_password_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(failures, "PAUSE_S", 0.0)
+    says = ["connection refused", "the database system is starting up"]
+    heard: list[str] = []
+
+    def connect() -> str:
+        if says:
+            raise OperationalError("", {}, OSError(says.pop(0)))
+        return "open"
+
+    assert patiently(connect, URL, heard.append, passing=is_restart) == "open"
+    place = "postgresql://***@db.example:5432/searches?***"
+    assert heard == [f"{place} does not answer (connection refused); trying again for 60 s"]
+    for lasting in ("password authentication failed", "could not translate host name", "disk is full"):
+        says.append(lasting)
+        with pytest.raises(StorageError, match=lasting):
+            patiently(connect, URL, heard.append, passing=is_restart)
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize("content", ["my precious notes, no newline", "failed: 'op_code'\n", "{}\n", "[{"])
+@pytest.mark.parametrize("make", [True, False])
+def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path, content: str, make: bool) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(content)
+    with (
+        pytest.raises(StorageError, match=r"holds something else than a search.*name a new file"),
+        opened(str(path), make=make),
+    ):
+        pass
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"op_code":', '{"op_code":0,"work'])
+def test_what_a_killed_search_left_of_its_first_line_is_a_journal(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "study.journal"
+    path.write_text(content)
+    with opened(str(path), make=True) as storage:
+        storage.create_new_study([StudyDirection.MINIMIZE], "s")
+    assert json.loads(path.read_text())["study_name"] == "s"
+
+
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
+def test_a_pipe_is_refused_before_it_waits_for_ever(tmp_path: Path, form: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(StorageError, match="is a device or a pipe, not a file: name a journal file's path"),
+        opened(form.format(tmp_path / "pipe"), make=True),
+    ):
+        pass
 
 
 def test_a_path_that_is_too_long_is_explained() -> None:

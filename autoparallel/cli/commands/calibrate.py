@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autoparallel.cli.options import json_option, quiet_option
+from autoparallel.cli.options import OUTPUT, force_option, json_option, quiet_option
 
 EPILOG = """\b
 Examples:
@@ -29,8 +29,8 @@ CALIBRATE_SCHEMA = "autoparallel.calibration/1"
 @click.option("--system", metavar="NAME", help="GPU as the tables of operators name it, such as h100_sxm.")
 @click.option("--backend", metavar="NAME", help="Whose kernels: trtllm or vllm.")
 @click.option("--operator", metavar="NAME", help="Fit one operator alone, such as gemm.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the constants here.")
-@click.option("--force", is_flag=True, help="Overwrite FILE where it exists.")
+@click.option("--out", type=OUTPUT, metavar="FILE", help="Write the constants here.")
+@force_option
 @click.option("--source", default="not stated", metavar="TEXT", help="Where the rows are from; licence.")
 @click.option("--date", default="not stated", metavar="TEXT", help="When the rows were measured.")
 @json_option
@@ -75,8 +75,10 @@ def _operators(
     from autoparallel.calibration.toml_text import calibration_text
     from autoparallel.cli.terminal import progress_bar, say
     from autoparallel.results_folder import json_text
-    from autoparallel.staging import write_file
+    from autoparallel.staging import check_file, write_file
 
+    if out is not None:
+        check_file(out, overwrite=force)
     with progress_bar(quiet or as_json) as progress:
         result = calibrate(measured, progress=progress, **chosen)
     if out is not None:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoparallel.cli.options import json_option, problem_argument, quiet_option, set_option
+from autoparallel.cli.options import (
+    OUTPUT,
+    force_option,
+    json_option,
+    problem_argument,
+    quiet_option,
+    set_option,
+)
 
 if TYPE_CHECKING:
     from autoparallel.audit.auditor import Audit
@@ -61,10 +68,10 @@ def _list_quantities(ctx: click.Context, _param: click.Parameter, wanted: bool) 
 @click.option("--formulas", is_flag=True, help="Show the formula of every claim, also of those that hold.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     help="Write the audit as a document, too: Markdown (.md) or one page that works offline (.html).",
 )
-@click.option("--force", is_flag=True, help="Overwrite the document where it exists.")
+@force_option
 @set_option
 @json_option
 @quiet_option

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autoparallel.cli.options import json_option, quiet_option
+from autoparallel.cli.options import OUTPUT, json_option, quiet_option
 
 EPILOG = """\b
 Example:
@@ -32,7 +32,7 @@ DOCUMENT_SCHEMA = "autoparallel.document/1"
     type=click.Path(path_type=Path),
     help="A plan to compare with: a plan file, a results folder or a plan.json.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: RESULT's]")
+@click.option("--out", type=OUTPUT, help="Folder to write to.  [default: RESULT's]")
 @click.option(
     "--format",
     "form",

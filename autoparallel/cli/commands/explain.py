@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autoparallel.cli.options import json_option, problem_argument, quiet_option, set_option
+from autoparallel.cli.options import (
+    OUTPUT,
+    force_option,
+    json_option,
+    problem_argument,
+    quiet_option,
+    set_option,
+)
 
 if TYPE_CHECKING:
     from autoparallel.domain.problem import Problem
@@ -24,14 +31,20 @@ Examples:
 @problem_argument
 @click.option(
     "--plot",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT,
     help="Write a tornado plot of what each step buys, one HTML file.",
 )
+@force_option
 @set_option
 @quiet_option
 @json_option
 def command(
-    problem_path: Path, plot: Path | None, overrides: tuple[str, ...], quiet: bool, as_json: bool
+    problem_path: Path,
+    plot: Path | None,
+    force: bool,
+    overrides: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Explain PROBLEM: rules in conflict and the smallest changes, or slack and what more would buy."""
     from autoparallel.cli.terminal import progress_bar, say
@@ -39,14 +52,17 @@ def command(
     from autoparallel.performance.notes import notes
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
+    from autoparallel.staging import check_file
 
+    if plot is not None:
+        check_file(plot, overwrite=force, page=True)
     problem = load_problem(problem_path, overrides)
     with progress_bar(quiet) as progress:
         explanation = explain(problem, progress=progress)
     if plot is not None and explanation.feasible:
         from autoparallel.report.figures.tornado import write_tornado
 
-        write_tornado(explanation, problem, plot)
+        write_tornado(explanation, problem, plot, overwrite=force)
     if as_json:
         document = {"problem": problem.name, "warnings": list(notes(problem)), **explanation.to_dict()}
         click.echo(json_text(document), nl=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from autoparallel.cli.options import json_option, quiet_option
+from autoparallel.cli.options import OUTPUT, json_option, quiet_option
 from autoparallel.domain.engine import ENGINES
 
 EPILOG = """\b
@@ -26,9 +26,7 @@ ALL = "all"
     type=click.Choice((*ENGINES, ALL)),
     help="Engine to write for.  [default: the one that the problem names, else all]",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder, one in it per engine.  [default: RESULT/export]"
-)
+@click.option("--out", type=OUTPUT, help="Folder, one in it per engine.  [default: RESULT/export]")
 @click.option(
     "--problem",
     "problem_path",
@@ -53,8 +51,9 @@ def command(
     A plan that the engine cannot express ends with exit code 1, the reason, and the nearest plan that it
     can, which --nearest writes instead; what other engines can is written all the same.
     """  # noqa: D205
+    from autoparallel.cli.terminal import say
     from autoparallel.exporters.fleet import is_fleet
-    from autoparallel.results_folder import EXPORT_FOLDER, json_text, plan_path
+    from autoparallel.results_folder import EXPORT_FOLDER, FLEET_FILE, json_text, plan_path
 
     target = out or plan_path(result).parent / EXPORT_FOLDER
     if is_fleet(result):
@@ -67,6 +66,8 @@ def command(
     if as_json:
         document = {"schema": EXPORT_SCHEMA, "problem": problem.name, "engines": [a[0] for a in answers]}
         click.echo(json_text(document), nl=False)
+    if not quiet and not is_fleet(result) and (plan_path(result).parent / FLEET_FILE).exists():
+        say(f"Beside the plan is a fleet: autoparallel export {plan_path(result).parent / FLEET_FILE}")
     for document, refusal in answers:
         _tell(document, refusal, quiet=quiet or as_json)
     if any("folder" not in document for document, _ in answers):

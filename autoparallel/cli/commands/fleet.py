@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoparallel.cli.options import json_option, problem_argument, quiet_option, set_option
+from autoparallel.cli.options import OUTPUT, json_option, problem_argument, quiet_option, set_option
 
 if TYPE_CHECKING:
     from autoparallel.domain.fleet_result import FleetResult
@@ -23,7 +23,7 @@ Examples:
 
 @click.command("fleet", epilog=EPILOG, short_help="Find the best mix of instances for GPUs or a demand.")
 @problem_argument
-@click.option("--out", type=click.Path(path_type=Path), help="Results folder.  [default: results/NAME]")
+@click.option("--out", type=OUTPUT, help="Results folder.  [default: results/NAME]")
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the solver.  [default: the problem's]"
 )

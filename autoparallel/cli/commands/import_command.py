@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from autoparallel.cli.options import json_option
+from autoparallel.cli.options import OUTPUT, force_option, json_option
 from autoparallel.domain.engine import ENGINES
 
 EPILOG = """\b
@@ -30,8 +30,8 @@ IMPORT_SCHEMA = "autoparallel.import/1"
 @click.option("--engine", type=click.Choice(ENGINES), help="Engine, where the text does not say it.")
 @click.option("--batch", type=click.IntRange(1, 2**31 - 1), help="In place of what the command bounds.")
 @click.option("--microbatch", type=click.IntRange(1, 2**31 - 1), help="In place of what the command bounds.")
-@click.option("--out", type=click.Path(path_type=Path), help="Plan file to write.  [default: stdout]")
-@click.option("--force", is_flag=True, help="Overwrite the plan file where it exists.")
+@click.option("--out", type=OUTPUT, help="Plan file to write.  [default: stdout]")
+@force_option
 @json_option
 def command(
     source: tuple[str, ...],

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from autoparallel.cli.options import json_option, problem_argument, quiet_option, set_option
+from autoparallel.cli.options import (
+    OUTPUT,
+    force_option,
+    json_option,
+    problem_argument,
+    quiet_option,
+    set_option,
+)
 
 EPILOG = """\b
 Example:
@@ -41,10 +48,8 @@ MOST_RANKS = 100_000
     show_default=True,
     help="For a layer at most; most take hundredths.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A .json or a .csv."
-)
-@click.option("--force", is_flag=True, help="Overwrite the file.")
+@click.option("--out", type=OUTPUT, metavar="FILE", help="A .json or a .csv.")
+@force_option
 @set_option
 @json_option
 @quiet_option
@@ -68,9 +73,12 @@ def command(
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
     from autoparallel.solver.placement.model import place_experts
+    from autoparallel.staging import check_file
 
     if out is not None and out.suffix not in (".json", ".csv"):
         raise click.UsageError(f"--out is a .json or a .csv, not {out.name}")
+    if out is not None:
+        check_file(out, overwrite=force)
     problem = load_problem(problem_path, overrides)
     loads, topk = problem.workload.expert_loads, problem.model.num_experts_per_tok
     if loads is None:

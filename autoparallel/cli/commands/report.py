@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from autoparallel.cli.options import json_option
+from autoparallel.cli.options import OUTPUT, force_option, json_option
 
 EPILOG = """\b
 Example:
@@ -17,26 +17,30 @@ PAGE = "compared.html"
 
 @click.command("report", epilog=EPILOG, short_help="Put several results side by side on one page.")
 @click.argument("folders", metavar="RESULT...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path(PAGE), show_default=True, help="Page to write."
-)
+@click.option("--out", type=OUTPUT, default=PAGE, show_default=True, help="Page to write.")
+@force_option
 @json_option
-def command(folders: tuple[Path, ...], out: Path, as_json: bool) -> None:
+def command(folders: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> None:
     """Write a page that compares the best plans and the fronts of RESULTs, folders that searches wrote.
 
     The page sorts, filters and hands out its data; with --json the rows are printed and no page is written.
-    Fleets and sweeps among the folders are left out.
+    Fleets, sweeps and damaged results among the folders are named and left out.
     """
     from autoparallel.cli.terminal import say
+    from autoparallel.errors import ProblemError
     from autoparallel.report.compared import compared_document, read_compared
     from autoparallel.results_folder import held_instead, json_text
+    from autoparallel.staging import check_file
 
-    # results/*/ names fleets and sweeps as well.
-    others = {folder: other for folder in folders if (other := held_instead(folder))}
-    plans = tuple(folder for folder in folders if folder not in others)
-    results = read_compared(plans or folders)
-    for folder, other in others.items():
-        say(f"Left out: {folder} {other}.")
+    if not as_json:
+        check_file(out, overwrite=force, page=True)
+
+    def left_out(folder: Path, error: ProblemError) -> None:
+        # results/*/ names fleets and sweeps as well.
+        why = held_instead(folder)
+        say(f"Left out: {folder} {why}." if why else f"Left out: {error}")
+
+    results = read_compared(folders, left_out)
     if as_json:
         click.echo(json_text(compared_document(results)), nl=False)
         return
@@ -44,10 +48,10 @@ def command(folders: tuple[Path, ...], out: Path, as_json: bool) -> None:
     from autoparallel.cli.terminal import answer_console
     from autoparallel.report.compared_page import render_compared
     from autoparallel.report.wording import number, printable, seconds
-    from autoparallel.staging import staged
+    from autoparallel.staging import make_folder, write_page
 
-    with staged(out.parent) as stage:
-        stage.write({out.name: render_compared(results)})
+    make_folder(out.parent)
+    write_page(out, render_compared(results), overwrite=force)
     rows = []
     for result in results:
         row = result.row

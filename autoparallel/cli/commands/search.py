@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from autoparallel.cli.options import (
+    OUTPUT,
     confidence_option,
     json_option,
     problem_argument,
@@ -31,9 +32,7 @@ Examples:
 
 @click.command("search", epilog=EPILOG, short_help="Find the best plan, prove it, write the report.")
 @problem_argument
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=True), help="Results folder.  [default: results/NAME]"
-)
+@click.option("--out", type=OUTPUT, help="Results folder.  [default: results/NAME]")
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the search.  [default: the problem's]"
 )
@@ -80,7 +79,16 @@ def command(
     from autoparallel.performance.intervals import at_confidence
     from autoparallel.problem_file import load_problem
     from autoparallel.report.page import render_report
-    from autoparallel.results_folder import MADE_OF_THE_PLAN, PLAN_FILE, result_files
+    from autoparallel.results_folder import (
+        FRONT_FILE,
+        MADE_OF_THE_PLAN,
+        PLAN_FILE,
+        PROBLEM_FILE,
+        PROOF_FILE,
+        REPORT_PAGE,
+        check_folder,
+        result_files,
+    )
     from autoparallel.staging import staged
 
     problem = at_confidence(load_problem(problem_path, overrides), options.pop("confidence"))
@@ -90,6 +98,7 @@ def command(
     target = out or Path("results") / (problem.name.strip(".") or "problem")
     tuning = {name: options.pop(name) for name in ("seed", "trials", "time_limit_s")}
     tuning["verify_requests"] = VERIFY_REQUESTS if verify else None
+    check_folder(target, PROOF_FILE, (PLAN_FILE, PROBLEM_FILE, FRONT_FILE, REPORT_PAGE))
     with kept(target, **options) as shared, staged(target) as stage:
         try:
             with progress_bar(quiet) as progress:
@@ -97,7 +106,9 @@ def command(
         except InfeasibleError as error:
             answer_infeasible(problem, error, as_json=as_json)
             raise click.exceptions.Exit(error.exit_code) from None
-        stage.write({"report.html": render_report(result), **result_files(result)})
+        files = result_files(result)
+        plan = files.pop(PLAN_FILE)
+        stage.write({**files, REPORT_PAGE: render_report(result), PLAN_FILE: plan})
         stage.supersede(PLAN_FILE, MADE_OF_THE_PLAN)
     if stage.superseded and not quiet:
         say(f"The earlier result, another plan, and what was made of it moved to {stage.superseded}")
@@ -139,4 +150,6 @@ def _answer(result: Any, target: Path, *, as_json: bool, quiet: bool) -> None:
     if not quiet:
         for warning in result.warnings:
             say(f"Warning: {warning}")
+        if result.problem.fleet is not None:
+            say("Note: this is one deployment; the mix that [fleet] asks for: autoparallel fleet")
         say(f"Report: {target / 'report.html'}")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoparallel.cli.options import json_option, problem_argument, quiet_option, set_option
+from autoparallel.cli.options import OUTPUT, json_option, problem_argument, quiet_option, set_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from autoparallel.sweeping.sweep import Sweep
     from autoparallel.sweeping.table import Row
@@ -36,7 +38,7 @@ MOST_SHOWN = 40
     required=True,
     help="An axis: a key of the problem file and its values; repeatable.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: results/NAME-sweep]")
+@click.option("--out", type=OUTPUT, help="Folder.  [default: results/NAME-sweep]")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Processes here.  [default: one a core]")
 @click.option("--scheduler", metavar="ADDRESS", help="Search on a Dask cluster, such as tcp://host:8786.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of every search.")
@@ -58,10 +60,12 @@ def command(
     row with its reason. An interrupted sweep goes on where it was.
     """
     from autoparallel.cli.terminal import progress_bar, say
+    from autoparallel.errors import noting
     from autoparallel.report.sweep_page import render_sweep, summary
+    from autoparallel.results_folder import REPORT_PAGE, SWEEP_FILE, check_folder
     from autoparallel.sweeping.executors import cores, run_here, run_on_cluster
     from autoparallel.sweeping.grid import parse_axes
-    from autoparallel.sweeping.sweep import load_sweep, run
+    from autoparallel.sweeping.sweep import all_saved, load_sweep, run
 
     if options["scheduler"] and options["workers"]:
         raise click.UsageError(
@@ -74,9 +78,11 @@ def command(
     workers = options["workers"] or min(cores(), len(sweep.tasks))
     address = options["scheduler"]
     executor = partial(run_on_cluster, address=address) if address else partial(run_here, processes=workers)
+    check_folder(target, SWEEP_FILE, (REPORT_PAGE,))
     with progress_bar(quiet) as progress:
         rows = run(sweep, target, executor, progress)
-    whole = _write(target, rows, render_sweep(name, sweep.axes, rows))
+    with noting(lambda: all_saved(sweep, rows, target)):
+        whole = _write(target, rows, render_sweep(name, sweep.axes, rows))
     _answer(name, sweep, rows, as_json=as_json, quiet=quiet)
     if not quiet:
         if sweep.repeated:
@@ -92,21 +98,23 @@ def command(
 
 def _write(target: Path, rows: Sequence[Row], report: str) -> bool:
     """Write the table and the report; false where the Parquet file could not be."""
-    from autoparallel.results_folder import SWEEP_FILE
+    from autoparallel.results_folder import REPORT_PAGE, SWEEP_FILE
     from autoparallel.staging import staged
     from autoparallel.sweeping.table import frame_of
 
     frame = frame_of(rows)
     with staged(target) as stage:
-        try:
-            frame.to_parquet(stage.folder / "cells.parquet", index=False)
-        except ImportError:
-            whole = False
-        else:
-            whole = True
-            stage.names.append("cells.parquet")
-        stage.write({SWEEP_FILE: frame.to_csv(index=False, lineterminator="\n"), "report.html": report})
+        whole = stage.add("cells.parquet", lambda path: _write_parquet(frame, path))
+        stage.write({SWEEP_FILE: frame.to_csv(index=False, lineterminator="\n"), REPORT_PAGE: report})
     return whole
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> bool:
+    try:
+        frame.to_parquet(path, index=False)
+    except ImportError:
+        return False
+    return True
 
 
 def _answer(name: str, sweep: Sweep, rows: Sequence[Row], *, as_json: bool, quiet: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autoparallel.cli.options import json_option
+from autoparallel.cli.options import OUTPUT, force_option, json_option
 
 EPILOG = """\b
 Example:
@@ -18,7 +18,8 @@ Example:
 @click.command("validate", epilog=EPILOG, short_help="Compare predictions with measurements.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--calibration", type=click.Path(path_type=Path), help="Constants to take for every row.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw predicted against measured into a page.")
+@click.option("--plot", type=OUTPUT, help="Draw predicted against measured into a page.")
+@force_option
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0.0),
@@ -37,22 +38,25 @@ Example:
 def command(
     file: Path,
     calibration: Path | None,
-    plot: Path | None,
     tolerance: float | None,
     choice: bool,
     intervals: bool,
     as_json: bool,
+    **page: Any,
 ) -> None:
     """Predict the rows of FILE, single operators or whole engines, and print the errors."""
     from autoparallel.calibration import validate
     from autoparallel.results_folder import json_text
-    from autoparallel.staging import write_file
+    from autoparallel.staging import check_file, write_page
 
+    plot: Path | None = page["plot"]
+    if plot is not None:
+        check_file(plot, overwrite=page["force"], page=True)
     found = validate(file, calibration=calibration)
     chosen = _chosen(file, calibration) if choice else None
     within = _within_intervals(found, file, calibration) if intervals else {}
     if plot is not None:
-        write_file(plot, _page(found), overwrite=True)
+        write_page(plot, _page(found), overwrite=page["force"])
     if as_json:
         document = {**found.to_dict(), **({"choice": chosen and chosen.to_dict()} if choice else {})}
         if intervals:

@@ -118,16 +118,16 @@ def _get_plot(info: TornadoInfo) -> go.Figure:
     return figure(traces, layout)
 
 
-def write_tornado(explanation: Explanation, problem: Problem, path: Path) -> None:
+def write_tornado(explanation: Explanation, problem: Problem, path: Path, *, overwrite: bool = False) -> None:
     """Write the plot as one HTML file that works offline.
 
     Raises
     ------
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is none of ours and must not be overwritten.
     """
-    from autoparallel.staging import write_file
+    from autoparallel.staging import write_page
 
     plot = _get_plot(_get_info(explanation))
     plot.update_layout(title={"text": text(f"{problem.name}: what one step would buy")}, margin={"t": 70})
-    write_file(path, plot.to_html(include_plotlyjs=True, full_html=True), overwrite=True)
+    write_page(path, plot.to_html(include_plotlyjs=True, full_html=True), overwrite=overwrite)
