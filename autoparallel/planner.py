@@ -70,6 +70,7 @@ def evaluate(
     batch: int | None = None,
     microbatch: int | None = None,
     chunk: int | None = None,
+    launched: bool = True,
 ) -> Plan:
     """Estimate a plan, also one that misses a requirement.
 
@@ -80,6 +81,8 @@ def evaluate(
         and in one of its pipeline slots, by default the batch, as always in continuous batching.
     chunk : int, optional
         Tokens of a step of a data parallel rank, in continuous batching; by default the engine's.
+    launched : bool
+        Whether the problem's engine has to be able to launch it.
 
     Raises
     ------
@@ -95,10 +98,10 @@ def evaluate(
         raise LayoutError(["a static batch has a batch and a microbatch, and no chunk"])
     else:
         pair = Pair(batch, batch if microbatch is None else microbatch)
-    return _evaluated(pair_solver(machine), layout, pair)
+    return _evaluated(pair_solver(machine), layout, pair, launched=launched)
 
 
-def _evaluated(solver: PairSolver, layout: Layout, pair: Pair) -> Plan:
+def _evaluated(solver: PairSolver, layout: Layout, pair: Pair, *, launched: bool = True) -> Plan:
     sizes = {
         **{name: getattr(layout, name) for name in (*DEGREES, "replicas")},
         **{k: v for k, v in pair._asdict().items() if v is not None},
@@ -110,7 +113,8 @@ def _evaluated(solver: PairSolver, layout: Layout, pair: Pair) -> Plan:
         wrong.append(f"sp_kind must be one of {', '.join(SP_KINDS)}, not {layout.sp_kind!r}")
     if wrong:
         raise LayoutError(wrong)
-    if broken := violations(Facts(solver.problem, layout, pair.batch, pair.microbatch, chunk=pair.chunk)):
+    judged = solver.problem if launched else replace(solver.problem, engine=None)
+    if broken := violations(Facts(judged, layout, pair.batch, pair.microbatch, chunk=pair.chunk)):
         raise LayoutError(broken)
     solver.place([layout])
     facts = solver.facts(layout, *pair)

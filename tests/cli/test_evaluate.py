@@ -119,3 +119,17 @@ def test_layers_that_are_no_split(run: Run, problem: str, layers: str, code: int
     done = run("evaluate", problem, "--layout", layers, *SIZES)
     assert done.exit_code == code
     assert words in " ".join(done.stderr.split())
+
+
+def test_what_the_engine_cannot_launch_is_estimated_and_said(run: Run, problem: str) -> None:
+    """Ring: no flag of SGLang's. What no machine could do stays an error."""
+    ring = ("evaluate", problem, "--layout", "sp=2,sp_kind=ring,ep=2", *SIZES)
+    named = (*ring, "--set", "engine.name=sglang")
+    assert run(*ring, "--json").exit_code == 0
+    done = run(*named, "--json")
+    assert done.exit_code == 0
+    warnings = json.loads(done.stdout)["warnings"]
+    assert "SGLang 0.5.23 cannot launch it: sp=2 (ring) has no flag" in warnings
+    assert json.loads(done.stdout)["metrics"] == json.loads(run(*ring, "--json").stdout)["metrics"]
+    assert "SGLang 0.5.23 cannot launch it: sp=2 (ring) has no flag." in " ".join(run(*named).stdout.split())
+    assert run("evaluate", problem, "--layout", "tp=3", *SIZES, "--set", "engine.name=sglang").exit_code == 2

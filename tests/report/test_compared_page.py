@@ -117,3 +117,18 @@ def test_hostile_names_stay_text(browser: Browser, results: tuple[Compared, ...]
     assert visit.page.locator("img").count() == 0
     assert "hacked" not in visit.page.title()
     assert visit.complaints == []
+
+
+@needs_chromium
+def test_long_names_do_not_widen_a_narrow_page(
+    browser: Browser, results: tuple[Compared, ...], tmp_path: Path
+) -> None:
+    """A select is as wide as its longest choice unless it is told otherwise."""
+    first = results[0]
+    name = "organisation/a-model-with-a-name-as-long-as-those-of-quantised-checkpoints-are-FP8-dynamic"
+    problem = replace(first.problem, model=replace(first.problem.model, name=name))
+    file = tmp_path / "compared.html"
+    file.write_text(render_compared([replace(first, name=name, problem=problem), results[1]]), "utf-8")
+    for width in (390, 1280):
+        visit = Visit(browser, file, width, "light")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width

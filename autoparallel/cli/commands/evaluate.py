@@ -57,7 +57,7 @@ def command(
     as_json: bool,
     **sizes: int | None,
 ) -> None:
-    """Estimate one plan for PROBLEM, also where it misses a requirement."""
+    """Estimate one plan for PROBLEM, also where it misses a requirement, or the engine cannot launch it."""
     from autoparallel import planner
     from autoparallel.domain.layout import Layout
     from autoparallel.domain.workload import STATIC
@@ -70,7 +70,7 @@ def command(
     if batch is None and problem.workload.mode == STATIC:
         raise click.UsageError("a static batch needs --batch")
     degrees = {**({} if batch is None else {"replicas": problem.replicas_for(batch)}), **layout}
-    plan = planner.evaluate(problem, Layout(**degrees), **sizes)
+    plan = planner.evaluate(problem, Layout(**degrees), **sizes, launched=False)
     if as_json:
         click.echo(
             json_text({**plan.to_dict(), "problem": problem.name, "warnings": _warnings(problem, plan)}),
@@ -88,7 +88,8 @@ def _answer(problem: Any, plan: Any) -> None:
     console = answer_console()
     console.print(tables.plan_line(plan), style="bold")
     verdict = "meets every requirement" if plan.feasible else "misses a requirement"
-    console.print(f"The plan {verdict}.\n")
+    launch = "".join(f"; {refused}" for refused in _refused(problem, plan))
+    console.print(f"The plan {verdict}{launch}.\n")
     console.print(tables.requirements_table(problem, plan))
     console.print(tables.metrics_table(plan_rows(plan)))
     if plan.serving is not None:
@@ -103,4 +104,16 @@ def _answer(problem: Any, plan: Any) -> None:
 def _warnings(problem: Any, plan: Any) -> list[str]:
     from autoparallel.performance.notes import notes, serving_notes
 
-    return [*notes(problem), *serving_notes(problem, plan)]
+    return [*_refused(problem, plan), *notes(problem), *serving_notes(problem, plan)]
+
+
+def _refused(problem: Any, plan: Any) -> list[str]:
+    """That the problem's engine cannot launch the plan, and why."""
+    from autoparallel.catalog.engines import load_engine
+    from autoparallel.solver.rules.engine import engine_faults
+
+    if problem.engine is None:
+        return []
+    engine = load_engine(problem.engine)
+    faults = engine_faults(engine, problem, plan.layout)
+    return [f"{engine} cannot launch it: {'; '.join(one.message for one in faults)}"] if faults else []
