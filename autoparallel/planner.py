@@ -70,7 +70,6 @@ def evaluate(
     batch: int | None = None,
     microbatch: int | None = None,
     chunk: int | None = None,
-    launched: bool = True,
 ) -> Plan:
     """Estimate a plan, also one that misses a requirement.
 
@@ -81,8 +80,6 @@ def evaluate(
         and in one of its pipeline slots, by default the batch, as always in continuous batching.
     chunk : int, optional
         Tokens of a step of a data parallel rank, in continuous batching; by default the engine's.
-    launched : bool
-        Whether the problem's engine has to be able to launch it.
 
     Raises
     ------
@@ -90,15 +87,35 @@ def evaluate(
         The layout, batch, microbatch or chunk is impossible; ``violations`` lists every rule it breaks.
     """
     machine = Machine(problem)
+    return _evaluated(pair_solver(machine), layout, _pair(machine, layout, batch, microbatch, chunk))
+
+
+def estimate(
+    problem: Problem,
+    layout: Layout,
+    *,
+    batch: int | None = None,
+    microbatch: int | None = None,
+    chunk: int | None = None,
+) -> Plan:
+    """Estimate a plan as :func:`evaluate` does, also one that the problem's engine cannot launch."""
+    machine = Machine(problem)
+    pair = _pair(machine, layout, batch, microbatch, chunk)
+    return _evaluated(pair_solver(machine), layout, pair, launched=False)
+
+
+def _pair(
+    machine: Machine, layout: Layout, batch: int | None, microbatch: int | None, chunk: int | None
+) -> Pair:
+    """Sizes with what is not given filled in."""
     if machine.engine is not None:
-        pair = own_pair(problem, layout, batch, chunk)
+        pair = own_pair(machine.problem, layout, batch, chunk)
         if microbatch not in (None, pair.batch):
             raise LayoutError(["microbatch: continuous batching has none; the engine fills pipeline slots"])
-    elif batch is None or chunk is not None:
+        return pair
+    if batch is None or chunk is not None:
         raise LayoutError(["a static batch has a batch and a microbatch, and no chunk"])
-    else:
-        pair = Pair(batch, batch if microbatch is None else microbatch)
-    return _evaluated(pair_solver(machine), layout, pair, launched=launched)
+    return Pair(batch, batch if microbatch is None else microbatch)
 
 
 def _evaluated(solver: PairSolver, layout: Layout, pair: Pair, *, launched: bool = True) -> Plan:
@@ -113,8 +130,8 @@ def _evaluated(solver: PairSolver, layout: Layout, pair: Pair, *, launched: bool
         wrong.append(f"sp_kind must be one of {', '.join(SP_KINDS)}, not {layout.sp_kind!r}")
     if wrong:
         raise LayoutError(wrong)
-    judged = solver.problem if launched else replace(solver.problem, engine=None)
-    if broken := violations(Facts(judged, layout, pair.batch, pair.microbatch, chunk=pair.chunk)):
+    stated = Facts(solver.problem, layout, pair.batch, pair.microbatch, chunk=pair.chunk)
+    if broken := violations(stated, launched=launched):
         raise LayoutError(broken)
     solver.place([layout])
     facts = solver.facts(layout, *pair)

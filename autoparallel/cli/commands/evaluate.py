@@ -70,7 +70,7 @@ def command(
     if batch is None and problem.workload.mode == STATIC:
         raise click.UsageError("a static batch needs --batch")
     degrees = {**({} if batch is None else {"replicas": problem.replicas_for(batch)}), **layout}
-    plan = planner.evaluate(problem, Layout(**degrees), **sizes, launched=False)
+    plan = planner.estimate(problem, Layout(**degrees), **sizes)
     if as_json:
         click.echo(
             json_text({**plan.to_dict(), "problem": problem.name, "warnings": _warnings(problem, plan)}),

@@ -32,6 +32,8 @@ __all__ = [
 
 
 NO_RULES = ("base", "constraint")
+# The rule that what a problem names can launch a layout.
+ENGINE = "engine"
 
 
 def _rules() -> Iterator[StructureRule | LimitRule]:
@@ -59,9 +61,13 @@ def _conditions(texts: tuple[str, ...]) -> tuple[ConstraintRule, ...]:
     return tuple(ConstraintRule(text) for text in texts)
 
 
-def violations(facts: Facts) -> tuple[str, ...]:
-    """What of the structure a layout breaks, in words; empty where it can be launched."""
-    return tuple(rule.violation(facts) for rule in structure_of(facts.problem) if not rule.holds(facts))
+def violations(facts: Facts, *, launched: bool = True) -> tuple[str, ...]:
+    """What of the structure a layout breaks, in words; empty where it can be launched.
+
+    ``launched`` says whether that is by the problem's engine.
+    """
+    rules = [rule for rule in structure_of(facts.problem) if launched or rule.name != ENGINE]
+    return tuple(rule.violation(facts) for rule in rules if not rule.holds(facts))
 
 
 def facts_of(problem: Problem, plan: Plan) -> Facts:
