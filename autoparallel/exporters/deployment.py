@@ -85,13 +85,7 @@ class Deployment:
     @property
     def model_path(self) -> str:
         """What the engine loads; a name that starts with a dash would be taken for a flag."""
-        path = self.problem.engine_options.model_path or self._repository or self.problem.model.name
-        return f"./{path}" if path.startswith("-") else path
-
-    @property
-    def _repository(self) -> str:
-        checkpoint = self.problem.model.checkpoint
-        return checkpoint.repository if checkpoint else ""
+        return model_path(self.problem)
 
     @property
     def heading(self) -> tuple[str, ...]:
@@ -100,7 +94,7 @@ class Deployment:
         made = f"Made for {self.engine}; plan: {plan.layout}, {plan.pair}."
         if self.problem.engine_options.model_path:
             return (made,)
-        if self._repository:
+        if _repository(self.problem):
             return made, f"{self.model_path} is the catalog's model; [engine] model_path names another."
         return made, (
             f"{self.model_path} is the problem's name for the model: [engine] model_path names what to load."
@@ -216,6 +210,16 @@ class Deployment:
     @property
     def _memory_bytes(self) -> float:
         return self.problem.hardware.memory_gb * 1e9
+
+
+def model_path(problem: Problem) -> str:
+    """What an engine loads for a problem."""
+    path = problem.engine_options.model_path or _repository(problem) or problem.model.name
+    return f"./{path}" if path.startswith("-") else path
+
+
+def _repository(problem: Problem) -> str:
+    return problem.model.checkpoint.repository if problem.model.checkpoint else ""
 
 
 def _up(share: float) -> float:

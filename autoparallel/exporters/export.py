@@ -75,9 +75,9 @@ def export(problem: Problem, plan: Plan, exporter: Exporter, standing: Standing 
     if faults := engine_faults(engine, problem, plan.layout):
         raise InexpressibleError(engine.name, plan, faults, nearest_plan(problem, plan, engine.name))
     deployment, role = Deployment(replace(problem, engine=engine.name), plan, engine, standing), standing.role
-    loading = Loading(deployment)
-    if loading.fault:
-        raise InexpressibleError(engine.name, plan, (loading.fault,), None, loading.remedy)
+    loading = Loading(deployment.problem, engine)
+    if fault := loading.fault(plan):
+        raise InexpressibleError(engine.name, plan, (fault,), None, loading.remedy)
     commands, benchmark = exporter.commands(deployment), exporter.benchmark(deployment)
     needs = (*standing.notes, *(exporter.role_notes(role) if role else ()))
     words = exporter.role_words(role) if role else ()

@@ -101,7 +101,7 @@ class Sglang(NodeByNode):
         divided = f"; SGLang divides both by --attn-dp-size {layout.dp}" if layout.dp > 1 else ""
         found = [
             *deployment.heading,
-            *Loading(deployment).notes,
+            *Loading(deployment.problem, deployment.engine).notes,
             f"--tp-size is all {layout.gpus_per_stage} ranks of a stage: {_folds(deployment)}.",
             "--max-running-requests counts sequences of the instance, --chunked-prefill-size is "
             f"{deployment.prefill_step}{divided}.",
@@ -171,7 +171,7 @@ def _sizes(deployment: Deployment) -> list[str]:
     words += ["--mem-fraction-static", f"{deployment.share_for_weights_and_kv_cache():g}"]
     if model.activation_dtype in PLAIN_DTYPES:
         words += ["--dtype", model.activation_dtype]
-    words += Loading(deployment).flag
+    words += Loading(deployment.problem, deployment.engine).flag
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8_e4m3"]
     if speculation:

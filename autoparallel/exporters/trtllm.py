@@ -83,7 +83,7 @@ class TrtLlm(Exporter):
         plan, layout = deployment.plan, deployment.plan.layout
         found = [
             *deployment.heading,
-            *Loading(deployment).notes,
+            *Loading(deployment.problem, deployment.engine).notes,
             "No parser of this engine can be installed: keys are checked against its published sources only.",
             f"tensor_parallel_size is all {layout.gpus_per_stage} ranks of a stage; attention is "
             + ("data parallel over all of them." if layout.dp > 1 else "tensor parallel over all of them."),

@@ -81,7 +81,7 @@ class Vllm(NodeByNode):
         plan, layout = deployment.plan, deployment.plan.layout
         found = [
             *deployment.heading,
-            *Loading(deployment).notes,
+            *Loading(deployment.problem, deployment.engine).notes,
             f"--max-num-seqs counts sequences of a data parallel rank: batch {plan.batch} / dp {layout.dp}.",
             f"--max-num-batched-tokens is {deployment.prefill_step} on one data parallel rank.",
             "--gpu-memory-utilization is a share of the whole GPU, activations included.",
@@ -163,7 +163,7 @@ def _sizes(deployment: Deployment) -> list[str]:
     share = deployment.share_of_memory(deployment.engine.memory_fraction)
     words += ["--gpu-memory-utilization", f"{share:g}"]
     words += ["--dtype", model.activation_dtype if model.activation_dtype in PLAIN_DTYPES else "auto"]
-    words += Loading(deployment).flag
+    words += Loading(deployment.problem, deployment.engine).flag
     if model.kv_cache_dtype.startswith("fp8"):
         words += ["--kv-cache-dtype", "fp8"]
     if speculation := deployment.problem.workload.speculation:

@@ -156,14 +156,23 @@ def _converted(kind: str, text: str) -> Any:
         return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
     if kind == "float":
         return float(text) if _is_number(text) else None
-    if kind == "size":
-        match = _SIZE.fullmatch(text)
-        if not match:
-            return None
-        number, unit = match.groups()
-        scale = _UNITS.get(unit.lower(), 1) if unit in ("", *"kmgt") else _BINARY.get(unit[0].upper(), 1)
-        return int(float(number) * scale)
-    return text
+    return size(text) if kind == "size" else text
+
+
+def size(text: str) -> int | None:
+    """A count that may have a unit, ``None`` where it is none.
+
+    Examples
+    --------
+    >>> size("8k"), size("8K"), size("auto")
+    (8000, 8192, None)
+    """
+    match = _SIZE.fullmatch(text)
+    if not match:
+        return None
+    number, unit = match.groups()
+    scale = _UNITS.get(unit.lower(), 1) if unit in ("", *"kmgt") else _BINARY.get(unit[0].upper(), 1)
+    return int(float(number) * scale)
 
 
 def _is_number(text: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from autoparallel.catalog.engines import load_engine
@@ -13,6 +15,7 @@ from autoparallel.importers import sglang, trtllm, vllm
 from autoparallel.importers.command_text import FoundCommand, find_command
 from autoparallel.importers.flags import Values, read_flags
 from autoparallel.importers.imported import Imported, Reading, completed
+from autoparallel.importers.stated import stated_notes
 from autoparallel.problem_file.document import read_text
 
 READERS: dict[str, Callable[[Values, Problem], Reading]] = {
@@ -53,6 +56,8 @@ def import_plan(
     name, values = _values(source, engine)
     reading = READERS[name](values, problem)
     values.done()
+    told = tuple(stated_notes(values, problem, load_engine(name)))
+    reading = replace(reading, notes=(*reading.notes, *told))
     return completed(name, reading, problem, batch=batch, microbatch=microbatch)
 
 
@@ -67,6 +72,35 @@ def _values(source: str, engine: str | None) -> tuple[str, Values]:
         values = trtllm.parse(text, load_engine("trtllm"), file=str(path))
         return "trtllm", values
     return _of_command(find_command(text, engine, file=str(path)), str(path), path.parent)
+
+
+def words_of_config(path: Path) -> tuple[str, ...]:
+    """A file of flags in YAML as the words of a command.
+
+    Raises
+    ------
+    ProblemError
+        It cannot be read, or is no table of flags.
+    """
+    import yaml
+
+    try:
+        table = yaml.safe_load(read_text(path, otherwise=CHECK_PATH, max_bytes=MAX_BYTES))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ProblemError([Fault(f"is no YAML: {reason}", file=str(path))]) from None
+    if not isinstance(table, dict):
+        message = "must be a table of flags, such as tensor-parallel-size: 8"
+        raise ProblemError([Fault(message, file=str(path))])
+    return tuple(word for key, value in table.items() for word in _words_of(f"--{key}", value))
+
+
+def _words_of(flag: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, bool):
+        return (f"{flag}={str(value).lower()}",)
+    if isinstance(value, list):
+        return (flag, *map(str, value))
+    return (flag, json.dumps(value) if isinstance(value, dict) else str(value))
 
 
 def _path(source: str) -> Path | None:
@@ -84,6 +118,10 @@ def _path(source: str) -> Path | None:
 def _of_command(found: FoundCommand, file: str, folder: Path) -> tuple[str, Values]:
     engine = load_engine(found.engine)
     values = read_flags(found.words, engine.flags["serve"], file=file)
+    if found.engine != "trtllm" and "--config" in values.given and not values.faults:
+        # What the command says itself comes after it, and counts.
+        before = words_of_config(folder / values.given["--config"])
+        values = read_flags((*before, *found.words), engine.flags["serve"], file=file)
     values.environment = found.environment
     for word in values.positional[POSITIONAL[found.engine] :]:
         values.fault(f"{word!r}: belongs to no flag")

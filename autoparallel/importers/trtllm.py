@@ -21,6 +21,7 @@ KEYS = {
     "--max_batch_size": "max_batch_size",
     "--max_num_tokens": "max_num_tokens",
     "--max_seq_len": "max_seq_len",
+    "--kv_cache_dtype": "kv_cache_config.dtype",
 }
 KINDS: dict[str, type | tuple[type, ...]] = {
     "int": int, "float": (int, float), "switch": bool, "list": list, "table": dict, "text": str,
@@ -73,7 +74,7 @@ def _noun(kind: str) -> str:
 
 def with_flags(flags: Values, config: Values | None) -> Values:
     """Flags of trtllm-serve as keys; the configuration overwrites them."""
-    values = Values(flags.file, faults=[*flags.faults])
+    values = Values(flags.file, faults=[*flags.faults], positional=flags.positional)
     values.given = {KEYS[name]: value for name, value in flags.given.items() if name in KEYS}
     if config is not None:
         values.given |= config.given

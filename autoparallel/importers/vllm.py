@@ -77,7 +77,17 @@ def _check(values: Values, problem: Problem, tp: int, pcp: int, dcp: int) -> Non
     chunked = values.given.get("--enable-chunked-prefill", True)
     if not chunked and tokens is not None and isinstance(longest, str) and longest.isdecimal():
         _check_whole_prompts(values, tokens, int(longest))
-    if values.switch("--enable-eplb") and not values.switch("--enable-expert-parallel"):
+    local, dp = values.given.get("--data-parallel-size-local", 0), values.count(DP)
+    if local > dp:
+        values.fault(f"--data-parallel-size-local {local} is more than {DP} {dp}")
+    _check_experts(values, has_experts=model.is_moe)
+
+
+def _check_experts(values: Values, *, has_experts: bool) -> None:
+    spread = values.switch("--enable-expert-parallel")
+    if spread and not has_experts:
+        values.fault("--enable-expert-parallel: vLLM refuses it for a model without experts")
+    if values.switch("--enable-eplb") and not spread:
         values.fault("--enable-eplb needs --enable-expert-parallel")
 
 

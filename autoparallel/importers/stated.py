@@ -1,0 +1,105 @@
+"""What a command says of model, formats and lengths, where the problem says otherwise.
+
+The plan takes these from the problem: what the command has instead is told, not taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from autoparallel.catalog.engines import Engine
+from autoparallel.domain.problem import Problem
+from autoparallel.exporters.deployment import model_path
+from autoparallel.exporters.weights import Loading
+from autoparallel.importers.flags import Values, size
+
+
+class _Names(NamedTuple):
+    """Flags, or keys, of an engine."""
+
+    model: str
+    weights: str
+    cache: str
+    longest: str
+
+
+NAMES = {
+    "vllm": _Names("--model", "--quantization", "--kv-cache-dtype", "--max-model-len"),
+    "sglang": _Names("--model-path", "--quantization", "--kv-cache-dtype", "--context-length"),
+    "trtllm": _Names("model", "", "kv_cache_config.dtype", "max_seq_len"),
+}
+# Formats of the weights of checkpoints, by what --quantization calls them; others are not compared.
+CHECKPOINTS = {
+    "fp8": ("fp8", "fp8_block"),
+    "fbgemm_fp8": ("fp8",),
+    "modelopt": ("fp8",),
+    "modelopt_fp8": ("fp8",),
+    "modelopt_fp4": ("nvfp4",),
+    "mxfp4": ("mxfp4",),
+    "gpt_oss_mxfp4": ("mxfp4",),
+    "mxfp8": ("mxfp8",),
+    **dict.fromkeys(
+        ("awq", "awq_marlin", "auto_awq", "gptq", "gptq_marlin", "auto_gptq"),
+        ("int4", "int4_g64", "int4_g32", "int8"),
+    ),
+}
+
+
+def stated_notes(values: Values, problem: Problem, engine: Engine) -> Iterator[str]:
+    """What of a command the plan does not follow, a sentence each."""
+    names = NAMES[engine.name]
+    yield from _of_the_model(values, problem, names.model)
+    if names.weights:
+        yield from _of_the_weights(values, problem, engine, names.weights)
+    yield from _of_the_cache(values, problem, names.cache)
+    yield from _of_the_lengths(values, problem, names.longest)
+
+
+def _of_the_model(values: Values, problem: Problem, name: str) -> Iterator[str]:
+    given = values.positional[0] if values.positional else values.given.get(name)
+    own = {_last(known) for known in (problem.model.name, model_path(problem))}
+    if given is not None and _last(given) not in own:
+        yield f"The command loads {given}; the plan is for the problem's model, {problem.model.name}."
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1].lower()
+
+
+def _of_the_weights(values: Values, problem: Problem, engine: Engine, name: str) -> Iterator[str]:
+    given, loading = values.given.get(name), Loading(problem, engine)
+    wanted = " and ".join(dict.fromkeys(loading.wanted))
+    made = {value: (dtype,) for dtype, value in engine.online_weights.formats.items()}
+    if given is None:
+        if loading.flag:
+            yield f"Without {' '.join(loading.flag)} the weights are not the {wanted} ones of the problem."
+    elif (known := (*made.get(given, ()), *CHECKPOINTS.get(given, ()))) == ():
+        yield f"{name} {given}: not compared with the problem's {wanted} weights, which the plan has."
+    elif not set(loading.wanted) & set(known):
+        yield f"{name} {given} makes other weights than the problem's {wanted} ones, which the plan has."
+
+
+def _of_the_cache(values: Values, problem: Problem, name: str) -> Iterator[str]:
+    given, wanted = values.given.get(name, "auto"), problem.model.kv_cache_dtype
+    own = problem.model.activation_dtype
+    if given == "auto" and own != wanted:
+        yield (
+            f"Without {name} the KV cache is {own}, unless the checkpoint says otherwise; the plan's is the "
+            f"problem's, {wanted}."
+        )
+    elif given != "auto" and _format(given) != _format(wanted):
+        yield f"{name} {given}: the plan's KV cache is the problem's, {wanted}."
+
+
+def _format(given: str) -> str:
+    names = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "float": "float32"}
+    return "fp8" if given.startswith("fp8") else names.get(given, given)
+
+
+def _of_the_lengths(values: Values, problem: Problem, name: str) -> Iterator[str]:
+    given = values.given.get(name)
+    longest = problem.workload.prompt_tokens.max + problem.workload.output_tokens.max
+    tokens = given if isinstance(given, int) else size(given) if isinstance(given, str) else None
+    if tokens is not None and 0 < tokens < longest:
+        yield f"{name} {given} refuses the workload's longest requests, of {longest:,} tokens."
