@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL
+from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL, Pool
 from autoparallel.domain.fleet_result import (
     ColumnRow,
     FleetProof,
@@ -29,7 +29,7 @@ MOST_ROWS = 256
 
 
 class Smaller(NamedTuple):
-    """The best fleet of every number of GPUs from those it takes to a limit."""
+    """The best fleet of every number of GPUs from those of the nodes that it needs to a limit."""
 
     limit: int
     gpus: int
@@ -108,7 +108,9 @@ class Answer:
                 gpus_per_node=pool.hardware.gpus_per_node,
                 count=pool.count,
                 gpus_taken=gpus,
-                nodes=tuple(_on_nodes(nodes, members, pool.name, pool.hardware.gpus_per_node)),
+                nodes=tuple(
+                    _on_nodes(_with_idle(nodes, pool), members, pool.name, pool.hardware.gpus_per_node)
+                ),
                 usd_per_hour=None if price is None else price * gpus,
                 watts=None if power is None else power * gpus,
             )
@@ -190,8 +192,15 @@ class Answer:
                 yield f"the price of {pool.name} is not known (usd_per_gpu_hour): no cost is given."
 
 
+def _with_idle(nodes: Sequence[tuple[int, ...]], pool: Pool) -> Iterator[tuple[int, ...]]:
+    """The nodes of a pool: those in use, and where there is an end of them the idle ones too."""
+    yield from nodes
+    if pool.count is not None:
+        yield from [()] * (-(-pool.count // pool.hardware.gpus_per_node) - len(nodes))
+
+
 def _on_nodes(
-    nodes: Sequence[tuple[int, ...]], members: Sequence[Member], pool: str, gpus_per_node: int
+    nodes: Iterable[tuple[int, ...]], members: Sequence[Member], pool: str, gpus_per_node: int
 ) -> Iterator[tuple[int, ...]]:
     """The members on every node; of equal sizes those listed first stand on the first nodes."""
     left: dict[int, list[int]] = {}

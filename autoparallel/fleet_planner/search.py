@@ -97,8 +97,8 @@ class _Search:
             raise self._too_little(demand)
         return model
 
-    def _most(self, max_gpus: int | None = None) -> FleetModel:
-        model = FleetModel(self._space(self.sizes, RATE), max_gpus=max_gpus, seed=self.seed)
+    def _most(self) -> FleetModel:
+        model = FleetModel(self._space(self.sizes, RATE), seed=self.seed)
         model.highest_rate()
         return model
 
@@ -108,18 +108,18 @@ class _Search:
         return FleetModel(self._space(sizes, objective), demand=demand, seed=self.seed)
 
     def _smaller(self) -> Iterator[Smaller]:
-        """The best fleets of fewer and fewer GPUs; what leaves GPUs idle is the best of fewer as well."""
+        """The best fleets of fewer and fewer GPUs; what leaves nodes idle is the best of fewer too."""
         total = limit = sum(size.gpus for size in self.sizes)
         step = -(-total // MOST_ROWS)
         while limit > 0:
             self.report(total - limit, total, f"the best fleet of {limit} GPUs")
-            model = self._most(limit)
-            taken = model.composition().taken
-            if not taken:
+            model = FleetModel(self._space(self.sizes, RATE), max_gpus=limit, seed=self.seed)
+            model.highest_rate_of_fewer()
+            found = model.composition()
+            if not found.taken:
                 return
-            used = self._gpus(taken)
-            yield Smaller(limit, used, taken)
-            limit = min(used - 1, limit - step)
+            yield Smaller(limit, found.supply, found.taken)
+            limit = min(found.supply - 1, limit - step)
 
     def _gpus(self, taken: Sequence[Taken]) -> int:
         return sum(self.table.kinds[one.kind].all_gpus * one.instances for one in taken)

@@ -47,10 +47,14 @@ class Space(NamedTuple):
 
 
 class Composition(NamedTuple):
-    """A fleet: instances taken, and the sizes of those on every node of every pool."""
+    """A fleet: instances taken, and the sizes of those on every node that it needs, pool by pool.
+
+    ``supply`` is the GPUs of all these nodes.
+    """
 
     taken: tuple[Taken, ...]
     nodes: tuple[tuple[tuple[int, ...], ...], ...]
+    supply: int
 
 
 class _Variant(NamedTuple):
@@ -73,7 +77,7 @@ class FleetModel:
     demand : float or None
         Requests per second that have to be served in every case of loss. [1/s]
     max_gpus : int or None
-        GPUs of all pools together.
+        GPUs of all pools together, shared out as is best; those of a pool are as few nodes as they need.
     """
 
     def __init__(
@@ -88,8 +92,9 @@ class FleetModel:
         self.variants = [variant for index in range(len(space.kinds)) for variant in self._variants(index)]
         self.packings = [self._pack(index, pool) for index, pool in enumerate(space.pools)]
         self.gpus = total(space.kinds[v.kind].all_gpus * v.instances for v in self.variants)
+        self.supply = total(packing.supply for packing in self.packings)
         if max_gpus is not None:
-            self.model.add(self.gpus <= max_gpus)
+            self.model.add(self.supply <= max_gpus)
         self.rate = self._rate()
         self._bound(max_gpus)
         if demand is not None:
@@ -175,15 +180,29 @@ class FleetModel:
     # -- objectives --------------------------------------------------------------------------------------
 
     def highest_rate(self) -> bool:
-        """Serve as much as can be, with as few GPUs as that takes; whether any fleet exists."""
+        """Serve as much as can be with few GPUs on few nodes; whether any fleet exists."""
         if not self._solve("rate", self.rate, maximise=True):
             return False
         self.model.add(self.rate >= self.solver.value(self.rate))
         self._solve("gpus", self.gpus, maximise=False, patience=PATIENCE_WITH_EQUALS)
+        self.model.add(self.gpus <= self.solver.value(self.gpus))
+        self._on_few_nodes()
         return True
 
+    def highest_rate_of_fewer(self) -> bool:
+        """Serve as much as can be, on nodes of as few GPUs as that takes; whether any fleet exists."""
+        if not self._solve("rate", self.rate, maximise=True):
+            return False
+        self.model.add(self.rate >= self.solver.value(self.rate))
+        self._on_few_nodes()
+        return True
+
+    def _on_few_nodes(self) -> None:
+        """What decides last: no GPU of a node more than the instances need."""
+        self._solve("supply", self.supply, maximise=False, patience=PATIENCE_WITH_EQUALS)
+
     def lowest_cost(self) -> bool:
-        """Cost as little as can be, and serve as much as that buys; whether any fleet exists."""
+        """Cost as little as can be, serve as much as that buys, on few nodes; whether any fleet exists."""
         kinds, costs = self.space.kinds, self.space.costs
         # As they are where all are whole numbers, which GPUs and watts are.
         scale = 1.0 if all(float(cost).is_integer() for cost in costs) else UNITS / max(costs)
@@ -196,6 +215,8 @@ class FleetModel:
             return False
         self.model.add(cost <= self.solver.value(cost))
         self._solve("rate", self.rate, maximise=True, patience=PATIENCE_WITH_EQUALS)
+        self.model.add(self.rate >= self.solver.value(self.rate))
+        self._on_few_nodes()
         return True
 
     def _solve(
@@ -254,7 +275,7 @@ class FleetModel:
             for index, count in used.items()
         )
         nodes = tuple(self._nodes(index, packing, used) for index, packing in enumerate(self.packings))
-        return Composition(taken, nodes)
+        return Composition(taken, nodes, value(self.supply))
 
     def _nodes(self, pool: int, packing: Packing, used: dict[int, int]) -> tuple[tuple[int, ...], ...]:
         over: defaultdict[int, int] = defaultdict(int)
@@ -262,8 +283,7 @@ class FleetModel:
             for part in self.space.kinds[index].parts:
                 if part.pool == pool and part.gpus > packing.pool.node:
                     over[part.gpus] += count
-        arcs = {arc: self.solver.value(variable) for arc, variable in packing.arcs.items()}
-        return tuple(nodes_of(packing, arcs, over))
+        return tuple(nodes_of(packing, self.solver.value, over))
 
 
 def cases_of_loss(redundancy: str, roles: Sequence[str]) -> tuple[frozenset[str], ...]:

@@ -4,6 +4,9 @@ A node is a path through its GPUs from the first to the last: an arc of the leng
 every instance on it, arcs of one GPU for what stays idle. All nodes of a pool together are a flow, and every
 flow falls apart into nodes again: the packing is exact, with few variables, however many nodes there are.
 
+``n`` GPUs of a pool are as few nodes as ``n`` needs: whole ones, and one that has the rest. What of a pool
+the instances stand on is its *supply*; a fleet that fits into a supply fits into every larger one.
+
 References
 ----------
 Valério de Carvalho, "Exact solution of bin-packing problems using column generation and
@@ -12,7 +15,7 @@ branch-and-bound", Annals of Operations Research 86, 1999, doi:10.1023/A:1018952
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ortools.sat.python import cp_model
@@ -25,10 +28,20 @@ Arc = tuple[int, int]
 
 
 class Packing(NamedTuple):
-    """Arcs by place in the node and size of the instance; a rest starts where it has GPUs left."""
+    """Arcs by place in the node and size of the instance; a rest starts where it has GPUs left.
+
+    ``whole`` nodes and the one of ``rests``, by its GPUs, are what the instances stand on.
+    """
 
     pool: PoolSize
     arcs: dict[Arc, cp_model.IntVar]
+    whole: cp_model.IntVar
+    rests: dict[int, cp_model.IntVar]
+
+    @property
+    def supply(self) -> cp_model.LinearExpr:
+        """GPUs of the nodes that the instances stand on."""
+        return total([self.pool.node * self.whole, *(gpus * one for gpus, one in self.rests.items())])
 
 
 def total(terms: Iterable[cp_model.LinearExprT]) -> cp_model.LinearExpr:
@@ -49,34 +62,41 @@ def pack(
     over = {gpus: -(-gpus // pool.node) for gpus in instances if gpus > pool.node}
     inside = sorted(gpus for gpus in instances if gpus <= pool.node)
     taken = total(nodes * instances[gpus] for gpus, nodes in over.items())
-    if not inside:
-        model.add(taken <= pool.whole_nodes)
-        return Packing(pool, {})
-    most = pool.whole_nodes + 1
-    arcs: dict[Arc, cp_model.IntVar] = {}
-    for start in range(pool.node):
-        arcs[start, IDLE] = model.new_int_var(0, most, f"{name} idle {start}")
-        for gpus in inside:
-            if start + gpus <= pool.node:
-                arcs[start, gpus] = model.new_int_var(0, most, f"{name} {gpus} at {start}")
-    for place in range(pool.node):
-        entering = total(arc for (start, gpus), arc in arcs.items() if start + max(gpus, 1) == place)
-        if place == 0:
-            entering = entering + pool.whole_nodes - taken
-        if pool.rest and place == pool.node - pool.rest:
-            entering = entering + 1
-        model.add(entering == total(arc for (start, _), arc in arcs.items() if start == place))
-    model.add(taken <= pool.whole_nodes)
+    whole = model.new_int_var(0, pool.whole_nodes, f"{name} whole nodes")
+    sizes = range(1, min(pool.node, pool.gpus + 1)) if inside else ()
+    rests = {gpus: model.new_bool_var(f"{name} rest {gpus}") for gpus in sizes}
+    packing = Packing(pool, _arcs(model, pool, inside, name) if inside else {}, whole, rests)
+    model.add(taken <= whole)
+    model.add_at_most_one(rests.values())
+    model.add(packing.supply <= pool.gpus)
+    for place in range(pool.node) if inside else ():
+        starting = whole - taken if place == 0 else rests.get(pool.node - place, 0)
+        ending = total(arc for (start, gpus), arc in packing.arcs.items() if start + max(gpus, 1) == place)
+        leaving = total(arc for (start, _), arc in packing.arcs.items() if start == place)
+        model.add(ending + starting == leaving)
     for gpus in inside:
-        model.add(total(arc for (_, size), arc in arcs.items() if size == gpus) == instances[gpus])
-    return Packing(pool, arcs)
+        model.add(total(arc for (_, size), arc in packing.arcs.items() if size == gpus) == instances[gpus])
+    return packing
 
 
-def nodes_of(packing: Packing, values: Mapping[Arc, int], over: Mapping[int, int]) -> list[tuple[int, ...]]:
-    """Sizes of the instances on every node, from a solution's arcs.
+def _arcs(model: cp_model.CpModel, pool: PoolSize, sizes: list[int], name: str) -> dict[Arc, cp_model.IntVar]:
+    return {
+        (start, gpus): model.new_int_var(0, pool.whole_nodes + 1, f"{name} {gpus} at {start}")
+        for start in range(pool.node)
+        for gpus in (IDLE, *sizes)
+        if start + gpus <= pool.node
+    }
+
+
+def nodes_of(
+    packing: Packing, value: Callable[[cp_model.IntVar], int], over: Mapping[int, int]
+) -> list[tuple[int, ...]]:
+    """Sizes of the instances on every node of the supply.
 
     Parameters
     ----------
+    value : callable
+        What a solution has for a variable.
     over : mapping of int to int
         Instances larger than a node, by size: each node of theirs holds its part.
 
@@ -85,16 +105,17 @@ def nodes_of(packing: Packing, values: Mapping[Arc, int], over: Mapping[int, int
     list of tuple of int
         One entry a node; nodes of a large instance first, then those with most GPUs in use.
     """
-    pool, left = packing.pool, dict(values)
+    pool, left = packing.pool, {arc: value(variable) for arc, variable in packing.arcs.items()}
     large = [
         (min(pool.node, gpus - part * pool.node),)
         for gpus, count in sorted(over.items(), reverse=True)
         for _ in range(count)
         for part in range(-(-gpus // pool.node))
     ]
-    starts = [0] * (pool.whole_nodes - len(large)) + ([pool.node - pool.rest] if pool.rest else [])
+    rests = [pool.node - gpus for gpus, one in packing.rests.items() if value(one)]
     # The rest first: a whole node's path may pass where it starts, and either may follow any arc from there.
-    paths = [tuple(_path(left, start, pool.node)) for start in reversed(starts)] if left else []
+    starts = [*rests, *[0] * (value(packing.whole) - len(large))]
+    paths = [tuple(_path(left, start, pool.node)) for start in starts] if left else []
     return large + sorted((tuple(sorted(path, reverse=True)) for path in paths), key=lambda p: (-sum(p), p))
 
 

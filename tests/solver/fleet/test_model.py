@@ -140,15 +140,28 @@ def test_the_lowest_cost_is_that_of_all_fleets(space: Space, share: float) -> No
     assert of_composition(space, model) >= demand - CLOSE
 
 
+def best_of(space: Space, gpus: int) -> float:
+    """The best fleet of so many GPUs, whichever way the pools share them; nodes are filled one by one."""
+    shares = product(*(range(pool.gpus + 1) for pool in space.pools))
+    cut = (
+        space._replace(pools=tuple(p._replace(gpus=n) for p, n in zip(space.pools, share, strict=True)))
+        for share in shares
+        if sum(share) == gpus
+    )
+    return max(rate for smaller in cut for _, _, rate in everything(smaller))
+
+
 @given(spaces())
 @settings(max_examples=60)
-def test_a_limit_on_gpus_is_that_of_all_fleets(space: Space) -> None:
-    fleets = list(everything(space))
-    for limit in range(1, 1 + sum(pool.gpus for pool in space.pools)):
+def test_fewer_gpus_are_those_of_pools_that_are_smaller(space: Space) -> None:
+    bests = [best_of(space, gpus) for gpus in range(1 + sum(pool.gpus for pool in space.pools))]
+    for limit in range(1, len(bests)):
         model = FleetModel(space, max_gpus=limit)
-        assert model.highest_rate()
-        best = max(rate for gpus, _, rate in fleets if gpus <= limit)
-        assert of_composition(space, model) == pytest.approx(best, abs=CLOSE)
+        assert model.highest_rate_of_fewer()
+        assert of_composition(space, model) == pytest.approx(bests[limit], abs=CLOSE)
+        # And the fewest GPUs that serve as much.
+        fewest = next(gpus for gpus, best in enumerate(bests) if best >= bests[limit] - CLOSE)
+        assert model.composition().supply == fewest
 
 
 @given(spaces())
@@ -168,6 +181,7 @@ def test_every_instance_stands_on_a_node(space: Space) -> None:
     fleet = model.composition()
     for index, (pool, nodes) in enumerate(zip(space.pools, fleet.nodes, strict=True)):
         assert len(nodes) <= pool.whole_nodes + bool(pool.rest)
+        assert all(nodes)
         assert all(sum(sizes) <= pool.node for sizes in nodes)
         placed = sorted(size for sizes in nodes for size in sizes)
         taken = [(space.kinds[one.kind], one.instances) for one in fleet.taken]
@@ -190,6 +204,24 @@ def test_a_pipeline_over_two_pools_takes_gpus_of_both() -> None:
     fleet = model.composition()
     assert {one.kind: one.instances for one in fleet.taken} == {0: 2, 1: 2}
     assert fleet.nodes == (((1, 1, 1, 1),), ((2, 2),))
+
+
+def test_gpus_of_a_share_are_on_as_few_nodes_as_it_needs() -> None:
+    # 20 GPUs are 8 + 8 + 4: one instance of two nodes, although 3 nodes of 8 would have room for 3 of 6.
+    kinds = (Kind(0, AGGREGATED, 6, (1.0,)), Kind(0, AGGREGATED, 16, (2.5,)))
+    for gpus, rate in ((20, 2.5), (22, 3.5), (40, 6.0)):
+        for pools, limit in (((PoolSize(40, 8),), gpus), ((PoolSize(gpus, 8),), None)):
+            model = FleetModel(Space(kinds, pools, (frozenset(),), (1.0,)), max_gpus=limit)
+            assert model.highest_rate()
+            assert of_composition(model.space, model) == pytest.approx(rate)
+
+
+def test_among_equals_few_nodes_are_taken() -> None:
+    # 8 of 2 GPUs fill 2 nodes of 8, although there are 5.
+    space = Space((Kind(0, AGGREGATED, 2, (1.0,)),), (PoolSize(40, 8),), (frozenset(),), (1.0,))
+    model = FleetModel(space, demand=8.0)
+    assert model.lowest_cost()
+    assert model.composition().nodes == (((2, 2, 2, 2), (2, 2, 2, 2)),)
 
 
 def test_what_is_lost_is_the_best_instance() -> None:
