@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from autoparallel import reading
 from autoparallel.calibration.tables import read_csv
 from autoparallel.errors import ProblemError
 from autoparallel.importers.plan import MAX_BYTES, import_plan
@@ -32,6 +35,24 @@ def test_packed_files_count_unpacked(tmp_path: Path) -> None:
     assert len(read_text(file, 2 * MIB)) == 2 * MIB
     with pytest.raises(OSError, match="larger than 1 MiB"):
         read_bytes(file, MIB)
+
+
+def test_a_pipe_is_read_if_somebody_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(reading, "PIPE_S", 0.1)
+    with pytest.raises(OSError, match="a pipe into which nobody writes"):
+        read_bytes(pipe, 10)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"0123456789",))
+    writer.start()
+    monkeypatch.setattr(reading, "PIPE_S", 60)
+    assert read_bytes(pipe, 10) == b"0123456789"
+    writer.join()
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        read_bytes(tmp_path, 10)
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])

@@ -43,7 +43,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> frozenset
     paths = []
     for override in overrides:
         key, equals, value = override.partition("=")
-        path = _path(key)
+        path = dotted_path(key)
         if not equals or path is None:
             faults.append(_fault(f'"{override}" is not of the form key=value, such as search.tp=8'))
         elif not _put(data, path, _value(value)):
@@ -59,7 +59,7 @@ def _fault(message: str, key: str = "") -> Fault:
     return Fault(message, file=OVERRIDE, key=key)
 
 
-def _path(key: str) -> tuple[str, ...] | None:
+def dotted_path(key: str) -> tuple[str, ...] | None:
     """Split a dotted key by TOML's own rules; ``None`` where it is not one."""
     try:
         table: Any = tomllib.loads(f"{key.strip()} = 0")

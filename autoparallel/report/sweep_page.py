@@ -12,6 +12,7 @@ from autoparallel.report.wording import count, number, seconds
 from autoparallel.sweeping.grid import Axis
 from autoparallel.sweeping.table import COST, PRICE, Row, changes, plan_text
 
+THROUGHPUT = "total_tokens_per_ms_per_gpu"
 MOST_CHANGES = 300
 HEADINGS = ("$ / M tokens", "tokens/ms/GPU", "TTFT", "TPOT")
 
@@ -54,11 +55,15 @@ def cheapest(rows: Sequence[Row]) -> Row | None:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """The cheapest cell, or that there is none."""
+    """The cheapest cell; where no price is known the one with most throughput; or that there is none."""
     best = cheapest(rows)
-    if best is None or best.values is None:
-        return "No cell has a plan and a price" if any(row.values for row in rows) else "No cell has a plan"
-    return f"Cheapest: {best.cell}, at ${number(best.values[COST])} per million tokens"
+    if best is not None and best.values is not None:
+        return f"Cheapest: {best.cell}, at ${number(best.values[COST])} per million tokens"
+    rates = [(row.values[THROUGHPUT], -place) for place, row in enumerate(rows) if row.values]
+    if not rates:
+        return "No cell has a plan"
+    rate, place = max(rates)
+    return f"Most throughput, no price being known: {rows[-place].cell}, at {number(rate)} tokens/ms/GPU"
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -92,7 +97,7 @@ def _shown(row: Row) -> dict[str, Any]:
         "answer": plan_text(row),
         "numbers": (
             number(values.get(COST)),
-            number(values.get("total_tokens_per_ms_per_gpu")),
+            number(values.get(THROUGHPUT)),
             seconds(values.get("ttft_s")),
             seconds(values.get("tpot_s")),
         ),

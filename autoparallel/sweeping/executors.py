@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -71,9 +72,16 @@ def run_on_cluster(tasks: Mapping[str, str], address: str) -> Iterator[Answer]:
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
+        # A client that cannot connect leaves a thread behind that complains at the end of the program.
+        asyncio.run(_reach(address))
         client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
+    except MemoryError:
+        raise SweepError(f"what answers at {address} is no Dask scheduler") from None
     except (OSError, ValueError, TypeError) as error:
-        raise SweepError(f"no Dask scheduler answers at {address}: {_first_line(error)}") from None
+        raise SweepError(
+            f"no Dask scheduler answers at {address}: {_first_line(error)}; "
+            "start one with dask scheduler, and name its address, such as tcp://host:8786"
+        ) from None
     with client:
         names = list(tasks)
         # Dask would take equal keys of an earlier sweep for the same work: they are.
@@ -84,6 +92,22 @@ def run_on_cluster(tasks: Mapping[str, str], address: str) -> Iterator[Answer]:
                 raise SweepError(f"the Dask scheduler at {address} went away")
             failure = future.exception()
             yield called[future.key], failure or future.result()
+
+
+async def _reach(address: str) -> None:
+    """Connect once.
+
+    Raises
+    ------
+    MemoryError
+        Something answers that speaks another protocol, of which Dask takes the first bytes for a size.
+    OSError, ValueError, TypeError
+        Nothing answers, or it is no address.
+    """
+    from distributed.comm import connect
+
+    comm = await connect(address, timeout=CONNECT_S)
+    await comm.close()
 
 
 def _first_line(error: Exception) -> str:

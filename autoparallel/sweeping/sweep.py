@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from autoparallel.domain.problem import Problem
-from autoparallel.errors import ProblemError, noting
+from autoparallel.errors import Fault, ProblemError, noting
 from autoparallel.problem_file import load_problem
+from autoparallel.problem_file.overrides import OVERRIDE, dotted_path
 from autoparallel.reading import read_text
 from autoparallel.staging import make_folder, write_file
 from autoparallel.sweeping.executors import Answer
-from autoparallel.sweeping.grid import Axis, Cell, cells_of
+from autoparallel.sweeping.grid import OVER, Axis, Cell, cells_of
 from autoparallel.sweeping.table import Row, row_of
 from autoparallel.sweeping.task import FAILED, FAULT, Task
 
@@ -59,8 +60,9 @@ def load_sweep(
     Raises
     ------
     ProblemError
-        No cell is a problem.
+        No cell is a problem, or an axis is also set to one value.
     """
+    _check_settled(axes, overrides, trials=trials, seed=seed)
     tasks: dict[Cell, Task] = {}
     faults: dict[Cell, str] = {}
     first: ProblemError | None = None
@@ -68,13 +70,34 @@ def load_sweep(
         try:
             problem = load_problem(path, (*overrides, *cell.overrides))
         except ProblemError as error:
-            first = first or error
-            faults[cell] = "; ".join(str(fault) for fault in error.faults)
+            named = ProblemError([_named(fault, axes) for fault in error.faults])
+            first = first or named
+            faults[cell] = "; ".join(str(fault) for fault in named.faults)
             continue
         tasks[cell] = _task(problem, trials, seed)
     if first is not None and not tasks:
         raise first
     return Sweep(tuple(axes), tasks, faults)
+
+
+def _check_settled(axes: Sequence[Axis], overrides: Sequence[str], **tuning: int | None) -> None:
+    """Refuse an axis whose values something else would replace, or that would replace it."""
+    settled = {dotted_path(override.partition("=")[0]): "--set" for override in overrides}
+    options = {("search", name): f"--{name}" for name, value in tuning.items() if value is not None}
+    faults = []
+    for axis in axes:
+        path = dotted_path(axis.key) or ()
+        for other, option in {**settled, **options}.items():
+            if other and path[: len(other)] == other[: len(path)]:
+                faults.append(Fault(f"is given by {option} too: give it once", file=OVER, key=axis.key))
+    if faults:
+        raise ProblemError(faults)
+
+
+def _named(fault: Fault, axes: Sequence[Axis]) -> Fault:
+    """A fault of a value of an axis, which the problem's reader takes for one of ``--set``."""
+    of_axis = any(fault.key.startswith(axis.key) for axis in axes)
+    return replace(fault, file=OVER) if fault.file == OVERRIDE and of_axis else fault
 
 
 def _task(problem: Problem, trials: int | None, seed: int | None) -> Task:

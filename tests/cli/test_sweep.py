@@ -54,6 +54,8 @@ def test_json_is_one_document(run: Run, problem: str) -> None:
     assert document["axes"]["workload.concurrency"] == ["16", "32"]
     assert [cell["status"] for cell in document["cells"]][:2] == ["plan", "plan"]
     assert document["cheapest"] is None  # no price is known
+    shown = run("sweep", problem, *OVER).stdout
+    assert "Most throughput, no price being known: requirements.ttft_s=10" in " ".join(shown.split())
     assert {change["axis"] for change in document["changes"]} >= {"requirements.ttft_s"}
 
 
@@ -79,7 +81,11 @@ def test_nothing_anywhere_is_three(run: Run, problem: str) -> None:
     ("options", "part"),
     [
         ((), "Missing option '--over'"),
-        (("--over", "search.typo=1,2"), "search.typo"),
+        (("--over", "search.typo=1,2"), "--over: search.typo"),
+        (("--over", "hardware.memory_gb=-1,x"), "--over: hardware.memory_gb"),
+        (("--over", "search.tp=1,2", "--set", "search . tp=4"), "search.tp: is given by --set too"),
+        (("--over", "hardware.scale_up={},1", "--set", "hardware.scale_up.latency_us=4"), "by --set too"),
+        (("--over", "search.seed=1,2", "--seed", "0"), "search.seed: is given by --seed too"),
         (("--over", "tp"), "is not of the form key=value,value"),
         (("--over", "search.seed=1,2", "--workers", "2", "--scheduler", "x"), "give one of them"),
     ],
