@@ -23,7 +23,8 @@ def read_bytes(file: Path, max_bytes: int) -> bytes:
     Raises
     ------
     OSError
-        It cannot be read, is a device or a pipe into which nobody writes, or larger than ``max_bytes``, packed or unpacked.
+        It cannot be read, is a device or a pipe into which nobody writes, or larger than ``max_bytes``,
+        packed or unpacked.
     EOFError, zlib.error
         It is packed, and damaged.
     """

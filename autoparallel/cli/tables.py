@@ -83,7 +83,7 @@ def requirements_table(problem: Problem, plan: Plan) -> FittingTable:
         sign = "≤" if row.at_most else "≥"
         limit = "" if row.limit is None else f"{sign} {given(row.limit, row.unit)}"
         left = percent(row.slack) if row.met else "MISSED"
-        rows.append((row.label, limit, quantity(row.value, row.unit), left))
+        rows.append((row.label, limit, row.shown, left))
     return table("Requirements", ("", "asked", "this plan", "room left"), rows)
 
 

@@ -16,7 +16,6 @@ from autoparallel.report.wording import (
     given,
     number,
     percent,
-    quantity,
     rule_label,
     seconds,
 )
@@ -135,7 +134,7 @@ def verdict(plan: Plan) -> str:
 def misses(problem: Problem, plan: Plan) -> tuple[str, ...]:
     """What a plan misses, each with what it reaches and what was asked."""
     return tuple(
-        f"{short_label(row.name)} ({quantity(row.value, row.unit)}, "
+        f"{short_label(row.name)} ({row.shown}, "
         f"{'at most' if row.at_most else 'at least'} {given(row.limit, row.unit)} asked)"
         for row in requirement_rows(problem, plan)
         if not row.met

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
-from autoparallel.report.wording import RULE_LABELS, rule_label
+from autoparallel.report.wording import RULE_LABELS, quantity, rule_label, told_apart
 from autoparallel.solver.rules import LIMITS, Facts, facts_of
 
 ORDER = tuple(RULE_LABELS)
@@ -41,6 +41,11 @@ class RequirementRow:
         if self.limit is None or self.value is None or not self.limit or not self.value:
             return None
         return 1 - (self.value / self.limit if self.at_most else self.limit / self.value)
+
+    @property
+    def shown(self) -> str:
+        """The value for people, with enough digits to see that it misses."""
+        return quantity(self.value, self.unit) if self.met else told_apart(self.value, self.limit, self.unit)
 
 
 def requirement_rows(problem: Problem, plan: Plan) -> tuple[RequirementRow, ...]:

@@ -94,7 +94,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{max(digits - 1 - magnitude, 0)}f}"
 
 
-def seconds(value: float | None) -> str:
+def seconds(value: float | None, digits: int = 3) -> str:
     """A time with the unit that suits it.
 
     Examples
@@ -106,11 +106,11 @@ def seconds(value: float | None) -> str:
         return NONE
     for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if abs(value) >= scale:
-            return f"{number(value / scale)} {unit}"
-    return f"{number(value / 1e-6)} µs" if value else "0 s"
+            return f"{number(value / scale, digits)} {unit}"
+    return f"{number(value / 1e-6, digits)} µs" if value else "0 s"
 
 
-def gigabytes(value: float | None) -> str:
+def gigabytes(value: float | None, digits: int = 3) -> str:
     """Bytes in GB of 1e9 bytes.
 
     Examples
@@ -118,7 +118,7 @@ def gigabytes(value: float | None) -> str:
     >>> gigabytes(32.1e9)
     '32.1 GB'
     """
-    return NONE if value is None else f"{number(value / 1e9)} GB"
+    return NONE if value is None else f"{number(value / 1e9, digits)} GB"
 
 
 def percent(share: float | None) -> str:
@@ -136,15 +136,29 @@ def percent(share: float | None) -> str:
     return f"{share * 100:.1f} %" if 0 < abs(share) < 0.0095 else f"{share * 100:.0f} %"
 
 
-def quantity(value: float | None, unit: str) -> str:
+def quantity(value: float | None, unit: str, digits: int = 3) -> str:
     """A value with its unit; seconds and bytes get the unit that suits them."""
     if unit == "s":
-        return seconds(value)
+        return seconds(value, digits)
     if unit in ("B", "bytes"):
-        return gigabytes(value)
+        return gigabytes(value, digits)
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{number(value)} {unit}".strip()
+    return f"{number(value, digits)} {unit}".strip()
+
+
+def told_apart(value: float | None, limit: float | None, unit: str) -> str:
+    """A value with as many digits as it takes to see that it is not the limit.
+
+    Examples
+    --------
+    >>> told_apart(0.0500004, 0.05, "s"), told_apart(0.06, 0.05, "s")
+    ('50.0004 ms', '60.0 ms')
+    """
+    for digits in range(3, 17):
+        if (shown := quantity(value, unit, digits)) != quantity(limit, unit, digits):
+            return shown
+    return quantity(value, unit)
 
 
 def given(value: float | None, unit: str = "") -> str:

@@ -104,7 +104,7 @@ async def _reach(address: str) -> None:
     OSError, ValueError, TypeError
         Nothing answers, or it is no address.
     """
-    from distributed.comm import connect
+    from distributed.comm.core import connect
 
     comm = await connect(address, timeout=CONNECT_S)
     await comm.close()

@@ -82,12 +82,14 @@ def load_sweep(
 
 def _check_settled(axes: Sequence[Axis], overrides: Sequence[str], **tuning: int | None) -> None:
     """Refuse an axis whose values something else would replace, or that would replace it."""
-    settled = {dotted_path(override.partition("=")[0]): "--set" for override in overrides}
-    options = {("search", name): f"--{name}" for name, value in tuning.items() if value is not None}
+    settled: dict[tuple[str, ...] | None, str] = {
+        **{dotted_path(override.partition("=")[0]): "--set" for override in overrides},
+        **{("search", name): f"--{name}" for name, value in tuning.items() if value is not None},
+    }
     faults = []
     for axis in axes:
         path = dotted_path(axis.key) or ()
-        for other, option in {**settled, **options}.items():
+        for other, option in settled.items():
             if other and path[: len(other)] == other[: len(path)]:
                 faults.append(Fault(f"is given by {option} too: give it once", file=OVER, key=axis.key))
     if faults:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from autoparallel import planner
-from autoparallel.cli.layout_option import LAYOUT
+from autoparallel.cli.layout_option import KEYS, LAYOUT
 from autoparallel.domain import Layout
 from autoparallel.problem_file import load_problem
 
@@ -133,3 +133,8 @@ def test_what_the_engine_cannot_launch_is_estimated_and_said(run: Run, problem: 
     assert json.loads(done.stdout)["metrics"] == json.loads(run(*ring, "--json").stdout)["metrics"]
     assert "SGLang 0.5.23 cannot launch it: sp=2 (ring) has no flag." in " ".join(run(*named).stdout.split())
     assert run("evaluate", problem, "--layout", "tp=3", *SIZES, "--set", "engine.name=sglang").exit_code == 2
+
+
+def test_help_names_every_key_of_a_layout(run: Run) -> None:
+    shown = run("evaluate", "--help").stdout
+    assert [key for key in KEYS if key not in shown] == []

@@ -78,3 +78,13 @@ def test_a_requirement_without_numbers_still_has_a_row(
 ) -> None:
     (row,) = requirement_rows(result.problem, make_plan(Layout(), 1.0, 50.0, meets={"moon_phase": True}))
     assert (row.label, row.limit, row.slack) == ("Moon phase", None, None)
+
+
+def test_a_miss_is_seen_in_its_digits(result: SearchResult) -> None:
+    """0.05 s missed by 0.4 µs is not 50.0 ms."""
+    metrics = replace(result.best.metrics, ttft_s=0.0500004)
+    plan = replace(result.best, metrics=metrics, meets={**result.best.meets, "ttft_s": False})
+    asked = replace(result.problem.requirements, ttft_s=0.05)
+    rows = {row.name: row for row in requirement_rows(replace(result.problem, requirements=asked), plan)}
+    assert rows["ttft_s"].shown == "50.0004 ms"
+    assert rows["memory"].shown == "32.0 GB"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autoparallel.documents.blocks import Block, Paragraph, Section, Table
 from autoparallel.documents.phrases import in_sentence
 from autoparallel.documents.subject import Subject
-from autoparallel.report.wording import given, percent, quantity
+from autoparallel.report.wording import given, percent
 
 
 def section(subject: Subject) -> Section:
@@ -14,7 +14,7 @@ def section(subject: Subject) -> Section:
         (
             row.label,
             "–" if row.limit is None else f"{'≤' if row.at_most else '≥'} {given(row.limit, row.unit)}",
-            quantity(row.value, row.unit),
+            row.shown,
             percent(row.slack).replace("-", "−"),
             "✓ met" if row.met else "✗ missed",
         )
