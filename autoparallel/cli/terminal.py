@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,10 @@ def answer_console() -> Console:
 
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError from None
+
+        def print(self, *objects: Any, **how: Any) -> None:
+            """Print; a word that is longer than the terminal is wide is neither cut off nor broken."""
+            super().print(*objects, **{"crop": False, "overflow": "ignore", **how})
 
     return AnswerConsole(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
