@@ -28,8 +28,8 @@ def answer_console() -> Console:
             raise BrokenPipeError from None
 
         def print(self, *objects: Any, **how: Any) -> None:
-            """Print; a word that is longer than the terminal is wide is neither cut off nor broken."""
-            super().print(*objects, **{"crop": False, "overflow": "ignore", **how})
+            """Print; a word of a table that is longer than the terminal is wide is not cut off."""
+            super().print(*objects, **{"crop": False, **how})
 
     return AnswerConsole(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
