@@ -43,7 +43,8 @@ FRAME = set("─━ ")
 @pytest.fixture(autouse=True)
 def same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Search in this process; what ends by the clock is computed once."""
-    place, placed = model.place_experts, []
+    place = model.place_experts
+    placed: list[Any] = []
 
     def place_once(*args: Any, **options: Any) -> Any:
         if not placed:
