@@ -26,7 +26,7 @@ from autoparallel.errors import (
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.limits import physical_limits
 from autoparallel.performance.machine import Machine
-from autoparallel.performance.notes import notes
+from autoparallel.performance.notes import node_notes, notes
 from autoparallel.performance.plan import build_plan
 from autoparallel.performance.serving.engine import own_pair
 from autoparallel.proof import UNBOUNDED, Visit, versions
@@ -279,7 +279,7 @@ class _Search:
                 wall_s=time.perf_counter() - self.started,
             ),
             limits=limits,
-            warnings=notes(self.problem),
+            warnings=(*notes(self.problem), *node_notes(self.problem, plans[0])),
             sample=sample(around, seed=self.seed),
             orders=order_costs(self.solver, plans[0]),
             placements=placements,

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import StrictUndefined, Template
 
 from autoparallel.calibration.accuracy import Accuracy, accuracy
@@ -23,8 +24,12 @@ from autoparallel.calibration.systems import hardware_of
 from autoparallel.calibration.tables import Table, read_csv, read_table
 from autoparallel.calibration.traits import traits_of
 from autoparallel.catalog import calibration_names, load_calibration, load_residuals
+from autoparallel.performance.collectives import Collective
+from autoparallel.performance.kernels import Kernels
+from autoparallel.performance.links import Fabric, Group
 from autoparallel.performance.serving.engine import engine_names, engine_provenance
 from autoparallel.problem_file.calibration_choice import constants_in
+from autoparallel.problem_file.hardware_section import catalog_hardware
 
 OUT = Path(__file__).resolve().parent / "accuracy.md"
 TEMPLATE = Path(__file__).resolve().parent / "accuracy.md.jinja"
@@ -84,6 +89,21 @@ LOAD_COLUMNS = ("engine", "load", "measured", "rows", "fitted", "unseen")
 COVERAGE_COLUMNS = ("load", "quantity", "rows", "within, %", "half width, median, %")
 STATIC_COLUMNS = ("", "rows", "mean", "median", "90th percentile", "bias", "roofline, mean")
 PUBLISHED_COLUMNS = ("", "rows", "mean", "median", "90th percentile", "bias")
+OVER_NODES_COLUMNS = ("GPUs", "nodes x GPUs", "collective", "bytes", "printed, us", "ours, us", "where")
+_NDMV4 = "NCCL 2.17.1, HDR: microsoft/mscclpp docs/performance-ndmv4.md@7f3f366"
+_NDV5 = "NCCL 2.28.9, NDR: jingchaozhang.github.io/ring-allreduce-vs-nccl"
+# Printed times of NCCL over InfiniBand: GPU of the catalog, nodes, GPUs of each, collective, bytes, us, source.
+OVER_NODES = (
+    ("a100-80gb-sxm", 2, 1, "all_gather", 1024, 16.08, _NDMV4),
+    ("a100-80gb-sxm", 2, 1, "all_reduce", 1024, 21.27, _NDMV4),
+    ("a100-80gb-sxm", 2, 8, "all_gather", 1024, 33.74, _NDMV4),
+    ("a100-80gb-sxm", 2, 8, "all_reduce", 1024, 35.85, _NDMV4),
+    ("h100-sxm", 2, 8, "all_reduce", 4 << 10, 50, f"{_NDV5}, from PyTorch"),
+    ("h100-sxm", 2, 8, "all_reduce", 256 << 10, 130, f"{_NDV5}, from PyTorch"),
+    ("h100-sxm", 2, 8, "all_reduce", 4 << 20, 200, f"{_NDV5}, from PyTorch"),
+    ("h100-sxm", 2, 8, "all_reduce", 64 << 20, 1210, f"{_NDV5}, from PyTorch"),
+    ("h100-sxm", 2, 8, "all_reduce", 8 << 30, 33_400, f"{_NDV5}, nccl-tests with 32 channels"),
+)
 LOW_LATENCY_COLUMNS = ("", "EP 8", "EP 16", "EP 32", "EP 64", "EP 128", "EP 256")
 
 
@@ -107,6 +127,7 @@ def main() -> None:
         loads=markdown(LOAD_COLUMNS, load_rows()),
         coverage=markdown(COVERAGE_COLUMNS, coverage_rows()),
         published=markdown(PUBLISHED_COLUMNS, published_rows(printed)),
+        over_nodes=markdown(OVER_NODES_COLUMNS, over_nodes_rows()),
         low_latency=markdown(LOW_LATENCY_COLUMNS, low_latency_rows(printed)),
     )
     OUT.write_text(text, encoding="utf-8")
@@ -258,6 +279,17 @@ def published_rows(values: Any) -> Rows:
     for group, some in values.groupby("group", sort=True):
         found = _accuracy(some, "predicted")
         yield group, found.n, *(f"{value:.1f}" for value in found[:4])
+
+
+def over_nodes_rows() -> Rows:
+    """NCCL over nodes as others print it."""
+    for gpu, nodes, local, kind, size, printed, source in OVER_NODES:
+        hardware = catalog_hardware(gpu, "vllm")
+        fabric = Fabric.of(hardware.scale_up, hardware.scale_out, hardware.gpus_per_node)
+        group = Group(np.float64(local), np.float64(nodes))
+        collective = Collective(group, fabric, Kernels(hardware).collectives)
+        ours = float(getattr(collective, kind)(float(size)).time_s) * 1e6
+        yield gpu, f"{nodes} x {local}", kind, f"{size:,}", f"{printed:,}", f"{ours:,.1f}", source
 
 
 def low_latency_rows(values: Any) -> Rows:

@@ -7,6 +7,7 @@ from autoparallel.catalog.loader import (
     load_calibration,
     load_gpu,
     load_model,
+    load_nccl,
     load_residuals,
     model_names,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "load_calibration",
     "load_gpu",
     "load_model",
+    "load_nccl",
     "load_residuals",
     "model_names",
 ]

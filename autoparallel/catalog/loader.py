@@ -80,6 +80,12 @@ def load_residuals() -> dict[str, dict[str, Any]]:
     return tomllib.loads(entry.read_text(encoding="utf-8"))
 
 
+def load_nccl() -> dict[str, Any]:
+    """Read the constants by which NCCL itself estimates its collectives over nodes."""
+    entry = resources.files("autoparallel.catalog") / "nccl.toml"
+    return tomllib.loads(entry.read_text(encoding="utf-8"))
+
+
 def load_calibration(name: str) -> dict[str, Any]:
     """Read a calibration of the catalog.
 

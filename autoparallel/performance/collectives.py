@@ -3,7 +3,9 @@ r"""Times of collectives: rounds of latency plus bytes over the links, inside no
 A group of :math:`n = p N` ranks on :math:`N` nodes works in two tiers: the :math:`p` ranks of a node over
 the scale-up links, and equal ranks of different nodes over their own NICs, each with its :math:`1/p` of
 the tensor. Chunks of a message are on both tiers at once: latencies add up, the slower tier sets the
-pace. Nothing overlaps with computing. In one tier, for a tensor of :math:`V` bytes,
+pace. Nothing overlaps with computing. Where constants were fitted inside a node, which says nothing of the
+network, groups over nodes take NCCL's own estimate (:mod:`~autoparallel.performance.nccl`) instead of the
+sum of both tiers, but for all-to-all. In one tier, for a tensor of :math:`V` bytes,
 
 .. math:: t = \max\left(t_f,\ t_0 + h\,\alpha + \min(\mathrm{bulk}, \mathrm{fast})\right), \quad
    \mathrm{bulk} = s + \sqrt{c V / B} + \frac{k V (n - 1 + o)}{n\,e B}
@@ -25,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoparallel.performance.links import Fabric, Group, LinkRate
+from autoparallel.performance.nccl import OverNodes
 from autoparallel.performance.operators.cost import OperatorCost, Quantity
 
 ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, ALL_TO_ALL = (
@@ -148,12 +151,14 @@ class Collective:
     fabric : Fabric
         Links of a GPU.
     kernels : CollectiveKernels
-        Constants inside a node; between nodes the link's own count.
+        Constants inside a node; between nodes the link's own count, and NCCL's of what was fitted.
     """
 
     def __init__(self, group: Group, fabric: Fabric, kernels: CollectiveKernels) -> None:
         self.group, self.fabric, self.kernels = group, fabric, kernels
         self._tiers: dict[tuple[str, int], tuple[Tier, Tier]] = {}
+        self._over_nodes: dict[str, OverNodes] = {}
+        self._spans = np.greater(group.nodes, 1.0)
 
     @property
     def is_symmetric(self) -> bool:
@@ -169,17 +174,36 @@ class Collective:
         for other in others:
             faster = np.less(other.time_s, first.time_s)
             first = OperatorCost(*(np.where(faster, b, a) for a, b in zip(first, other, strict=True)))
-        return first
+        return (
+            first if self.kernels.all_reduce == (PLAIN,) else self._by_nccl(ALL_REDUCE, first, tensor_bytes)
+        )
 
     def all_gather(self, tensor_bytes: Quantity) -> OperatorCost:
         """Every rank ends up with a tensor of ``tensor_bytes`` of which each held a part."""
-        return self._cost(ALL_GATHER, 0, self.kernels.all_gather, tensor_bytes)
+        return self._gathered(ALL_GATHER, self.kernels.all_gather, tensor_bytes)
 
     def reduce_scatter(self, tensor_bytes: Quantity) -> OperatorCost:
         """Every rank ends up with its part of the sum of tensors of ``tensor_bytes``."""
         if self.is_symmetric:
             return self.all_gather(tensor_bytes)
-        return self._cost(REDUCE_SCATTER, 0, self.kernels.reduce_scatter, tensor_bytes)
+        return self._gathered(REDUCE_SCATTER, self.kernels.reduce_scatter, tensor_bytes)
+
+    def _gathered(self, kind: str, constants: CollectiveConstants, tensor_bytes: Quantity) -> OperatorCost:
+        cost = self._cost(kind, 0, constants, tensor_bytes)
+        return cost if constants == PLAIN else self._by_nccl(kind, cost, tensor_bytes)
+
+    def _by_nccl(self, kind: str, inside: OperatorCost, tensor_bytes: Quantity) -> OperatorCost:
+        """What was measured inside a node; where a group leaves it, NCCL's own estimate."""
+        if not np.any(self._spans):
+            return inside
+        if kind not in self._over_nodes:
+            self._over_nodes[kind] = OverNodes(kind, self.group, self.fabric)
+        # Of several ways of an all-reduce the last is NCCL's.
+        up, out = self._tiers[kind, max(index for name, index in self._tiers if name == kind)]
+        link_s = np.maximum(tensor_bytes * up.s_per_byte, tensor_bytes / self.group.local * out.s_per_byte)
+        time_s, latency_s = self._over_nodes[kind].time_s(tensor_bytes, link_s)
+        across = OperatorCost(time_s, 0.0, inside.bytes, 0.0, time_s - latency_s, latency_s)
+        return OperatorCost(*(np.where(self._spans, b, a) for a, b in zip(inside, across, strict=True)))
 
     def all_to_all(self, held_bytes: Quantity) -> OperatorCost:
         """Every rank holds ``held_bytes`` and sends an equal part of them to each other rank."""

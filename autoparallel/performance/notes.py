@@ -5,6 +5,7 @@ from __future__ import annotations
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.performance.architecture import derived_parameters
+from autoparallel.performance.links import Placement
 
 # A declared count that is this close to the derived one is the same count, rounded.
 SAME_COUNT = 0.005
@@ -33,6 +34,32 @@ def notes(problem: Problem) -> tuple[str, ...]:
         f"billion, {factor:.3g} times apart: the {used} count is used (parameter_basis)"
     )
     return (*problem.warnings, note)
+
+
+def node_notes(problem: Problem, plan: Plan) -> tuple[str, ...]:
+    """That a plan rests on collectives between nodes, which were measured inside nodes only."""
+    hardware, layout = problem.hardware, plan.layout
+    if not hardware.calibration:
+        return ()
+    placement = Placement(hardware.gpus_per_node, layout.order, layout.pp)
+    size = layout.gpus_per_stage
+    groups = {
+        "tp": placement.tp(layout.tp, layout.cp, size),
+        "cp": placement.cp(layout.tp, layout.cp, size),
+        "etp": placement.etp(layout.etp, layout.ep, size),
+    }
+    spans = [
+        f"{name} = {getattr(layout, name)} spans {int(group.nodes)} nodes"
+        for name, group in groups.items()
+        if group.nodes > 1
+    ]
+    if not spans:
+        return ()
+    return (
+        f"not measured: {', '.join(spans)}; collectives over nodes take NCCL's own estimates and "
+        f"{hardware.scale_out.latency_us:g} us a hop (scale_out.latency_us). Measure one over your nodes "
+        "before you prefer this plan to one whose groups stay inside a node",
+    )
 
 
 def serving_notes(problem: Problem, plan: Plan) -> tuple[str, ...]:

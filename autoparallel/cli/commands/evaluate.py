@@ -103,9 +103,14 @@ def _answer(problem: Any, plan: Any) -> None:
 
 
 def _warnings(problem: Any, plan: Any) -> list[str]:
-    from autoparallel.performance.notes import notes, serving_notes
+    from autoparallel.performance.notes import node_notes, notes, serving_notes
 
-    return [*_refused(problem, plan), *notes(problem), *serving_notes(problem, plan)]
+    return [
+        *_refused(problem, plan),
+        *notes(problem),
+        *node_notes(problem, plan),
+        *serving_notes(problem, plan),
+    ]
 
 
 def _refused(problem: Any, plan: Any) -> list[str]:
