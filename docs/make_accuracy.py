@@ -6,6 +6,7 @@ python docs/make_accuracy.py MEASURED_DIR      (with ops/ and serving/static.csv
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -90,20 +91,8 @@ COVERAGE_COLUMNS = ("load", "quantity", "rows", "within, %", "half width, median
 STATIC_COLUMNS = ("", "rows", "mean", "median", "90th percentile", "bias", "roofline, mean")
 PUBLISHED_COLUMNS = ("", "rows", "mean", "median", "90th percentile", "bias")
 OVER_NODES_COLUMNS = ("GPUs", "nodes x GPUs", "collective", "bytes", "printed, us", "ours, us", "where")
-_NDMV4 = "NCCL 2.17.1, HDR: microsoft/mscclpp docs/performance-ndmv4.md@7f3f366"
-_NDV5 = "NCCL 2.28.9, NDR: jingchaozhang.github.io/ring-allreduce-vs-nccl"
-# Printed times of NCCL over InfiniBand: GPU of the catalog, nodes, GPUs of each, collective, bytes, us, source.
-OVER_NODES = (
-    ("a100-80gb-sxm", 2, 1, "all_gather", 1024, 16.08, _NDMV4),
-    ("a100-80gb-sxm", 2, 1, "all_reduce", 1024, 21.27, _NDMV4),
-    ("a100-80gb-sxm", 2, 8, "all_gather", 1024, 33.74, _NDMV4),
-    ("a100-80gb-sxm", 2, 8, "all_reduce", 1024, 35.85, _NDMV4),
-    ("h100-sxm", 2, 8, "all_reduce", 4 << 10, 50, f"{_NDV5}, from PyTorch"),
-    ("h100-sxm", 2, 8, "all_reduce", 256 << 10, 130, f"{_NDV5}, from PyTorch"),
-    ("h100-sxm", 2, 8, "all_reduce", 4 << 20, 200, f"{_NDV5}, from PyTorch"),
-    ("h100-sxm", 2, 8, "all_reduce", 64 << 20, 1210, f"{_NDV5}, from PyTorch"),
-    ("h100-sxm", 2, 8, "all_reduce", 8 << 30, 33_400, f"{_NDV5}, nccl-tests with 32 channels"),
-)
+# Printed times of NCCL over InfiniBand.
+OVER_NODES = Path(__file__).resolve().parent / "nccl_over_nodes.csv"
 LOW_LATENCY_COLUMNS = ("", "EP 8", "EP 16", "EP 32", "EP 64", "EP 128", "EP 256")
 
 
@@ -283,13 +272,22 @@ def published_rows(values: Any) -> Rows:
 
 def over_nodes_rows() -> Rows:
     """NCCL over nodes as others print it."""
-    for gpu, nodes, local, kind, size, printed, source in OVER_NODES:
-        hardware = catalog_hardware(gpu, "vllm")
+    for row in csv.DictReader(OVER_NODES.read_text(encoding="utf-8").splitlines()):
+        hardware = catalog_hardware(row["gpu"], "vllm")
         fabric = Fabric.of(hardware.scale_up, hardware.scale_out, hardware.gpus_per_node)
-        group = Group(np.float64(local), np.float64(nodes))
+        group = Group(np.float64(row["gpus_of_a_node"]), np.float64(row["nodes"]))
         collective = Collective(group, fabric, Kernels(hardware).collectives)
-        ours = float(getattr(collective, kind)(float(size)).time_s) * 1e6
-        yield gpu, f"{nodes} x {local}", kind, f"{size:,}", f"{printed:,}", f"{ours:,.1f}", source
+        ours = float(getattr(collective, row["collective"])(float(row["bytes"])).time_s) * 1e6
+        size, printed = int(row["bytes"]), float(row["latency_us"])
+        yield (
+            row["gpu"],
+            f"{row['nodes']} x {row['gpus_of_a_node']}",
+            row["collective"],
+            f"{size:,}",
+            f"{printed:,.4g}",
+            f"{ours:,.1f}",
+            row["source"],
+        )
 
 
 def low_latency_rows(values: Any) -> Rows:
