@@ -18,6 +18,18 @@ LINK = re.compile(r"\]\((?P<up>(?:\.\./)+)(?P<path>[^)#]+)(?P<anchor>#[^)]*)?\)"
 # Pages of the site that stand outside docs/, by the file they are.
 PAGES = {"CONTRIBUTING.md": "contributing.md", "benchmarks/README.md": "benchmarks.md"}
 LIBRARY = "reference/library.md"
+COMMANDS = "reference/cli.md"
+
+
+def on_startup(**_: Any) -> None:
+    """Let the reference show no default where click has none: it keeps a mark of its own for that."""
+    import click
+
+    from autoparallel.cli.application import application
+
+    for command in (application, *application.commands.values()):
+        for option in command.get_params(click.Context(command, help_option_names=["-h", "--help"])):
+            option.default = option.to_info_dict()["default"]
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
@@ -44,6 +56,15 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         return f"]({'../' * depth}{PAGES.get(path, f'files/{path}')}{link['anchor'] or ''})"
 
     return LINK.sub(inside, markdown)
+
+
+def on_page_content(html: str, *, page: Any, **_: Any) -> str:
+    """Let phones show the options of the command line one below the other."""
+    if page.file.src_uri != COMMANDS:
+        return html
+    without = html.replace("<td>None</td>", "<td></td>")
+    without = without.replace("<td>_required</td>", '<td class="required">required</td>')
+    return f'<div class="options">{without}</div>'
 
 
 def _linked(markdown: str) -> set[str]:

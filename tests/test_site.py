@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import autoparallel
 from autoparallel.cli.application import application
+from tests.report.visit import CHROMIUM, needs_chromium
 
 needs_mkdocs = pytest.mark.skipif(
     importlib.util.find_spec("mkdocs") is None, reason="the extra [docs] is not installed"
@@ -57,3 +59,40 @@ def test_nothing_is_fetched_from_a_network(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?://[^"]*"', text), page.name
+
+
+@needs_mkdocs
+def test_an_option_without_a_default_shows_none(site: Path) -> None:
+    """click marks it by an object of its own, whose name is for nobody's eyes."""
+    page = (site / "reference" / "cli.html").read_text(encoding="utf-8")
+    assert "Sentinel" not in page
+    assert "UNSET" not in page
+    assert "<td>None</td>" not in page
+    assert page.count('<td class="required">required</td>') == sum(
+        isinstance(option, click.Option) and option.required
+        for command in application.commands.values()
+        for option in command.params
+    )
+
+
+@needs_mkdocs
+@needs_chromium
+def test_a_browser_searches_it_in_a_folder_and_a_phone_shows_whole_tables(site: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(offline=True).new_page()
+        page.goto((site / "how-to" / "share.html").as_uri())
+        page.click("input.md-search__input")
+        page.get_by_text("Type to start searching").wait_for(timeout=30_000)
+        page.keyboard.type("journal", delay=50)
+        page.get_by_text("matching documents").wait_for(timeout=30_000)
+        assert page.locator(".md-search-result__item").count() > 1
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto((site / "reference" / "cli.html").as_uri())
+        edges = (
+            "[...document.querySelectorAll('.options td')].map(cell => cell.getBoundingClientRect().right)"
+        )
+        assert max(page.evaluate(edges)) <= 390
+        browser.close()
