@@ -9,8 +9,10 @@ from itertools import combinations
 import numpy as np
 
 from autoparallel.domain.layout import ORDERS
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.result import Binding, Candidate, OrderCost
+from autoparallel.errors import Conflict, InfeasibleError
 from autoparallel.pareto import RESOLUTION, Objectives, preference_key
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.gpu_time import dearest
@@ -18,6 +20,7 @@ from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
 from autoparallel.performance.rate import rate
 from autoparallel.solver.answers import Point, objectives_of
+from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.rules import LIMITS, Facts, fulfilled, violations
 from autoparallel.solver.sweep import PairSolver
@@ -183,3 +186,32 @@ def sample(around: Landscape, *, seed: int) -> tuple[Candidate, ...]:
         )
         for row in rows
     )
+
+
+def infeasible(solver: PairSolver, visited: Sequence[Pair], pairs: int) -> InfeasibleError:
+    """Why nothing was found; deployments larger than the requirements allow are looked at as well.
+
+    Parameters
+    ----------
+    pairs : int
+        How many there are, visited or not.
+    """
+    problem = solver.problem
+    largest = problem.search.max_gpus
+    plans = landscape(solver.machine, visited, seed=solver.seed, max_gpus=largest) if visited else None
+    if plans is None or not len(plans.table.tp):
+        conflicts: Sequence[Conflict] = conflicting_structure(problem, visited)
+        return InfeasibleError(
+            "no layout of the candidates can be launched"
+            if visited
+            else "no microbatch candidate divides a batch candidate",
+            conflicts,
+        )
+    conflicts = conflicting_limits(problem, plans)
+    names = ", ".join(conflict.rule for conflict in conflicts)
+    scope = f"all {len(plans.table.tp):,}" if plans.complete else f"{len(plans.table.tp):,} sampled"
+    split = ", their stages as even as can be," if problem.search.optimal_stages else ""
+    message = f"none of {scope} layouts{split} keeps these rules together: {names}"
+    if missed := pairs - len(visited):
+        message += f" ({missed} of {pairs} pairs of batch and microbatch were not visited)"
+    return InfeasibleError(message, conflicts)

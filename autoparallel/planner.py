@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autoparallel.answer import bindings, equal_layouts, order_costs, runner_up, sample
+from autoparallel.answer import bindings, equal_layouts, infeasible, order_costs, runner_up, sample
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
@@ -32,9 +32,9 @@ from autoparallel.performance.serving.engine import own_pair
 from autoparallel.proof import UNBOUNDED, Visit, versions
 from autoparallel.simulation import beside_analysis, require_simulable
 from autoparallel.solver.answers import PairFront, Point
-from autoparallel.solver.conflicts import conflicting_limits, conflicting_structure
 from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.landscape import landscape
+from autoparallel.solver.recorded import NOTHING, Recorded
 from autoparallel.solver.rules import Facts, fulfilled, violations
 from autoparallel.solver.sweep import PairSolver, pair_solver
 from autoparallel.tuning.shared import Shared, Spec, joined, started
@@ -189,15 +189,36 @@ def search(
         raise ValueError(f"time_limit_s must be above 0, not {time_limit_s}")
     with noting(lambda: shared.saved if shared else ""):
         result = _Search(problem, trials, seed, Deadline(time_limit_s)).run(progress, shared)
-    if verify_requests is None:
+    return _simulated(result, problem, verify_requests, seed)
+
+
+def _simulated(result: SearchResult, problem: Problem, requests: int | None, seed: int) -> SearchResult:
+    """A result with its best plans in the event simulation, where requests are asked for."""
+    if requests is None:
         return result
     plans = {"best": result.best, "runner_up": result.runner_up}
     checked = (
-        beside_analysis(problem, plan, name, requests=verify_requests, seed=seed)
+        beside_analysis(problem, plan, name, requests=requests, seed=seed)
         for name, plan in plans.items()
         if plan is not None
     )
     return replace(result, simulated=tuple(checked))
+
+
+def search_again(
+    problem: Problem, recorded: Recorded, *, trials: int, seed: int, verify_requests: int | None = None
+) -> SearchResult:
+    """Go through an earlier search again, with its answers in the place of the solver's.
+
+    A model that is not the recorded one, or whose answer cannot be one, is solved.
+
+    Raises
+    ------
+    InfeasibleError, TimeLimitError
+        There is no plan, as far as the record goes.
+    """
+    result = _Search(problem, trials, seed, recorded=recorded).run(None, None)
+    return _simulated(result, problem, verify_requests, seed)
 
 
 @dataclass(frozen=True)
@@ -227,10 +248,17 @@ def work(shared: Shared, *, progress: Progress | None = None) -> Work:
 class _Search:
     """One search from end to end."""
 
-    def __init__(self, problem: Problem, trials: int, seed: int, deadline: Deadline | None = None) -> None:
-        self.problem, self.seed, self.deadline = problem, seed, deadline or Deadline()
-        self.started = time.perf_counter()
-        self.solver = pair_solver(Machine(problem), seed=seed, deadline=self.deadline)
+    def __init__(
+        self,
+        problem: Problem,
+        trials: int,
+        seed: int,
+        deadline: Deadline | None = None,
+        recorded: Recorded = NOTHING,
+    ) -> None:
+        self.problem, self.seed, self.deadline = problem, seed, deadline or recorded.deadline()
+        self.started, self.recorded = time.perf_counter(), recorded
+        self.solver = pair_solver(Machine(problem), seed=seed, place=recorded.place, deadline=self.deadline)
         self.promises: dict[Pair, Objectives | None] = {}
         self.space = PairSpace(problem)
         self.trials = trials
@@ -255,7 +283,11 @@ class _Search:
         points = self._front()
         visit = self._visited(study)
         if not points:
-            raise self._out_of_time() if self.deadline.over and visit.missing else self._infeasible()
+            raise (
+                self._out_of_time()
+                if self.deadline.over and visit.missing
+                else infeasible(self.solver, list(self.fronts), len(self.space.pairs))
+            )
         plans = tuple(_evaluated(self.solver, p.layout, p.pair) for p in points)
         while True:
             around = landscape(self.solver.machine, self._pairs_around(points[0]), seed=self.seed)
@@ -314,7 +346,9 @@ class _Search:
             for pair in study.pairs(stop=lambda: self.deadline.over):
                 if progress:
                     progress(len(study.fronts), study.size, str(pair))
-                front = self.solver.solve(*pair, incumbents=study.incumbents(pair))
+                self.deadline.pairs += 1
+                recorded = self.recorded.of(pair.batch, pair.microbatch)
+                front = self.solver.solve(*pair, incumbents=study.incumbents(pair), recorded=recorded)
                 if self.deadline.over:
                     cut_short[pair] = front
                     break
@@ -331,11 +365,14 @@ class _Search:
         return study
 
     def _ranking(self) -> list[Pair]:
-        """All pairs, the most promising first."""
+        """All pairs, the most promising first; as they come where there is no time to rank them."""
         worst, prefer = (float("inf"),) * 3, self.problem.prefer
+        promises = {pair: self._promise(pair) for pair in self.space.pairs}
+        if self.deadline.over:
+            self.promises = dict.fromkeys(promises, UNBOUNDED)
+            return sorted(promises)
         return sorted(
-            self.space.pairs,
-            key=lambda pair: (preference_key(p, prefer) if (p := self._promise(pair)) else worst, pair),
+            promises, key=lambda pair: (preference_key(p, prefer) if (p := promises[pair]) else worst, pair)
         )
 
     def _promise(self, pair: Pair) -> Objectives | None:
@@ -350,7 +387,7 @@ class _Search:
             pairs=self.space.pairs,
             promises=self.promises,
             fronts=self.fronts,
-            exhaustive=study.exhaustive,
+            trials=study.size,
             rated=self.solver.machine.engine is not None,
             deadline=self.deadline,
         )
@@ -371,26 +408,3 @@ class _Search:
     def _pairs_around(self, best: Point) -> list[Pair]:
         """The visited pairs, the best plan's first."""
         return [best.pair, *(pair for pair in self.fronts if pair != best.pair)]
-
-    def _infeasible(self) -> InfeasibleError:
-        """Why nothing was found; deployments larger than the requirements allow are looked at as well."""
-        visited = list(self.fronts)
-        largest = self.problem.search.max_gpus
-        plans = landscape(self.solver.machine, visited, seed=self.seed, max_gpus=largest) if visited else None
-        if plans is None or not len(plans.table.tp):
-            conflicts: Sequence[Conflict] = conflicting_structure(self.problem, visited)
-            return InfeasibleError(
-                "no layout of the candidates can be launched"
-                if visited
-                else "no microbatch candidate divides a batch candidate",
-                conflicts,
-            )
-        conflicts = conflicting_limits(self.problem, plans)
-        names = ", ".join(conflict.rule for conflict in conflicts)
-        scope = f"all {len(plans.table.tp):,}" if plans.complete else f"{len(plans.table.tp):,} sampled"
-        split = ", their stages as even as can be," if self.problem.search.optimal_stages else ""
-        message = f"none of {scope} layouts{split} keeps these rules together: {names}"
-        pairs = len(self.space.pairs)
-        if missed := pairs - len(visited):
-            message += f" ({missed} of {pairs} pairs of batch and microbatch were not visited)"
-        return InfeasibleError(message, conflicts)

@@ -19,6 +19,8 @@ from autoparallel.solver.deadline import Deadline
 
 # What every plan may promise of which nothing is known.
 UNBOUNDED = Objectives(1.0, math.inf, 0.0)
+# Relative error of the solver's times that no statement mentions.
+NEGLIGIBLE = 1e-6
 
 
 class Gap(NamedTuple):
@@ -52,8 +54,8 @@ class Visit:
         What no plan of a pair beats, ``None`` where bounds rule it out.
     fronts : mapping of Pair to PairFront
         What was found.
-    exhaustive : bool
-        Whether the whole domain was to be visited.
+    trials : int
+        Pairs that were to be visited.
     rated : bool
         Whether plans are rated one by one, as those of continuous batching are.
     """
@@ -62,7 +64,7 @@ class Visit:
     pairs: Sequence[Pair]
     promises: Mapping[Pair, Objectives | None]
     fronts: Mapping[Pair, PairFront]
-    exhaustive: bool
+    trials: int
     rated: bool
     deadline: Deadline
 
@@ -88,23 +90,24 @@ class Visit:
         """The proof of a front, its best plan first."""
         fronts = self.fronts.values()
         exact = all(pair.complete for pair in fronts)
-        complete = self.exhaustive and exact and len(self.fronts) == len(self.pairs)
+        complete = exact and len(self.fronts) == len(self.pairs)
         gap = self.gap(front[0])
         return Proof(
             complete=complete,
             statement=self._statement(gap, complete=complete, exact=exact, front=len(front)),
             layouts_spanned=sum(pair.layouts_spanned for pair in fronts),
             pairs=len(self.pairs),
+            trials=self.trials,
             pairs_visited=len(self.fronts),
             pairs_bounded=sum(pair.bounded for pair in fronts),
-            rounding=max((pair.rounding for pair in fronts), default=0.0),
+            rounding=self._rounding,
             seed=seed,
             versions=versions(),
             solves=tuple(solve for pair in fronts for solve in pair.solves),
             wall_s=wall_s,
             gap=gap.share if math.isfinite(gap.share) else None,
             gap_in=gap.name,
-            time_limit_s=self.deadline.limit_s,
+            time_limit_s=self.deadline.limit_s if self.deadline.over and not complete else None,
         )
 
     def _statement(self, gap: Gap, *, complete: bool, exact: bool, front: int) -> str:
@@ -122,11 +125,21 @@ class Visit:
         if self.deadline.over and not complete:
             missing = f"the time limit of {self.deadline.limit_s:g} s left {len(self.missing)} pairs open"
         if complete:
-            return f"The front of {front} plans is complete: {what}; {how}."
+            return f"The front of {front} plans is complete{self._apart()}: {what}; {how}."
         if exact and not self.deadline.over:
             kind = "exact for the pairs that were visited"
-            return f"The front of {front} plans is {kind}: {what}; {how}; {gap}."
+            return f"The front of {front} plans is {kind}{self._apart()}: {what}; {how}; {gap}."
         return f"The front of {front} plans is the best found: {what}; {missing}; {gap}."
+
+    @property
+    def _rounding(self) -> float:
+        return max((pair.rounding for pair in self.fronts.values()), default=0.0)
+
+    def _apart(self) -> str:
+        """How much better a plan has to be so that it cannot be missing, where that is worth a word."""
+        if self._rounding <= NEGLIGIBLE:
+            return ""
+        return f" to within {100 * self._rounding:.2g} % of every time"
 
 
 def versions() -> dict[str, str]:

@@ -46,7 +46,7 @@ def test_enough_time_changes_nothing(complete: dict[str, SearchResult]) -> None:
     result = search(complete["gpus"].problem, time_limit_s=600)
     assert [plan.layout for plan in result.front] == [plan.layout for plan in complete["gpus"].front]
     assert result.proof.complete
-    assert (result.proof.gap, result.proof.gap_in, result.proof.time_limit_s) == (0.0, "", 600)
+    assert (result.proof.gap, result.proof.gap_in, result.proof.time_limit_s) == (0.0, "", None)
 
 
 @pytest.mark.parametrize("name", ["throughput", "ttft_s", "gpus"])
@@ -74,11 +74,15 @@ def test_more_time_leaves_no_larger_gap(complete: dict[str, SearchResult]) -> No
     assert gaps[-1] == 0.0
 
 
+@pytest.mark.parametrize("ticks", [1, 20, 28, 36, 40, 47, 55])
 @pytest.mark.usefixtures("ticking")
-def test_a_result_that_was_cut_short_holds(complete: dict[str, SearchResult], tmp_path: Path) -> None:
-    for name, text in result_files(search(complete["gpus"].problem, time_limit_s=40)).items():
+def test_a_result_that_was_cut_short_holds(
+    complete: dict[str, SearchResult], ticks: int, tmp_path: Path
+) -> None:
+    """Wherever it was cut short, its files come out again."""
+    for name, text in result_files(search(complete["gpus"].problem, time_limit_s=ticks)).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    assert all(check.holds for check in verify(tmp_path))
+    assert [check.name for check in verify(tmp_path) if check.holds is False] == []
 
 
 @pytest.mark.usefixtures("ticking")

@@ -25,8 +25,8 @@ def drawing(subject: Subject, name: str) -> Drawing:
 def _as_result(subject: Subject) -> SearchResult:
     """The plan as the answer of a search that has found nothing else: what the figures are drawn from."""
     proof = Proof(
-        complete=False, statement=subject.proof, layouts_spanned=0, pairs=0, pairs_visited=0, pairs_bounded=0,
-        rounding=0.0, seed=0, versions={}, solves=(), wall_s=0.0,
+        complete=False, statement=subject.proof, layouts_spanned=0, pairs=0, trials=0, pairs_visited=0,
+        pairs_bounded=0, rounding=0.0, seed=0, versions={}, solves=(), wall_s=0.0,
     )  # fmt: skip
     return SearchResult(
         problem=subject.problem,

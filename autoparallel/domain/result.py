@@ -69,9 +69,9 @@ class Proof:
         solve ended with a proof.
     layouts_spanned : int
         Layouts, over all batches and microbatches, that the models span.
-    pairs, pairs_visited, pairs_bounded : int
-        Batch and microbatch pairs of the domain; those the tuner visited; of these, those that a bound
-        ruled out without a solve.
+    pairs, trials, pairs_visited, pairs_bounded : int
+        Batch and microbatch pairs of the domain; those that were to be visited; those that were; of these,
+        those that a bound ruled out without a solve.
     rounding : float
         Relative error bound of the solver's integer times.
     gap : float or None
@@ -79,13 +79,14 @@ class Proof:
         in ``gap_in``, the first preferred objective in which it can; 0 where no such plan is preferred,
         ``None`` where no bound is known.
     time_limit_s : float or None
-        Time that the search was given. [s]
+        Time that the search was given, where that cut it short. [s]
     """
 
     complete: bool
     statement: str
     layouts_spanned: int
     pairs: int
+    trials: int
     pairs_visited: int
     pairs_bounded: int
     rounding: float

@@ -9,6 +9,13 @@ from time import monotonic as clock
 class Deadline:
     """So many seconds from now; never where none are given.
 
+    Attributes
+    ----------
+    limit_s : float or None
+        The seconds. [s]
+    pairs, solves : int
+        How far the search is: pairs begun and solves ended.
+
     Examples
     --------
     >>> Deadline().over, Deadline(0.0).over
@@ -17,6 +24,7 @@ class Deadline:
 
     def __init__(self, seconds: float | None = None) -> None:
         self.limit_s = seconds
+        self.pairs = self.solves = 0
         self._ends = math.inf if seconds is None else clock() + seconds
 
     @property

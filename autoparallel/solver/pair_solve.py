@@ -178,6 +178,7 @@ class PairSolve:
         model_sha256 = fingerprint(self.model.cp)
         solve = self._as_recorded(model_sha256) or self._solve(model_sha256)
         self.solves.append(replace(solve, wall_s=time.perf_counter() - started))
+        self.solver.deadline.solves += 1
         if solve.layout is None:
             return solve.status, None
         attention, experts, pp = self.model.candidates.chosen(solve.layout)
@@ -189,13 +190,47 @@ class PairSolve:
         return solve.status, solve.layout
 
     def _as_recorded(self, model_sha256: str) -> Solve | None:
-        """The recorded solve of this very model, unless it says what no solve of it can."""
+        """The recorded solve of this very model, unless it says what no solve of it can.
+
+        What a layout is worth is worked out again. That nothing else is left, or nothing better, is all that
+        is taken as it is said.
+        """
         place = len(self.solves)
         solve = self.recorded[place] if place < len(self.recorded) else None
         if solve is None or solve.model_sha256 != model_sha256:
             return None
-        possible = solve.layout is None or self.model.candidates.has(solve.layout)
-        return solve if possible else None
+        if solve.layout is None:
+            nothing = replace(solve, layouts_spanned=self.spanned, objective=None, bound=None, gap=None)
+            return nothing if solve.status in ("INFEASIBLE", "UNKNOWN") else None
+        worth = self._worth(solve.layout)
+        if worth is None or solve.bound is None or solve.status not in ("OPTIMAL", "FEASIBLE"):
+            return None
+        proven = solve.status == "OPTIMAL"
+        if proven and any(other < worth for other in self._found_later()):
+            return None
+        bound = worth if proven else min(solve.bound, worth)
+        spanned = self.spanned
+        return replace(solve, layouts_spanned=spanned, objective=worth, bound=bound, gap=_gap(worth, bound))
+
+    def _found_later(self) -> Iterator[float]:
+        """What layouts of later recorded solves are worth in the model as it is now."""
+        for solve in self.recorded[len(self.solves) + 1 :]:
+            worth = self._worth(solve.layout) if solve.layout else None
+            if worth is not None:
+                yield worth
+
+    def _worth(self, layout: Layout) -> float | None:
+        """The objective of one layout, ``None`` where the model does not have it."""
+        candidates = self.model.candidates
+        if not candidates.has(layout) or candidates.layout(*candidates.chosen(layout)) != layout:
+            return None
+        one = self.model.cp.clone()
+        choices = self.model.attention, self.model.experts, self.model.pp
+        for choice, index in zip(choices, candidates.chosen(layout), strict=True):
+            one.add(one.get_bool_var_from_proto_index(choice[index].index) == 1)
+        solver = new_solver(self.solver.seed)
+        found = solver.status_name(solver.solve(one)) == "OPTIMAL"
+        return solver.objective_value if found else None
 
     def _solve(self, model_sha256: str) -> Solve:
         deadline = self.solver.deadline
@@ -208,9 +243,7 @@ class PairSolve:
             raise RuntimeError(f"the solver ended with {status}: {self.model.cp.validate()}")
         found = status in ("OPTIMAL", "FEASIBLE")
         objective, bound = (solver.objective_value, solver.best_objective_bound) if found else (None, None)
-        gap = (
-            None if objective is None or bound is None else abs(objective - bound) / max(abs(objective), 1.0)
-        )
+        gap = None if objective is None or bound is None else _gap(objective, bound)
         return Solve(
             batch=self.batch,
             microbatch=self.microbatch,
@@ -231,3 +264,8 @@ class PairSolve:
             for choice in (self.model.attention, self.model.experts, self.model.pp)
         )
         return self.model.candidates.layout(*chosen)
+
+
+def _gap(objective: float, bound: float) -> float:
+    """Relative distance of an objective from its bound."""
+    return abs(objective - bound) / max(abs(objective), 1.0)

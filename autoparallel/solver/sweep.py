@@ -12,6 +12,7 @@ import numpy as np
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
+from autoparallel.domain.result import Solve
 from autoparallel.pareto import Objectives, front_rows, no_better
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.answers import PairFront, Point, objectives_of, rated_facts
@@ -19,7 +20,8 @@ from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.orders import OrderSolver
-from autoparallel.solver.placement.placing import PlacingSolver
+from autoparallel.solver.placement.model import place_experts
+from autoparallel.solver.placement.placing import Placer, PlacingSolver
 from autoparallel.solver.rules import Facts
 
 
@@ -34,10 +36,12 @@ class SweepSolver(PlacingSolver):
         *,
         incumbents: Sequence[Objectives] = (),
         first_only: bool = False,
+        recorded: Sequence[Solve] = (),
     ) -> PairFront:
         """The non-dominated layouts that no incumbent dominates or equals, or any one of them.
 
-        Where a plan's experts were not placed before, they are, and the pair is rated again.
+        Nothing is ``recorded`` of what is rated. Where a plan's experts were not placed before, they are, and
+        the pair is rated again.
         """
         pair = Pair(batch, microbatch, chunk)
         return self._until_placed(lambda solver, _: solver._rated(pair, incumbents, first_only=first_only))
@@ -70,8 +74,9 @@ class SweepSolver(PlacingSolver):
 PairSolver = FrontSolver | SweepSolver
 
 
-def pair_solver(machine: Machine, *, seed: int = 0, deadline: Deadline | None = None) -> PairSolver:
+def pair_solver(
+    machine: Machine, *, seed: int = 0, place: Placer = place_experts, deadline: Deadline | None = None
+) -> PairSolver:
     """What finds the front of a pair: CP-SAT for static batches, a sweep for continuous batching."""
-    if machine.engine is None:
-        return OrderSolver(machine, seed=seed, deadline=deadline)
-    return SweepSolver(machine, seed=seed, deadline=deadline)
+    solver = OrderSolver if machine.engine is None else SweepSolver
+    return solver(machine, seed=seed, place=place, deadline=deadline)

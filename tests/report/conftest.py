@@ -112,6 +112,7 @@ PROOF = Proof(
     statement="No plan within 1,024 GPUs is better: all 36 pairs were solved to a proof.",
     layouts_spanned=1234,
     pairs=36,
+    trials=36,
     pairs_visited=36,
     pairs_bounded=12,
     rounding=1e-6,

@@ -12,18 +12,21 @@ from autoparallel.cli.options import json_option
 EPILOG = """\b
 Example:
   autoparallel verify results/moe10b
+  autoparallel verify results/deepseek-v3-2048xh100 --solve
 """
 VERDICTS = {True: "holds", False: "FAILS", None: "not checked"}
 
 
 @click.command("verify", epilog=EPILOG, short_help="Re-check a result without its solver.")
 @click.argument("folder", metavar="RESULT", type=click.Path(path_type=Path))
+@click.option("--solve", is_flag=True, help="Also ask the solver again for every answer of it.")
 @json_option
-def command(folder: Path, as_json: bool) -> None:
+def command(folder: Path, solve: bool, as_json: bool) -> None:
     """Re-check RESULT, a folder that search wrote, without trusting the solver.
 
-    Every rule in its plain form, every number from the performance core, dominance, and all layouts
-    where they are few enough. Exit code 1 where a check fails.
+    Every rule in its plain form, every value of every file made again from the performance core, dominance,
+    and all layouts where they are few enough; what rests on the solver is named. Exit code 1 where a check
+    fails.
     """
     from autoparallel.cli.plan_argument import problem_of
     from autoparallel.cli.tables import table
@@ -32,7 +35,7 @@ def command(folder: Path, as_json: bool) -> None:
     from autoparallel.results_folder import json_text
     from autoparallel.verification import SCHEMA, verify
 
-    checks = verify(folder)
+    checks = verify(folder, solve=solve)
     failed = any(check.holds is False for check in checks)
     problem = problem_of(folder)
     warnings = list(calibration_notes(problem)) if problem else []
