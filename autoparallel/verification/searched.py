@@ -14,6 +14,7 @@ from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Metrics, Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import SearchResult
+from autoparallel.domain.workload import STATIC
 from autoparallel.errors import Fault, InfeasibleError, LayoutError, ProblemError, TimeLimitError
 from autoparallel.pareto import non_dominated, preference_key
 from autoparallel.performance.degrees import PlanTable
@@ -23,9 +24,18 @@ from autoparallel.performance.plan import build_plan
 from autoparallel.performance.rate import rate
 from autoparallel.placement_file import PLACEMENTS_FILE, read_placements
 from autoparallel.planner import search_again
+from autoparallel.problem_file.fingerprint import SILENT
 from autoparallel.proof import NEGLIGIBLE
 from autoparallel.reading import read_text
-from autoparallel.results_folder import PLAN_FILE, PROBLEM_FILE, read_plan, read_problem, result_files
+from autoparallel.results_folder import (
+    FRONT_FILE,
+    PLAN_FILE,
+    PROBLEM_FILE,
+    PROOF_FILE,
+    read_plan,
+    read_problem,
+    result_files,
+)
 from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.placement.model import place_experts, without_balances
@@ -40,10 +50,16 @@ from autoparallel.verification.placements import Placements
 from autoparallel.verification.proof_file import ProofFile
 from autoparallel.verification.splits import split_layouts
 
-FRONT_FILE, PROOF_FILE = "front.csv", "proof.json"
 FILES = (PLAN_FILE, PROBLEM_FILE, FRONT_FILE, PROOF_FILE)
-# What no one can compute again.
-FREE = {PLAN_FILE: {"versions"}, PROOF_FILE: {"versions", "wall_s"}}
+# What nothing else in a result determines.
+FREE = {
+    PLAN_FILE: {"versions"},
+    PROBLEM_FILE: set(SILENT) - {"balances"},
+    PROOF_FILE: {"versions", "wall_s"},
+}
+
+# Faults of one check that are named at most.
+_MOST_NAMED = 5
 
 
 class Searched:
@@ -64,10 +80,33 @@ class Searched:
         self.rows = front_rows(folder / FRONT_FILE)
         self.layouts = [row.layout for row in self.rows]
         self.pairs = [row.pair for row in self.rows]
+        self._check_modes()
+        self.impossible = self._impossible()
         self.placements = self._read_placements()
+        if self.impossible:
+            return
         self.machine = self._solver(self.layouts).machine
         self.values = rate(self.machine, self._table())
         self.objectives = [objectives_of(self.values, row) for row in range(len(self.rows))]
+
+    def _check_modes(self) -> None:
+        mode = self.problem.workload.mode
+        for name, pairs in ((FRONT_FILE, self.pairs), (PLAN_FILE, [self.plan.pair])):
+            if any((pair.chunk is None) is not (mode == STATIC) for pair in pairs):
+                message = f"is not of the problem's mode, {mode}"
+                raise ProblemError([Fault(message, str(self.folder / name), key=CHUNK)])
+
+    def _impossible(self) -> tuple[str, ...]:
+        """Plans that the model or the hardware cannot have: they have no numbers."""
+        plans = {f"plan {row}": (one.layout, one.pair) for row, one in enumerate(self.rows, start=1)}
+        plans[PLAN_FILE] = self.plan.layout, self.plan.pair
+        return tuple(
+            f"{name}: {broken}"
+            for name, (layout, pair) in plans.items()
+            for broken in violations(
+                Facts(self.problem, layout, pair.batch, pair.microbatch, None, pair.chunk)
+            )
+        )
 
     def _read_placements(self) -> Placements | None:
         loads, topk = self.problem.workload.expert_loads, self.problem.model.num_experts_per_tok
@@ -87,9 +126,6 @@ class Searched:
     def _table(self) -> PlanTable:
         batches, microbatches, chunks = zip(*self.pairs, strict=True)
         served = self.machine.engine is not None
-        if any((chunk is not None) is not served for chunk in chunks):
-            message = f"its plans are not of the problem's mode, {self.problem.workload.mode}"
-            raise ProblemError([Fault(message, str(self.folder / FRONT_FILE), key=CHUNK)])
         return PlanTable.of(self.layouts, batches, microbatches, chunks if served else ())
 
     def checks(self) -> Iterator[Check]:
@@ -97,6 +133,10 @@ class Searched:
         yield self._fingerprint()
         if self.placements is not None:
             yield self._places(self.placements)
+        if self.impossible:
+            says = f"{_first(self.impossible)}: nothing else can be checked"
+            yield Check(name="rules", holds=False, says=says)
+            return
         yield self._rules()
         yield self._numbers()
         yield self._dominance()
@@ -123,9 +163,8 @@ class Searched:
         broken = []
         for row, (layout, pair) in enumerate(zip(self.layouts, self.pairs, strict=True)):
             facts = Facts(self.problem, layout, pair.batch, pair.microbatch, self._row(row), pair.chunk)
-            missed = [name for name, kept in fulfilled(facts).items() if not kept]
-            broken += [f"plan {row + 1}: {what}" for what in (*violations(facts), *missed)]
-        says = "; ".join(broken) or f"{len(self.rows)} plans keep every rule in its plain form"
+            broken += [f"plan {row + 1}: {name}" for name, kept in fulfilled(facts).items() if not kept]
+        says = _first(broken) or f"{len(self.rows)} plans keep every rule in its plain form"
         return Check(name="rules", holds=not broken, says=says)
 
     def _row(self, row: int) -> Estimates:
@@ -290,6 +329,12 @@ class Searched:
             return Check(name="completeness", holds=not isinstance(self.again, str), says=says)
         says = f"that no plan is missing rests on {answers}; --solve asks it again"
         return Check(name="completeness", holds=None, says=says)
+
+
+def _first(faults: Sequence[str]) -> str:
+    """The first of them, and how many there are besides."""
+    rest = len(faults) - _MOST_NAMED
+    return "; ".join(faults[:_MOST_NAMED]) + (f"; and {rest:,} more" if rest > 0 else "")
 
 
 def _numbers_of(plan: Plan) -> dict[str, float]:
