@@ -30,7 +30,7 @@ from autoparallel.performance.notes import node_notes, notes
 from autoparallel.performance.plan import build_plan
 from autoparallel.performance.serving.engine import own_pair
 from autoparallel.proof import UNBOUNDED, Visit, versions
-from autoparallel.simulation import beside_analysis, require_simulable
+from autoparallel.simulation import require_simulable, simulated
 from autoparallel.solver.answers import PairFront, Point
 from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.landscape import landscape
@@ -189,20 +189,7 @@ def search(
         raise ValueError(f"time_limit_s must be above 0, not {time_limit_s}")
     with noting(lambda: shared.saved if shared else ""):
         result = _Search(problem, trials, seed, Deadline(time_limit_s)).run(progress, shared)
-    return _simulated(result, problem, verify_requests, seed)
-
-
-def _simulated(result: SearchResult, problem: Problem, requests: int | None, seed: int) -> SearchResult:
-    """A result with its best plans in the event simulation, where requests are asked for."""
-    if requests is None:
-        return result
-    plans = {"best": result.best, "runner_up": result.runner_up}
-    checked = (
-        beside_analysis(problem, plan, name, requests=requests, seed=seed)
-        for name, plan in plans.items()
-        if plan is not None
-    )
-    return replace(result, simulated=tuple(checked))
+    return simulated(result, problem, verify_requests, seed)
 
 
 def search_again(
@@ -218,7 +205,7 @@ def search_again(
         There is no plan, as far as the record goes.
     """
     result = _Search(problem, trials, seed, recorded=recorded).run(None, None)
-    return _simulated(result, problem, verify_requests, seed)
+    return simulated(result, problem, verify_requests, seed)
 
 
 @dataclass(frozen=True)
