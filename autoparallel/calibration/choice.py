@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from autoparallel.calibration.serving import EngineOf, HardwareOf, predict
 from autoparallel.performance.serving import load_engine_constants
-from autoparallel.performance.serving.steady import CLOSED
+from autoparallel.performance.serving.load import CLOSED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,7 +24,8 @@ from autoparallel.performance.serving import (
     serve,
 )
 from autoparallel.performance.serving.engine import engine_names
-from autoparallel.performance.serving.steady import CLOSED, OPEN, SATURATED
+from autoparallel.performance.serving.length_mix import LengthMix, length_mix
+from autoparallel.performance.serving.load import CLOSED, OPEN, SATURATED
 from autoparallel.problem_file.hardware_section import catalog_hardware
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ ROUNDS = 6.0
 # prompts a second, which would take 0.4 of the GPUs' peak if all their tokens were computed. The source
 # itself says that a tenth of the requests share a prefix.
 PREFIX_HIT = 0.9
+# Tokens of a step where a row of a saturated engine states none: benchmarks of the highest throughput are run
+# with steps as large as pay, and rows with long prompts are faster than the engine's default would allow.
+SATURATED_STEP_TOKENS = 16384
+# Lengths of an open load: their means are no whole numbers, so they differ, and no row says how. Even ones from
+# none to twice the mean are supposed.
+OPEN_LENGTHS = Lengths(kind="uniform", min=0, max=2000)
 _KEYS = ("engine", "model", "gpu", "weights_dtype", "kv_cache_dtype", "load")
 _DEGREES = ("tp", "pp", "dp", "ep", "etp")
 
@@ -178,18 +185,28 @@ def _load(rows: pd.DataFrame, engine: EngineConstants) -> Load:
     def column(name: str, otherwise: float) -> Any:
         return rows[name].astype(float).fillna(otherwise).to_numpy()
 
+    kind = rows.load.iloc[0]
+    step_tokens = SATURATED_STEP_TOKENS if kind == SATURATED else engine.max_num_batched_tokens
     return Load(
-        kind=rows.load.iloc[0],
+        kind=kind,
         isl=column("isl", 1.0),
         osl=column("osl", 1.0),
         concurrency=column("concurrency", 1.0),
         rate_per_s=column("request_rate_per_s", 0.0),
         arrival_scv=0.0,
+        mix=_open_mix() if kind == OPEN else LengthMix(),
         requests_per_slot=ROUNDS,
         cached_share=np.where(column("shared_prefix_tokens", 0.0) > 0, PREFIX_HIT, 0.0),
         max_num_seqs=column("max_num_seqs", engine.max_num_seqs),
-        max_num_batched_tokens=column("max_num_batched_tokens", engine.max_num_batched_tokens),
+        max_num_batched_tokens=column(
+            "max_num_batched_tokens", max(step_tokens, engine.max_num_batched_tokens)
+        ),
     )
+
+
+@cache
+def _open_mix() -> LengthMix:
+    return length_mix(Workload(prompt_tokens=OPEN_LENGTHS, output_tokens=OPEN_LENGTHS))
 
 
 def version_of(rows: pd.DataFrame) -> str:

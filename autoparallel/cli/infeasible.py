@@ -40,5 +40,14 @@ def answer_infeasible(problem: Problem, error: InfeasibleError, *, as_json: bool
 
 
 def _row(conflict: Conflict) -> tuple[str, str, str, str]:
-    reach = "no plan" if conflict.best is None else quantity(conflict.best, conflict.unit)
+    # Imported here: it imports the solver.
+    from autoparallel.explanation import outward
+
+    reach = "no plan"
+    if conflict.best is not None:
+        # On the side that is reached, as explain rounds it.
+        best = (
+            outward(conflict.best, down=conflict.best < (conflict.limit or 0.0)) if conflict.best > 0 else 0.0
+        )
+        reach = quantity(best, conflict.unit)
     return rule_label(conflict.rule), given(conflict.limit, conflict.unit), reach, conflict.sentence

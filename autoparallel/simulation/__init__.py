@@ -2,5 +2,6 @@
 
 from autoparallel.simulation.beside import simulated
 from autoparallel.simulation.run import Simulation, require_simulable, simulate
+from autoparallel.simulation.uncertainty import T95
 
-__all__ = ["Simulation", "require_simulable", "simulate", "simulated"]
+__all__ = ["T95", "Simulation", "require_simulable", "simulate", "simulated"]

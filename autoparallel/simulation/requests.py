@@ -69,6 +69,14 @@ def draw(workload: Workload, count: int, *, share: float, cache_tokens: float, s
     return Requests(arrival_s, prompts, outputs, cached)
 
 
+def underway(requests: Requests, count: int) -> Requests:
+    """The first ``count`` as if they were met on their way: even shares of their outputs are left."""
+    left = (np.arange(count) + 0.5) / count
+    outputs = requests.output_tokens.copy()
+    outputs[:count] = np.maximum(np.ceil(outputs[:count] * left[: len(outputs)]), 1)
+    return requests._replace(output_tokens=outputs)
+
+
 def sample(lengths: Lengths, count: int, random: np.random.Generator) -> Integers:
     """Draw lengths. [tokens]"""
     if lengths.points:

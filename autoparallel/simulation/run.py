@@ -13,6 +13,7 @@ from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.requirements import PERCENTILES
 from autoparallel.domain.workload import CLOSED, OPEN, STATIC
+from autoparallel.domain.workload import Lengths as Tokens
 from autoparallel.errors import Fault, LayoutError, ProblemError
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
@@ -23,14 +24,18 @@ from autoparallel.performance.serving.capacity import capacity
 from autoparallel.performance.serving.engine import decode_share, own_pair
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepModel
-from autoparallel.simulation.requests import Requests, draw
+from autoparallel.simulation.requests import Requests, draw, underway
 from autoparallel.simulation.scheduler import Limits, Outcome, Scheduler
 from autoparallel.simulation.step_table import StepTable
+from autoparallel.simulation.uncertainty import mean_error, rate_error
 
 Array = npt.NDArray[np.float64]
 SCHEMA = "autoparallel.simulation/1"
 # Share of the requests at either end that the steady state is not measured on.
 EDGE = 0.1
+# Equal outputs of a closed loop are drawn within this share of their length: if not, more and more of them
+# would start together and stay so, which measured engines do not (docs/serving.md).
+MIXED = 0.05
 
 # Shares of the requests at which their times are kept.
 SHARES = (*(step / 50 for step in range(1, 50)), 0.99, 0.995)
@@ -41,22 +46,48 @@ def _quantiles(values: Array) -> tuple[float, ...]:
     return tuple(np.quantile(known, SHARES).tolist()) if len(known) else ()
 
 
+def _within(tokens: int, share: float) -> Tokens:
+    """Lengths around one, evenly. [tokens]"""
+    width = round(share * tokens)
+    return Tokens(kind="uniform", min=max(tokens - width, 1), max=tokens + width)
+
+
+def _between_edges(end_s: Array, started: int) -> tuple[npt.NDArray[np.int64], float]:
+    """Requests that end between the edges of a run, in the order of their ends, and how long that is. [s]
+
+    A run begins once all have ended that were on their way.
+    """
+    order = np.argsort(end_s, kind="stable")[: int(np.isfinite(end_s).sum())]
+    ends = end_s[order]
+    first, last = (int(share * (len(ends) - 1)) for share in (EDGE, 1 - EDGE))
+    own = np.flatnonzero(order < started)
+    first = max(first, int(own[-1])) if len(own) else first
+    if first >= last:
+        return order, max(float(ends[-1]), 1e-9)
+    return order[first + 1 : last + 1], max(float(ends[last] - ends[first]), 1e-9)
+
+
 @dataclass(frozen=True)
 class Figures:
-    """A time of all requests: mean and percentiles. [s]"""
+    """A time of all requests: mean, the standard error of that, and percentiles. [s]"""
 
     mean: float
+    standard_error: float
     p50: float
     p90: float
     p99: float
 
     @classmethod
     def of(cls, values: Array) -> Figures:
-        """Of the values that are numbers; not a number where there are none."""
+        """Of the values that are numbers, in the order of their times; not a number where there are none."""
         known = values[np.isfinite(values)]
         if not len(known):
-            return cls(*[float("nan")] * 4)
-        return cls(float(known.mean()), *(float(np.percentile(known, share)) for share in (50, 90, 99)))
+            return cls(*[float("nan")] * 5)
+        return cls(
+            float(known.mean()),
+            mean_error(known),
+            *(float(np.percentile(known, share)) for share in (50, 90, 99)),
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +100,8 @@ class Simulation:
         Over the requests between the edges of the run. [s]
     requests_per_s, output_tokens_per_s_per_gpu : float
         Throughput between the edges. [1/s]
+    requests_per_s_error, output_tokens_per_s_per_gpu_error : float
+        Standard errors of these. [1/s]
     goodput_fraction : float
         Requests that meet every required time, of all. [1]
     analysis : dict
@@ -93,7 +126,9 @@ class Simulation:
     tpot_s: Figures
     e2e_s: Figures
     requests_per_s: float
+    requests_per_s_error: float
     output_tokens_per_s_per_gpu: float
+    output_tokens_per_s_per_gpu_error: float
     goodput_fraction: float
     analysis: dict[str, float]
     warnings: tuple[str, ...]
@@ -210,7 +245,8 @@ class _Run:
             concurrency = max(round((self.workload.concurrency or 1) / layout.replicas), 1)
         return Limits(
             sequences=self.pair.batch,
-            step_tokens=int(self.lengths.step_tokens) * layout.dp,
+            step_tokens=int(self.lengths.step_tokens) * layout.dp * layout.pp,
+            piece_tokens=int(self.lengths.step_tokens),
             kv_tokens=self.kv_tokens,
             reserves_longest=engine.reserves_longest,
             prompts_alone=engine.prompts_first,
@@ -220,10 +256,10 @@ class _Run:
 
     def result(self, count: int, seed: int) -> Simulation:
         """Run and measure."""
-        limits = self.limits()
-        drawn = draw(
-            self.workload, count, share=1 / self.layout.replicas, cache_tokens=self.kv_tokens, seed=seed
-        )
+        limits, workload = self.limits(), self.workload
+        if self._equal() and not limits.prompts_alone:
+            workload = replace(workload, output_tokens=_within(workload.output_tokens.max, MIXED))
+        drawn = draw(workload, count, share=1 / self.layout.replicas, cache_tokens=self.kv_tokens, seed=seed)
         model = StepModel(self.times, self.engine, self.table, self.lengths)
         most = min(limits.sequences, max(int(self.kv_tokens), 1), limits.concurrency or count)
         table = StepTable(
@@ -233,40 +269,52 @@ class _Run:
             most_tokens=limits.step_tokens,
             longest=int(self.machine.longest_sequence),
         )
+        started = self._started(limits)
+        drawn = underway(drawn, started)
         outcome = Scheduler(table, limits, drawn, seed).run()
-        return self._measured(outcome, drawn, seed)
+        return self._measured(outcome, drawn, started, seed)
 
-    def _measured(self, outcome: Outcome, drawn: Requests, seed: int) -> Simulation:
+    def _started(self, limits: Limits) -> int:
+        """Requests that are met on their way: those that would otherwise all start at once.
+
+        Where prompts come first what starts together stays together, as it does in engines; elsewhere
+        measured engines mix, even where all requests are equal.
+        """
+        if self.workload.mode == OPEN or limits.prompts_alone:
+            return 0
+        room = int(self.kv_tokens / (self.lengths.isl + self.lengths.osl))
+        return max(min(limits.sequences, limits.concurrency or limits.sequences, room), 1)
+
+    def _measured(self, outcome: Outcome, drawn: Requests, started: int, seed: int) -> Simulation:
         outputs = drawn.output_tokens.astype(np.float64)
         analysis = self.analysis()
         ttft_s = outcome.first_s - outcome.arrival_s + self.engine.base_ttft_s
         tpot_s = np.where(outputs > 1, (outcome.end_s - outcome.first_s) / np.maximum(outputs - 1, 1), np.nan)
         e2e_s = outcome.end_s - outcome.arrival_s + self.engine.base_ttft_s
         served = np.isfinite(outcome.end_s)
-        ends = np.sort(outcome.end_s[served])
-        low, high = (ends[int(share * (len(ends) - 1))] for share in (EDGE, 1 - EDGE))
-        inside = served & (outcome.end_s > low) & (outcome.end_s <= high)
-        if not inside.any():
-            inside, low, high = served, 0.0, float(ends[-1])
-        span = max(float(high - low), 1e-9)
-        per_gpu = float(outputs[inside].sum()) / span / self.layout.gpus_per_instance
+        order, span_s = _between_edges(outcome.end_s, started)
+        counts, tokens = np.ones(len(order)), outputs[order] / self.layout.gpus_per_instance
+        rates = [float(amounts.sum()) / span_s for amounts in (counts, tokens)]
+        errors = [rate_error(outcome.end_s[order], amounts) for amounts in (counts, tokens)]
         return Simulation(
             engine=self.engine.name,
             layout=self.layout.to_dict(),
             requests=len(outputs),
             seed=seed,
-            simulated_s=float(ends[-1]),
+            simulated_s=float(np.nanmax(outcome.end_s)),
             steps=outcome.steps,
             rejected=outcome.rejected,
             preempted=outcome.preempted,
             shares=SHARES,
-            ttft_cdf_s=_quantiles(ttft_s[inside]),
-            tpot_cdf_s=_quantiles(tpot_s[inside]),
-            ttft_s=Figures.of(ttft_s[inside]),
-            tpot_s=Figures.of(tpot_s[inside]),
-            e2e_s=Figures.of(e2e_s[inside]),
-            requests_per_s=float(inside.sum()) / span,
-            output_tokens_per_s_per_gpu=per_gpu,
+            ttft_cdf_s=_quantiles(ttft_s[order]),
+            tpot_cdf_s=_quantiles(tpot_s[order]),
+            ttft_s=Figures.of(ttft_s[order]),
+            tpot_s=Figures.of(tpot_s[order]),
+            e2e_s=Figures.of(e2e_s[order]),
+            requests_per_s=rates[0],
+            requests_per_s_error=errors[0],
+            output_tokens_per_s_per_gpu=rates[1],
+            output_tokens_per_s_per_gpu_error=errors[1],
             goodput_fraction=self._goodput(ttft_s, tpot_s, e2e_s, served),
             analysis=analysis,
             warnings=(*self._warnings(outcome, analysis), *calibration_notes(self.problem)),
@@ -305,12 +353,8 @@ class _Run:
         found = []
         if outcome.rejected:
             found.append(f"{outcome.rejected} requests are longer than the KV space and were rejected")
-        lengths = self.workload.prompt_tokens, self.workload.output_tokens
-        if self.workload.mode == CLOSED and all(each.min == each.max for each in lengths):
-            found.append(
-                "all requests are equally long: those that start together stay together, and first tokens "
-                "wait for each other's prompts; the analysis has them come one by one"
-            )
+        if self._equal():
+            found.append(self._together())
         if self.workload.mode == OPEN and not np.isfinite(analysis["ttft_s"]):
             stable = analysis["stable_requests_per_s"] * self.layout.replicas
             found.append(
@@ -318,3 +362,20 @@ class _Run:
                 f"{stable:.4g} requests/s are stable"
             )
         return found
+
+    def _equal(self) -> bool:
+        """Whether requests of a closed loop could stay together, as all take as long."""
+        outputs = self.workload.output_tokens
+        return self.workload.mode == CLOSED and outputs.min == outputs.max
+
+    def _together(self) -> str:
+        """What is done about equally long outputs."""
+        if self.engine.lockstep:
+            return (
+                "all outputs are equally long: those that start together stay together here, in the analysis "
+                f"{self.engine.lockstep:.0%} of them do"
+            )
+        return (
+            "all outputs are equally long: measured engines mix all the same, so here they are drawn within "
+            f"{MIXED:.0%} of it"
+        )

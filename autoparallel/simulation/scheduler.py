@@ -24,8 +24,8 @@ class Limits:
     ----------
     sequences : int
         In service at once.
-    step_tokens : int
-        Of one step, all its data parallel ranks together.
+    step_tokens, piece_tokens : int
+        Of one step, all its data parallel ranks and pipeline slots together, and of one prompt in it.
     kv_tokens : float
         Room of the KV cache. [tokens]
     reserves_longest : bool
@@ -43,6 +43,7 @@ class Limits:
 
     sequences: int
     step_tokens: int
+    piece_tokens: int
     kv_tokens: float
     reserves_longest: bool
     prompts_alone: bool
@@ -106,6 +107,7 @@ class Scheduler:
         self._arrived = [0.0] * count
         self._first = [float("nan")] * count
         self._end = [float("nan")] * count
+        self._late_s = [0.0] * count
         self._made = [0] * count
         self._joined = [0] * count
         self._decoding: set[int] = set()
@@ -147,7 +149,7 @@ class Scheduler:
     def _leave(self, index: int) -> None:
         """In a closed loop the next request comes after a while."""
         if self.limits.concurrency is not None:
-            heapq.heappush(self._coming, self.now + self._delays[index])
+            heapq.heappush(self._coming, self.now + self._late_s[index] + self._delays[index])
 
     def _sleep(self) -> bool:
         """Wait for the next arrival; false where none is left."""
@@ -177,7 +179,7 @@ class Scheduler:
         pieces: list[tuple[int, int]] = []
         finished: list[_Running] = []
         for prompt in self._prefilling:
-            piece = min(budget, prompt.target - prompt.done)
+            piece = min(budget, self.limits.piece_tokens, prompt.target - prompt.done)
             pieces.append((prompt.done, piece))
             prompt.done += piece
             budget -= piece
@@ -185,15 +187,16 @@ class Scheduler:
                 finished.append(prompt)
             if budget <= 0:
                 break
-        self.now += self.table.mixed_s(decoding, self._context, pieces)
+        step = self.table.mixed(decoding, self._context, pieces)
+        first_s, self.now = self.now + step.first_s, self.now + step.next_s
         if decoding:
             self._advance(1)
         else:
             self._steps += 1
             self._shift(1)
         for prompt in finished:
-            self._prefilling.popleft()
-            self._start(prompt)
+            self._prefilling.remove(prompt)
+            self._start(prompt, first_s)
 
     def _shift(self, steps: int) -> None:
         """Let running sequences sit out steps: their ends move on."""
@@ -201,11 +204,15 @@ class Scheduler:
         for index in self._decoding:
             self._joined[index] += steps
 
-    def _start(self, prompt: _Running) -> None:
-        """The prompt is done, and gives its first token (or the next, where it was computed again)."""
+    def _start(self, prompt: _Running, first_s: float) -> None:
+        """The prompt is done, and gives its first token (or the next, where it was computed again).
+
+        Where it is still on its way through the stages as the next step starts, its tokens stay as late.
+        """
         index = prompt.index
+        self._late_s[index] = max(first_s - self.now, 0.0)
         if not self._made[index]:
-            self._first[index] = self.now
+            self._first[index] = first_s
         self._made[index] += 1
         left = self._outputs[index] - self._made[index]
         self._decoding.add(index)
@@ -248,7 +255,7 @@ class Scheduler:
             whole = self._prompts[index] + self._outputs[index]
             self._context -= whole
             self._held -= whole
-            self._end[index] = self.now
+            self._end[index] = self.now + self._late_s[index]
             self._leave(index)
 
     def _preempt(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,16 @@ Array = npt.NDArray[np.float64]
 
 # Points of the tables, evenly spaced in their logarithm.
 _TOKEN_POINTS, _PROMPT_POINTS = 160, 160
+
+
+class MixedStep(NamedTuple):
+    """A step with prompts: until those that end in it give their first token, and until the next step. [s]
+
+    A prompt passes through all stages of a pipeline, and holds up the other slots by one of them.
+    """
+
+    first_s: float
+    next_s: float
 
 
 class StepTable:
@@ -49,8 +60,9 @@ class StepTable:
         self._linear: list[float] = [0.0, *linear.tolist()]
         self._idle_s = float(np.asarray(model.overhead_s(0.0)).max())
         tokens = np.unique(np.geomspace(1, most_tokens + most_sequences, _TOKEN_POINTS).round())
-        mixed = np.asarray(times.linear(tokens, np.minimum(tokens, slots[-1]), prompts=True)) * pace
-        self._mixed = _Table(tokens, mixed)
+        self._mixed = _Table(tokens, np.asarray(times.linear(tokens, 1.0, prompts=True)) * pace)
+        heads = np.asarray(times.linear(1.0, tokens, prompts=True) - times.linear(1.0, 1.0, prompts=True))
+        self._head = _Table(tokens, heads * pace)
         experts = np.asarray(times.experts_s(tokens)) * (pace * model.extra_share)
         self._extra = _Table(tokens, experts)
         self._slots = times.pp
@@ -58,6 +70,7 @@ class StepTable:
         dp = float(np.max(model.dp))
         self._attention = _Table(prompts, np.asarray(times.prompt_attention(1.0, prompts)) * pace / dp)
         self._prompt_factor = model.engine.prompt_factor
+        self._interference = model.engine.interference
         self._eager_s: float = model.eager_s
         self._captured = model.engine.captured_tokens * dp
 
@@ -68,18 +81,20 @@ class StepTable:
         grown = context / sequences + 0.5 * (steps - 1)
         return steps * (self._fixed[sequences] + self._slope[sequences] * grown)
 
-    def mixed_s(self, sequences: int, context: float, pieces: list[tuple[int, int]]) -> float:
-        """Time of a step with pieces of prompts, each ``(tokens before, tokens)``. [s]"""
-        tokens = sum(piece for _, piece in pieces)
+    def mixed(self, sequences: int, context: float, pieces: list[tuple[int, int]]) -> MixedStep:
+        """A step with pieces of prompts, each ``(tokens before, tokens)``, spread over the slots."""
+        used = min(len(pieces), self._slots)
+        tokens = sum(piece for _, piece in pieces) / used
         plain = self.decode_run_s(sequences, context, 1) if sequences else self._idle_s
-        added = self._mixed.at(sequences / self._slots + tokens) - self._linear[sequences]
+        decoding, own = sequences / self._slots, len(pieces) / used
+        added = self._mixed.at(decoding + tokens) + self._head.at(decoding + own) - self._linear[sequences]
         added += self._extra.at(tokens)
         for before, piece in pieces:
-            added += self._attention.at(before + piece) - (self._attention.at(before) if before else 0.0)
-        # Prompts hold up their own pipeline slot; a token waits for the mean of all.
-        added *= self._prompt_factor
+            ahead_s = self._attention.at(before) if before else 0.0
+            added += (self._attention.at(before + piece) - ahead_s) / used
         launched_s = self._eager_s if sequences / self._slots + tokens > self._captured else 0.0
-        return max(plain + max(added, 0.0) / self._slots, launched_s)
+        added = max(self._prompt_factor * added, launched_s - plain, 0.0)
+        return MixedStep(plain + added, plain + self._interference * added * used / self._slots)
 
 
 class _Table:

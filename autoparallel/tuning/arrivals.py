@@ -17,6 +17,7 @@ from autoparallel.tuning.space import PairSpace
 
 # Arrivals are slowed down to this share of what is stable before something else is to blame.
 SLOWEST = 64
+ROUNDING = 1e-9
 
 
 class AtRate(NamedTuple):
@@ -44,7 +45,11 @@ def highest_rate(problem: Problem, arrivals: LimitRule, stable: float, *, accura
     AtRate or None
         ``None`` where slower arrivals alone do not help.
     """
-    best, low, high = None, stable, stable
+    # Where nothing else is in the way it is the stable rate itself: all but a rounding below it.
+    best = _at(problem, arrivals, stable * (1.0 - ROUNDING))
+    if best is not None:
+        return best._replace(rate=stable)
+    low = high = stable
     while best is None and low > stable / SLOWEST:
         low, high = low / 2, low
         best = _at(problem, arrivals, low)

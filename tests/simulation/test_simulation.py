@@ -16,7 +16,7 @@ from autoparallel.performance.serving.prefix_cache import cached_tokens
 from autoparallel.simulation import Simulation, simulate
 from autoparallel.simulation.requests import Requests, draw, sample
 from autoparallel.simulation.scheduler import Limits, Outcome, Scheduler
-from autoparallel.simulation.step_table import StepTable
+from autoparallel.simulation.step_table import MixedStep, StepTable
 
 CARD = Hardware(
     name="card",
@@ -60,11 +60,18 @@ class OneSecondSteps(StepTable):
     def decode_run_s(self, sequences: int, context: float, steps: int) -> float:
         return float(steps)
 
-    def mixed_s(self, sequences: int, context: float, pieces: list[tuple[int, int]]) -> float:
-        return 1.0
+    def mixed(self, sequences: int, context: float, pieces: list[tuple[int, int]]) -> MixedStep:
+        return MixedStep(1.0, 1.0)
 
 
-LIMITS = Limits(sequences=10, step_tokens=100, kv_tokens=1000.0, reserves_longest=False, prompts_alone=False)
+LIMITS = Limits(
+    sequences=10,
+    step_tokens=100,
+    piece_tokens=100,
+    kv_tokens=1000.0,
+    reserves_longest=False,
+    prompts_alone=False,
+)
 
 
 def serve(arrivals: list[float], prompts: list[int], outputs: list[int], limits: Limits = LIMITS) -> Outcome:
@@ -246,3 +253,64 @@ def test_a_trace_keeps_its_times_and_finds_its_prefixes() -> None:
 def test_the_cache_forgets_what_was_used_least_recently() -> None:
     prompts = [(1,), (2,), (1,), (3,), (1,), (2,)]
     assert cached_tokens(prompts, 2 * 512) == [0, 0, 512, 0, 512, 0]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_an_open_load_near_saturation_agrees(share: float) -> None:
+    stable = run("open", requests=500, request_rate_per_s=1.0).analysis["stable_requests_per_s"]
+    result = run("open", requests=20_000, request_rate_per_s=share * stable)
+    for name in ("ttft_s", "tpot_s"):
+        figures = getattr(result, name)
+        assert figures.standard_error < 0.05 * figures.mean
+        assert result.analysis[name] == pytest.approx(figures.mean, rel=0.08), name
+        assert result.analysis[f"{name[:4]}_p99_s"] == pytest.approx(figures.p99, rel=0.25), name
+
+
+def test_no_token_takes_longer_than_with_all_slots_taken() -> None:
+    few: dict[str, Any] = {"batch": 16, "requests": 5000}
+    loaded = problem("open", request_rate_per_s=1.0)
+    stable = simulate(loaded, Layout(), **few).analysis["stable_requests_per_s"]
+    full = simulate(problem("saturated"), Layout(), **few).analysis["tpot_s"]
+    result = simulate(problem("open", request_rate_per_s=0.95 * stable), Layout(), **few)
+    assert result.analysis["tpot_p99_s"] <= full * (1.0 + 1e-9)
+    assert result.analysis["tpot_p99_s"] == pytest.approx(result.tpot_s.p99, rel=0.1)
+
+
+def test_equal_requests_of_a_closed_loop_mix() -> None:
+    equal: dict[str, Any] = {"prompt_tokens": Lengths.fixed(400), "output_tokens": Lengths.fixed(100)}
+    result = run("closed", requests=3000, concurrency=32, **equal)
+    # Together they would wait for 32 prompts.
+    assert result.ttft_s.mean < 2.0 * result.analysis["ttft_s"]
+    assert any("all outputs are equally long" in warning for warning in result.warnings)
+    unequal = run("closed", requests=500, concurrency=32)
+    assert not any("equally long" in warning for warning in unequal.warnings)
+
+
+def test_means_lie_within_their_errors() -> None:
+    runs = [
+        simulate(problem("open", request_rate_per_s=15.0), Layout(), requests=4000, seed=seed)
+        for seed in range(8)
+    ]
+    for name in ("ttft_s", "tpot_s"):
+        means = [getattr(one, name).mean for one in runs]
+        errors = [getattr(one, name).standard_error for one in runs]
+        assert np.std(means, ddof=1) == pytest.approx(np.mean(errors), rel=0.7), name
+    rates = [one.requests_per_s for one in runs]
+    assert np.std(rates, ddof=1) == pytest.approx(
+        np.mean([one.requests_per_s_error for one in runs]), rel=0.7
+    )
+
+
+def test_a_prompt_passes_all_stages_and_holds_up_one_slot() -> None:
+    one, two = (
+        simulate(problem("open", request_rate_per_s=2.0), Layout(pp=pp), requests=2000) for pp in (1, 2)
+    )
+    # Alone a first token takes as long through two halves as through the whole.
+    assert two.ttft_s.p50 == pytest.approx(one.ttft_s.p50, rel=0.15)
+
+
+def test_one_stable_rate() -> None:
+    opened, filled = run("open", requests=500, request_rate_per_s=1.0), run("saturated", requests=500)
+    stable = "stable_requests_per_s"
+    assert opened.analysis[stable] == pytest.approx(filled.analysis[stable])
+    assert filled.analysis["requests_per_s"] == filled.analysis[stable]

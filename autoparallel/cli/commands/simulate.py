@@ -110,6 +110,20 @@ def _plan(problem: Any, plan_file: Path | None, degrees: dict[str, Any] | None) 
     return layout, {}
 
 
+def plus_minus(mean: float, standard_error: float) -> str:
+    """Half of the 95 % interval of a mean, in percent of it; empty where it is not known.
+
+    Examples
+    --------
+    >>> plus_minus(2.0, 0.01), plus_minus(0.0, 0.0)
+    (' ±1.0%', '')
+    """
+    from autoparallel.simulation import T95
+
+    known = standard_error >= 0.0 and mean > 0.0
+    return f" ±{100.0 * T95 * standard_error / mean:.1f}%" if known else ""
+
+
 def _answer(result: Any) -> None:
     from autoparallel.cli.tables import table
     from autoparallel.cli.terminal import answer_console, say
@@ -120,10 +134,14 @@ def _answer(result: Any) -> None:
     for name in TIMES:
         figures = getattr(result, name)
         values = (figures.mean, figures.p50, figures.p90, figures.p99, result.analysis[name])
-        rows.append((rule_label(name), *(seconds(value) for value in values)))
+        mean, *others = (seconds(value) for value in values)
+        mean += plus_minus(figures.mean, figures.standard_error)
+        rows.append((rule_label(name), mean, *others))
     for name, label in RATES.items():
-        rows.append((label, number(getattr(result, name)), "", "", "", number(result.analysis[name])))
-    head = ("", "mean", "p50", "p90", "p99", "analysis")
+        rate = getattr(result, name)
+        shown = number(rate) + plus_minus(rate, getattr(result, f"{name}_error"))
+        rows.append((label, shown, "", "", "", number(result.analysis[name])))
+    head = ("", "mean ±95%", "p50", "p90", "p99", "analysis")
     title = f"{result.requests:,} requests, {result.engine}, one instance"
     console.print(table(title, head, rows))
     console.print(

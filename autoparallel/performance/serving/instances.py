@@ -22,10 +22,11 @@ from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving.capacity import capacity
 from autoparallel.performance.serving.highest import Rows, highest_load
 from autoparallel.performance.serving.length_mix import LengthMix, length_mix
+from autoparallel.performance.serving.load import OPEN, SATURATED, Load, ServingEstimates
 from autoparallel.performance.serving.panel import Conditions, Panel, panel_of, request_times
 from autoparallel.performance.serving.rate import arrival_scv
 from autoparallel.performance.serving.slo import keeps
-from autoparallel.performance.serving.steady import CHUNK, OPEN, SATURATED, Load, ServingEstimates, serve
+from autoparallel.performance.serving.steady import CHUNK, serve
 from autoparallel.performance.serving.step_costs import Lengths
 
 Array = npt.NDArray[np.float64]
@@ -139,7 +140,7 @@ class Instances:
 
             @cache
             def times() -> tuple[Array, Array, Array]:
-                return request_times(self.panel, found, self._conditions(len(chosen)))
+                return request_times(self.panel, found, self._conditions(rows[chosen]))
 
             first = keeps(self.required, "ttft", found.ttft_s, lambda: times()[0])
             return first & keeps(self.required, "tpot", found.tpot_s, lambda: times()[1])
@@ -148,9 +149,9 @@ class Instances:
         found = self.open_load(rows, rates)
         return InstanceRates(rates, found.ttft_s, found.tpot_s, found.running)
 
-    def _conditions(self, size: int) -> Conditions:
-        """What makes the requests of an open load differ, of so many instances."""
-        lengths = self.lengths
+    def _conditions(self, rows: Rows) -> Conditions:
+        """What makes the requests of an open load differ, of some instances."""
+        lengths, size = self.lengths, len(rows)
         return Conditions(
             kind=OPEN,
             isl=float(lengths.isl),
@@ -158,6 +159,7 @@ class Instances:
             cached_share=np.full(size, float(lengths.cached_share)),
             interference=self.engine.interference,
             base_ttft_s=self.engine.base_ttft_s,
+            pp=np.asarray(self.table.pp, dtype=np.float64)[rows],
             queue_shape=np.ones(size),
             arrival_scv=self.arrival_scv,
         )

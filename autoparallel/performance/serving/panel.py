@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from autoparallel.domain.requirements import PERCENTILES
 from autoparallel.domain.workload import Lengths, Workload
-from autoparallel.performance.serving.steady import OPEN, ServingEstimates
+from autoparallel.performance.serving.load import OPEN, ServingEstimates
 
 Array = npt.NDArray[np.float64]
 # Requests of a panel, and plans worked on at once.
@@ -115,6 +115,8 @@ class Conditions(NamedTuple):
         Mean prompt, tokens of a step of a rank, share of a prompt that is cached. [tokens], [1]
     interference, base_ttft_s : float
         Of the engine. [1], [s]
+    pp : array_like
+        Pipeline stages. [1]
     arrival_scv : float
         Squared coefficient of variation of the times between prompts; in a closed loop they come as others
         end. [1]
@@ -128,6 +130,7 @@ class Conditions(NamedTuple):
     cached_share: Array
     interference: float
     base_ttft_s: float
+    pp: Array
     arrival_scv: float
     queue_shape: Array
 
@@ -153,6 +156,7 @@ def _of(conditions: Conditions, rows: slice) -> Conditions:
     return conditions._replace(
         chunk=conditions.chunk[rows],
         cached_share=conditions.cached_share[rows],
+        pp=conditions.pp[rows],
         queue_shape=conditions.queue_shape[rows],
     )
 
@@ -183,17 +187,34 @@ def request_times(
     column = ServingEstimates(*(values[:, None] for values in steady))
     own_s = _own_s(panel, column, conditions)
     ahead_s = exponential(panel.ahead, column.prompts_ahead, column.ahead_s)
-    ttft_s = conditions.base_ttft_s + own_s + panel.step * column.decode_step_s + ahead_s
+    ttft_s = conditions.base_ttft_s + own_s + _running_s(panel, column, conditions) + ahead_s
     ttft_s = ttft_s + _slot_wait_s(panel, column, conditions)
     tpot_s = _tpot_s(panel, column, conditions, own_s)
     return ttft_s, tpot_s, ttft_s + (panel.output - 1.0) * tpot_s
+
+
+def _running_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -> Array:
+    """The wait for the running step, and for the prompts that came while it ran: more, the longer it is."""
+    met, scv = np.maximum(column.met, 1e-9), float(panel.prompt.var() / panel.prompt.mean() ** 2)
+    own_s = np.maximum(column.prompt_s / conditions.pp[:, None], 1e-12)
+    longer_s = np.maximum(column.found_s - column.decode_step_s, 0.0) / met
+    # A step with prompts has one at least, and others by chance.
+    prompts = np.maximum(longer_s / (conditions.interference * own_s), 1.0)
+    shape = prompts**2 / (prompts - 1.0 + prompts * scv + 0.01)
+    place = np.clip((panel.ahead - (1.0 - met)) / met, 1e-6, 1.0 - 1e-6)
+    more_s = np.where(panel.ahead > 1.0 - met, longer_s * gamma(normal_at(place), shape), 0.0)
+    found_s = column.decode_step_s + more_s
+    beside_s = column.beside_s * found_s / column.found_s
+    if conditions.arrival_scv or scv:
+        beside_s = beside_s * gamma(panel.slot_normal, beside_s / own_s / (1.0 + scv))
+    return np.asarray(panel.step * found_s + beside_s)
 
 
 def _own_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -> Array:
     """What a request's own prompt takes, at its own length. [s]"""
     longer = panel.prompt / conditions.isl
     attention_s = np.minimum(column.prompt_attention_s, column.prompt_s)
-    prompt_s = (column.prompt_s - attention_s) * longer + attention_s * longer**2 / (longer**2).mean()
+    prompt_s = (column.prompt_s - attention_s) * longer + attention_s * longer**2 / np.mean(longer**2)
     computed = conditions.isl * (1.0 - conditions.cached_share[:, None])
     pieces, mean_pieces = (
         np.maximum(times * computed / conditions.chunk[:, None], 1.0) for times in (longer, 1.0)
@@ -217,15 +238,22 @@ def _tpot_s(panel: Panel, column: ServingEstimates, conditions: Conditions, own_
         variance = variance * (column.tpot_s / column.decode_step_s) ** 2
     variance = variance + column.tpot_sd_s**2
     added_s = np.maximum(column.tpot_s - column.decode_step_s, 1e-9)
-    return np.asarray(
-        column.decode_step_s + added_s * gamma(panel.held, added_s**2 / np.maximum(variance, 1e-30))
-    )
+    spread_s = added_s * gamma(panel.held, added_s**2 / np.maximum(variance, 1e-30))
+    return np.asarray(np.minimum(column.decode_step_s + spread_s, column.most_tpot_s))
 
 
 def gamma(normal: Array, shape: Array) -> Array:
     """A gamma variable of mean 1 at the place of a normal one (Wilson and Hilferty)."""
     shape = np.maximum(shape, 0.25)
     return np.asarray(np.maximum(1.0 - 1.0 / (9.0 * shape) + normal / (3.0 * np.sqrt(shape)), 0.0) ** 3)
+
+
+def normal_at(place: Array) -> Array:
+    """The normal variable at a place, to 0.0005 (Abramowitz and Stegun, 26.2.23)."""
+    tail = np.sqrt(-2.0 * np.log(np.minimum(place, 1.0 - place)))
+    over = 2.515517 + tail * (0.802853 + tail * 0.010328)
+    under = 1.0 + tail * (1.432788 + tail * (0.189269 + tail * 0.001308))
+    return np.asarray(np.sign(place - 0.5) * (tail - over / under))
 
 
 def exponential(place: Array, share: Array, mean_s: Array) -> Array:

@@ -18,6 +18,7 @@ from autoparallel.performance.machine import Machine
 from autoparallel.performance.memory import MemoryRows
 from autoparallel.performance.serving.capacity import capacity, held_memory
 from autoparallel.performance.serving.length_mix import length_mix
+from autoparallel.performance.serving.load import Load, ServingEstimates
 from autoparallel.performance.serving.panel import (
     Bounds,
     Conditions,
@@ -28,7 +29,7 @@ from autoparallel.performance.serving.panel import (
     spread,
 )
 from autoparallel.performance.serving.prefix_cache import cached_tokens
-from autoparallel.performance.serving.steady import Load, ServingEstimates, lengths_of, serve
+from autoparallel.performance.serving.steady import lengths_of, serve
 
 Array = npt.NDArray[np.float64]
 # Times in service never are quite equal: steps of all lengths lie between. [1]
@@ -120,6 +121,7 @@ class Served:
             cached_share=self.cached_share,
             interference=self.engine.interference,
             base_ttft_s=self.engine.base_ttft_s,
+            pp=np.asarray(self.table.pp, dtype=np.float64),
             arrival_scv=load.arrival_scv if load.kind == OPEN else min(load.service_scv, 1.0),
             queue_shape=np.maximum(queue, 1.0) / max(load.service_scv, LEAST_SCV),
         )

@@ -6,7 +6,9 @@ meanwhile on top: with a share :math:`f` of the others' prompts,
 .. math:: \mathrm{TPOT} = d(n) + f \frac{n}{O - 1} \delta(n)
 
 *Closed*: the concurrency's sequences run as far as they fit, the others wait their turn. *Saturated*: as
-many as fit run. *Open*: ``n`` follows from the rate by Little's law. Requests that all start at once, as
+many as fit run. *Open*: ``n`` follows from the rate by Little's law, and
+:math:`\mathrm{TPOT} = d(n) / (1 - \rho)` with the share :math:`\rho` of the time that prompts take; waits
+are those of :mod:`open_waits`. Requests that all start at once, as
 those of a benchmark's first round, wait for each other's prompts.
 
 References
@@ -29,113 +31,18 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.capacity import capacity
-from autoparallel.performance.serving.length_mix import LengthMix
+from autoparallel.performance.serving.load import CLOSED, OPEN, SATURATED, Load, ServingEstimates
 from autoparallel.performance.serving.occupancy import occupancy
+from autoparallel.performance.serving.open_waits import BUSIEST, Arrivals, met_decoding, open_waits
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepCosting, StepCosts, StepModel
 
-CLOSED, OPEN, SATURATED = "closed", "open", "saturated"
 # Plans worked on at once: the arrays of a chunk stay in a core's cache.
 CHUNK = 2048
 # Numbers of running sequences, spaced evenly in their logarithm, at which an open load's rate is known.
 GRID = 5
-
-Array = npt.NDArray[np.float64]
-
-
-class Load(NamedTuple):
-    """How an instance of each plan is driven; arrays of the table's length, or one value for all.
-
-    Attributes
-    ----------
-    kind : str
-        ``closed``, ``open`` or ``saturated``.
-    isl, osl : array_like
-        Mean prompt and output tokens. [tokens]
-    concurrency : array_like
-        Requests in the instance or before it (closed). [1]
-    rate_per_s : array_like
-        Requests that arrive at the instance (open). [1/s]
-    arrival_scv : float
-        Squared coefficient of variation of the times between arrivals, 0 constant and 1 Poisson. [1]
-    mix : LengthMix
-        How the lengths differ.
-    requests_per_slot : float
-        Requests that each slot of the concurrency serves while it is measured: the first of them start
-        at once. Infinite: the steady state alone. [1]
-    max_num_seqs, max_num_batched_tokens : array_like or None
-        Of a data parallel rank; the engine's own where ``None``.
-    cached_share : array_like
-        Share of a prompt that the prefix cache holds already. [1]
-    """
-
-    kind: str
-    isl: Quantity
-    osl: Quantity
-    concurrency: Quantity = 1.0
-    rate_per_s: Quantity = 0.0
-    arrival_scv: float = 1.0
-    mix: LengthMix = LengthMix()
-    requests_per_slot: float = np.inf
-    max_num_seqs: Quantity | None = None
-    max_num_batched_tokens: Quantity | None = None
-    cached_share: Quantity = 0.0
-
-    @property
-    def service_scv(self) -> float:
-        """Squared coefficient of variation of the times in service. [1]"""
-        return self.mix.output_scv
-
-
-class ServingEstimates(NamedTuple):
-    """One array a quantity, of one instance.
-
-    Attributes
-    ----------
-    capacity : Array
-        Sequences that run at most: by KV space and ``max_num_seqs``; below 1 nothing runs. [1]
-    running : Array
-        Sequences in service. [1]
-    decode_step_s, prompt_s : Array
-        A step without prompts, and what one request's prompt adds to its steps. [s]
-    tpot_s, queue_s, ttft_s, e2e_s : Array
-        Means: per token after the first; wait for a slot; to the first token, that wait included; to
-        the last. Infinite where the rate cannot be served. [s]
-    requests_per_s, output_tokens_per_s_per_gpu : Array
-        Throughput. [1/s]
-    stable_requests_per_s : Array
-        The highest rate that could be served. [1/s]
-    own_s, prompt_attention_s : Array
-        From the start of a prompt's first step to the end of its last, and its attention's part of that,
-        which grows with the square of its length. [s]
-    ahead_s : Array
-        Mean wait for others' prompts, once admitted. [s]
-    prompts_ahead, queued : Array
-        Share of the requests that wait for others' prompts, and for a slot. [1]
-    tpot_sd_s : Array
-        Standard deviation of TPOT as the number of sequences in service varies. [s]
-    recomputed_tokens : Array
-        Tokens of a request that are computed again, as it is preempted, in the mean. [tokens]
-    """
-
-    capacity: Array
-    running: Array
-    decode_step_s: Array
-    prompt_s: Array
-    tpot_s: Array
-    queue_s: Array
-    ttft_s: Array
-    e2e_s: Array
-    requests_per_s: Array
-    output_tokens_per_s_per_gpu: Array
-    stable_requests_per_s: Array
-    own_s: Array
-    prompt_attention_s: Array
-    ahead_s: Array
-    prompts_ahead: Array
-    queued: Array
-    tpot_sd_s: Array
-    recomputed_tokens: Array
+# How often the number between two of them is made more exact.
+REFINED = 3
 
 
 def serve(machine: Machine, engine: EngineConstants, table: PlanTable, load: Load) -> ServingEstimates:
@@ -190,14 +97,16 @@ def rows_of(load: Load, chunk: npt.NDArray[np.int64], size: int) -> Load:
 
 
 class _Waits(NamedTuple):
-    """Shares of the requests that wait for others' prompts and for a slot, the mean wait for one, and the
-    standard deviation of TPOT as the number in service varies.
-    """  # noqa: D205
+    """The columns of :class:`ServingEstimates` that say how requests differ."""
 
+    found_s: Quantity
+    beside_s: Quantity
+    ahead_s: Quantity
+    met: Quantity
     prompts_ahead: Quantity
     queued: Quantity
-    queue_s: Quantity
     tpot_sd_s: Quantity = 0.0
+    most_tpot_s: Quantity = np.inf
     recomputed_tokens: Quantity = 0.0
 
 
@@ -240,7 +149,7 @@ class SteadyState:
         between_s = self.engine.base_ttft_s if self.load.kind == CLOSED else 0.0
         alone_s = between_s + costs.own_s + self.lengths.decodes * tpot_s
         per_s = np.minimum(running / alone_s, decoding / (self.lengths.decodes * tpot_s))
-        waiting = costs.own_s + 0.5 * costs.decode_s + 0.5 * busy * costs.prompt_s
+        waiting = costs.own_s + 0.5 * costs.step_s + 0.5 * busy * costs.prompt_s
         if self.load.kind == CLOSED:
             waiting = self._with_first_round(running, waiting)
         # Whose prompts have no room beside the decoding sequences yet waits in a slot.
@@ -249,8 +158,12 @@ class SteadyState:
         service_s = ttft_s + self.lengths.decodes * tpot_s
         queued = np.maximum(self.load.concurrency - running, 0.0) if self.load.kind == CLOSED else 0.0
         queue_s = queued / running * service_s
-        waits = _Waits(busy, np.where(queued > 0.0, 1.0, 0.0), queue_s, recomputed_tokens=self._again(wanted))
-        return self._row(running, costs, tpot_s, ttft_s, waits, (per_s, per_s))
+        ahead_s = np.maximum(waiting - costs.own_s - 0.5 * costs.step_s, 0.0)
+        waits = _Waits(
+            costs.step_s, 0.0, ahead_s, 0.0, busy, np.where(queued > 0.0, 1.0, 0.0),
+            recomputed_tokens=self._again(wanted),
+        )  # fmt: skip
+        return self._row(running, costs, (tpot_s, queue_s, ttft_s), waits, (per_s, per_s))
 
     def _costs(self, running: Quantity, wanted: Quantity) -> tuple[Quantity, StepCosts]:
         """Of ``running`` sequences those that decode, and step costs; ``wanted`` would run if they fitted."""
@@ -307,86 +220,96 @@ class SteadyState:
         return (1.0 - first) * steady_s + first * first_s
 
     def _open(self, most: Quantity) -> tuple[Quantity, ...]:
-        rate = np.asarray(self.load.rate_per_s, dtype=np.float64)
+        lengths, rate = self.lengths, np.asarray(self.load.rate_per_s, dtype=np.float64)
         decoding, full = self._costs(most, np.inf)
-        full_tpot = self._tpot_s(decoding, full, self.engine.interference)
-        alone_s = full.own_s + self.lengths.decodes * full_tpot
-        stable = np.minimum(most / alone_s, decoding / (self.lengths.decodes * full_tpot))
-        counts, rates = self._rates(most)
-        running = self._running_at(rate, counts, rates)
-        # Between points of the grid: what the costs there say themselves.
-        _, costs = self._costs(running, running)
-        busy, tpot_s = self._busy_tpot_s(rate, costs)
-        running = np.clip(rate * (costs.own_s + self.lengths.decodes * tpot_s), 1.0, most)
-        _, costs = self._costs(running, running)
-        busy, tpot_s = self._busy_tpot_s(rate, costs)
-        spread = 0.5 * (self.load.arrival_scv + self.model.prompt_scv(costs.prompt_s))
-        wait_s = spread * busy / (1.0 - busy) * costs.prompt_s
-        ttft_s = self.engine.base_ttft_s + costs.own_s + 0.5 * costs.decode_s + wait_s
+        most_tpot_s = self._tpot_s(decoding, full, self.engine.interference)
+        alone_s = full.own_s + lengths.decodes * most_tpot_s
+        stable = np.minimum(most / alone_s, decoding / (lengths.decodes * most_tpot_s))
+        counts = [decoding ** (step / (GRID - 1)) for step in range(GRID)]
+        known = [self._costs(count, count)[1] for count in counts]
+        met, costs = self._met_at(rate, counts, known)
+        held_s = self._held_s(costs)
+        arrivals = Arrivals(rate, self.load.arrival_scv, self.model.prompt_scv(costs.prompt_s))
+        waits = open_waits(arrivals, costs.step_s, held_s, self.model.room(met))
+        beside_s = waits.beside * costs.prompt_s / self.pp
+        own_s = costs.own_s + beside_s + waits.full_s
+        ttft_s = self.engine.base_ttft_s + 0.5 * waits.found_s + own_s
+        busy = 1.0 - costs.step_s / waits.step_s
+        # The steps after its own are longer than others by the prompts that came during its own.
+        own_steps_s = costs.step_s * costs.pieces + (1.0 + waits.beside) * held_s
+        behind_s = np.maximum(own_steps_s - waits.step_s, 0.0) * busy / (1.0 - busy)
+        tpot_s = np.minimum(costs.decode_s / (1.0 - busy) + behind_s / lengths.decodes, most_tpot_s)
         unstable = rate >= stable
-        spreads = self.load.arrival_scv, self.load.service_scv
-        chain = occupancy(rate, most, [*(np.minimum(one, stable) for one in rates[:-1]), stable], *spreads)
-        queue_s = np.where(unstable, np.inf, chain.queue_s)
-        served = np.minimum(rate, stable)
-        tpot_s = np.where(unstable, full_tpot, tpot_s)
+        tpot_s = np.where(unstable, most_tpot_s, tpot_s)
+        running = np.clip(rate * (own_s + lengths.decodes * tpot_s), 1.0, most)
         running = np.where(unstable, most, running)
+        rates = [np.minimum(self._leaving_per_s(*each), stable) for each in zip(counts, known, strict=True)]
+        chain = occupancy(rate, most, [*rates[:-1], stable], arrivals.scv, self.load.service_scv)
+        queue_s = np.where(unstable, np.inf, chain.queue_s)
         # A token takes longer by this for every sequence more in service.
-        slower_s = (tpot_s - self._busy_tpot_s(rate, self.model.at(1.0))[1]) / np.maximum(running - 1.0, 1.0)
-        sd_s = chain.running_sd * np.maximum(slower_s, 0.0)
+        alone_busy = np.minimum(rate * self._held_s(known[0]), BUSIEST)
+        slower_s = (tpot_s - known[0].decode_s / (1.0 - alone_busy)) / np.maximum(running - 1.0, 1.0)
+        spread = chain.queued, chain.running_sd * np.maximum(slower_s, 0.0), most_tpot_s
         again = np.where(unstable, self._again(np.inf), self._again(running))
-        waits = _Waits(busy, chain.queued, queue_s, sd_s, again)
-        return self._row(running, costs, tpot_s, ttft_s, waits, (served, stable))
+        how = _Waits(waits.found_s, beside_s, waits.full_s, waits.met, waits.full, *spread, again)
+        served = np.minimum(rate, stable)
+        return self._row(running, costs, (tpot_s, queue_s, ttft_s), how, (served, stable))
 
-    def _busy_tpot_s(self, rate: Quantity, costs: StepCosts) -> tuple[Quantity, Quantity]:
-        """Share of the time that prompts take, and what that leaves of a token's. [1], [s]"""
-        busy = np.minimum(self.engine.interference * rate * costs.prompt_s / self.pp, 0.999)
-        return busy, costs.decode_s / (1.0 - busy)
+    def _held_s(self, costs: StepCosts) -> Quantity:
+        """What a prompt adds to the steps of all pipeline slots. [s]"""
+        return self.engine.interference * costs.prompt_s / self.pp
 
-    def _rates(self, most: Quantity) -> tuple[list[Quantity], list[Quantity]]:
-        """Numbers of sequences in service, and the rates that have so many there. [1], [1/s]"""
-        counts = [most ** (step / (GRID - 1)) for step in range(GRID)]
-        rates = []
-        for count in counts:
-            _, costs = self._costs(count, count)
-            busy = self.engine.interference * costs.prompt_s / self.pp
-            # count = rate (own + decodes d / (1 - rate busy)), solved for the rate.
-            own, work = costs.own_s, self.lengths.decodes * costs.decode_s
-            linear = own + work + count * busy
-            root = np.sqrt(np.maximum(linear * linear - 4.0 * own * busy * count, 0.0))
-            rates.append(2.0 * count / (linear + root))
-        return counts, rates
+    def _leaving_per_s(self, running: Quantity, costs: StepCosts) -> Quantity:
+        """Rate at which requests end where so many are in service all the time. [1/s]"""
+        tpot_s = self._tpot_s(running, costs, self.engine.interference)
+        return running / (costs.own_s + self.lengths.decodes * tpot_s)
 
-    def _running_at(self, rate: Quantity, counts: list[Quantity], rates: list[Quantity]) -> Quantity:
-        """Sequences in service at a rate, interpolated."""
-        running = np.asarray(counts[0] * rate / rates[0])
-        for low, high, below, above in zip(counts, counts[1:], rates, rates[1:], strict=False):
-            share = (rate - below) / np.maximum(above - below, 1e-12)
-            running = np.where(rate > below, low + np.clip(share, 0.0, 1.0) * (high - low), running)
-        return np.asarray(np.clip(running, 1.0, counts[-1]))
+    def _met_at(
+        self, rate: Quantity, counts: list[Quantity], known: list[StepCosts]
+    ) -> tuple[Quantity, StepCosts]:
+        """Sequences that a decoding one finds, itself included, and steps with so many."""
+        beyond = [self._beyond(rate, *each) for each in zip(counts, known, strict=True)]
+        low, below = counts[0], beyond[0]
+        high, above = counts[-1], beyond[-1]
+        inside = beyond[0] > 0.0
+        for lower, upper, under, over in zip(counts, counts[1:], beyond, beyond[1:], strict=False):
+            here = inside & (over <= 0.0)
+            low, below = np.where(here, lower, low), np.where(here, under, below)
+            high, above = np.where(here, upper, high), np.where(here, over, above)
+            inside = inside & (over > 0.0)
+        met, costs = high, known[-1]
+        for _ in range(REFINED):
+            share = np.clip(below / np.maximum(below - above, 1e-12), 0.0, 1.0)
+            met = low + share * (high - low)
+            _, costs = self._costs(met, met)
+            found = self._beyond(rate, met, costs)
+            more = found > 0.0
+            low, below = np.where(more, met, low), np.where(more, found, below)
+            high, above = np.where(more, high, met), np.where(more, above, found)
+        return met, costs
+
+    def _beyond(self, rate: Quantity, met: Quantity, costs: StepCosts) -> Quantity:
+        """By how many sequences a decoding one finds more than ``met``, where steps are those of so many."""
+        busy = np.minimum(rate * self._held_s(costs), BUSIEST)
+        arrivals = Arrivals(rate, self.load.arrival_scv, self.model.prompt_scv(costs.prompt_s))
+        mean = rate * self.lengths.decodes * costs.decode_s / (1.0 - busy)
+        return mean + met_decoding(arrivals, self.load.service_scv, busy) - met
 
     def _row(
         self,
         running: Quantity,
         costs: StepCosts,
-        tpot_s: Quantity,
-        ttft_s: Quantity,
+        times_s: tuple[Quantity, Quantity, Quantity],
         waits: _Waits,
         rates: tuple[Quantity, Quantity],
     ) -> tuple[Quantity, ...]:
         osl = self.load.osl
-        first_s = ttft_s + waits.queue_s
+        tpot_s, queue_s, ttft_s = times_s
+        first_s = ttft_s + queue_s
         e2e_s = first_s + np.maximum(osl - 1.0, 0.0) * tpot_s
         per_s, stable_per_s = rates
         per_gpu = per_s * osl / self.gpus
         steps = costs.decode_s, costs.prompt_s
-        times = tpot_s, waits.queue_s, first_s, e2e_s
+        times = tpot_s, queue_s, first_s, e2e_s
         own = costs.own_s, self.model.prompt_attention_s
-        ahead_s = ttft_s - self.engine.base_ttft_s - costs.own_s - 0.5 * costs.decode_s
-        ahead = (
-            np.maximum(ahead_s, 0.0),
-            waits.prompts_ahead,
-            waits.queued,
-            waits.tpot_sd_s,
-            waits.recomputed_tokens,
-        )
-        return (self.capacity, running, *steps, *times, per_s, per_gpu, stable_per_s, *own, *ahead)
+        return (self.capacity, running, *steps, *times, per_s, per_gpu, stable_per_s, *own, *waits)

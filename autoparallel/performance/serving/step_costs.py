@@ -89,17 +89,21 @@ class StepCosts(NamedTuple):
 
     Attributes
     ----------
-    decode_s : array_like
-        Time of a token in steps without prompts: of a step, but for speculative decoding. [s]
+    step_s, decode_s : array_like
+        Time of a step without prompts, and of a token: the same but for speculative decoding. [s]
     prompt_s : array_like
         What one request's prompt adds to the steps that compute it. [s]
     own_s : array_like
         From the start of a prompt's first step to the end of its last. [s]
+    pieces : array_like
+        Steps that a prompt takes. [1]
     """
 
+    step_s: Quantity
     decode_s: Quantity
     prompt_s: Quantity
     own_s: Quantity
+    pieces: Quantity
 
 
 class Steps(NamedTuple):
@@ -150,6 +154,9 @@ class StepCosting(Protocol):
 
     def most_decoding(self, again: Quantity = 0.0) -> Quantity:
         """Sequences that decode at most while prompts that follow them have room in the same steps. [1]"""
+
+    def room(self, running: Quantity) -> Quantity:
+        """Prompts that a step of all pipeline slots has room for beside ``running`` sequences. [1]"""
 
     def at(self, running: Quantity, again: Quantity = 0.0) -> StepCosts:
         """Step costs with ``running`` sequences in an instance, ``again`` tokens a request computed twice."""
@@ -225,6 +232,12 @@ class StepModel:
         each = self._checked + self._yielded / lengths.decodes * (lengths.computed + again)
         return np.maximum(lengths.step_tokens * self.dp * self.pp / each, 1.0)
 
+    def room(self, running: Quantity) -> Quantity:
+        """Prompts that a step of all pipeline slots has room for beside ``running`` sequences. [1]"""
+        beside = 0.0 if self.engine.prompts_first else running * self._checked
+        tokens = self.lengths.step_tokens * self.dp * self.pp - beside
+        return np.maximum(tokens, 1.0) / self.lengths.computed
+
     def overhead_s(self, sequences: Quantity) -> Quantity:
         """What the engine adds to a step of ``sequences``, in one pipeline slot. [s]"""
         by_sequence = self.engine.sequence_s * sequences / self.dp
@@ -271,9 +284,11 @@ class StepModel:
         room = np.maximum(lengths.step_tokens - beside / self.dp, 1.0)
         pieces = lengths.pieces_of(room)
         piece = lengths.computed / pieces
-        ending = sequences * self._yielded / lengths.decodes
         passes = 1.0 + again / lengths.computed
-        tokens = np.clip(ending * lengths.computed * passes, piece, np.maximum(room * self.dp, piece))
+        # Pieces that come in a step, by chance: a step that has some has so many.
+        coming = sequences * self._yielded / lengths.decodes * pieces * passes
+        tokens = coming / -np.expm1(-coming) * piece
+        tokens = np.minimum(tokens, np.maximum(room * self.dp, piece))
         prompts = tokens / lengths.computed
         mixed = times.linear(checked + tokens, checked + prompts, prompts=True)
         added_s = (mixed - plain) * times.pace * self._prompt_passes + prompts * self.prompt_attention_s
@@ -289,9 +304,7 @@ class StepModel:
         prompt_s = once_s * steps.passes
         own_s = np.maximum(steps.step_s * steps.pieces + once_s, steps.eager_s)
         decode_s = steps.step_s / self._yielded
-        # Those who wait half a step for its end count half of a token's time: the rest of it is here.
-        own_s = own_s + 0.5 * (steps.step_s - decode_s)
-        return StepCosts(decode_s, prompt_s, own_s)
+        return StepCosts(steps.step_s, decode_s, prompt_s, own_s, steps.pieces)
 
     def prompts_alone_s(self, prompts: Quantity) -> Quantity:
         """Steps of ``prompts`` of an instance that decodes nothing, until all are done. [s]"""

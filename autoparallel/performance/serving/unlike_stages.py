@@ -24,10 +24,9 @@ from autoparallel.performance.machine import Machine
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.highest import Rows
 from autoparallel.performance.serving.instances import Instances
+from autoparallel.performance.serving.load import Load, ServingEstimates
 from autoparallel.performance.serving.steady import (
     CHUNK,
-    Load,
-    ServingEstimates,
     SteadyState,
     lengths_of,
     rows_of,
@@ -46,6 +45,7 @@ class JointSteps:
         self.engine, self.lengths, self.pp, self.dp = first.engine, first.lengths, first.pp, first.dp
         self.prompt_attention_s = _most([part.prompt_attention_s for part in parts])
         self.most_decoding, self.prompt_scv = first.most_decoding, first.prompt_scv
+        self.room = first.room
 
     def at(self, running: Quantity, again: Quantity = 0.0) -> StepCosts:
         """Step costs with ``running`` sequences in an instance, ``again`` tokens a request computed twice."""
