@@ -44,7 +44,7 @@ PREFIX_HIT = 0.9
 # Tokens of a step where a row of a saturated engine states none: benchmarks of the highest throughput are run
 # with steps as large as pay, and rows with long prompts are faster than the engine's default would allow.
 SATURATED_STEP_TOKENS = 16384
-# Lengths of an open load: their means are no whole numbers, so they differ, and no row says how. Even ones from
+# Lengths of open loads: their means are no whole numbers, so they differ, and no row says how. Even ones from
 # none to twice the mean are supposed.
 OPEN_LENGTHS = Lengths(kind="uniform", min=0, max=2000)
 _KEYS = ("engine", "model", "gpu", "weights_dtype", "kv_cache_dtype", "load")
