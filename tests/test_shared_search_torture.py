@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -166,6 +167,19 @@ def test_a_server_that_stays_away_is_told_and_gone_on_from(
         problem, trials=TRIALS, shared=Shared(server.url, notice=heard.append)
     ).proof.complete
     assert any(message.startswith("going on with 2 of") for message in heard)
+
+
+@needs_postgresql
+def test_a_server_that_restarts_is_waited_for_when_a_search_begins(server: Any) -> None:
+    server.stop()
+    heard: list[str] = []
+    later = threading.Timer(1.5, server.start)
+    later.start()
+    with opened(server.url, make=True, notice=heard.append) as storage:
+        assert storage.get_all_studies() is not None
+    later.join()
+    assert "does not answer" in heard[0]
+    assert len(heard) == 1
 
 
 @needs_postgresql

@@ -29,6 +29,7 @@ def render_sweep(problem: str, axes: Sequence[Axis], rows: Sequence[Row]) -> str
     ]
     scripts = (plotly_script(), DRAW)
     found = changes(axes, rows)
+    narrowest, widest = heat_map.widths(axes)
     shown = tuple(itertools.islice(found, MOST_CHANGES))
     return pages.get_template("sweep.html").render(
         problem=problem,
@@ -36,6 +37,8 @@ def render_sweep(problem: str, axes: Sequence[Axis], rows: Sequence[Row]) -> str
         headline=headline(rows),
         summary=summary(rows),
         drawings=drawings,
+        narrowest=narrowest,
+        widest=widest,
         rows=[_shown(row) for row in rows],
         headings=HEADINGS,
         changes=shown,

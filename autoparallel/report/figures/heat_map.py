@@ -15,7 +15,9 @@ from autoparallel.sweeping.table import COST, Row, plan_text
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+# [px]; a letter of a label and a cell take so much on a phone.
 ROW_HEIGHT, CELL_WIDTH, LABEL_WIDTH = 34, 84, 260
+LETTER_WIDTH, NARROW_CELL = 7, 46
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ def draw(axes: Sequence[Axis], rows: Sequence[Row], quantity: Quantity) -> Drawi
     )
 
 
+def widths(axes: Sequence[Axis]) -> tuple[int, int]:
+    """The least and the largest width of a map. [px]"""
+    across = len(axes[-1].values)
+    label = sum(max(map(len, axis.values)) + 3 for axis in axes[:-1])
+    return LETTER_WIDTH * label + NARROW_CELL * across, LABEL_WIDTH + CELL_WIDTH * max(across, 3)
+
+
 def _get_info(axes: Sequence[Axis], rows: Sequence[Row], quantity: Quantity) -> HeatInfo:
     width = len(axes[-1].values)
     lines = [rows[start : start + width] for start in range(0, len(rows), width)]
@@ -103,7 +112,6 @@ def _get_plot(info: HeatInfo, quantity: Quantity) -> go.Figure:
     }
     layout = base_layout(
         64 + ROW_HEIGHT * len(info.down),
-        width=LABEL_WIDTH + CELL_WIDTH * max(len(info.across), 3),
         xaxis=axis(text(info.across_title), side="top", showgrid=False, **_ticks(info.across)),
         yaxis=axis(autorange="reversed", showgrid=False, **_ticks(info.down)),
         margin={"l": 8, "r": 8, "t": 48, "b": 8},

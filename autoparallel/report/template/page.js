@@ -29,6 +29,11 @@
   function fitPhone(name, figure) {
     figure.layout.font.size = 11;
     Object.assign(figure.layout.legend, { entrywidth: 0.45, entrywidthmode: "fraction", x: 0 });
+    if (name === "memory") {
+      // Its words are too long for two columns.
+      figure.layout.legend.entrywidth = 0.9;
+      figure.layout.height += 60;
+    }
     if (name === "rank-map") {
       const trace = figure.data[0];
       trace.textfont.size = 8;
