@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,8 @@ from autoparallel.errors import LayoutError
 from autoparallel.importers.flags import Values
 from autoparallel.solver.candidates import divisors
 from autoparallel.solver.rules import Facts, violations
+
+_COUNT = re.compile(r"\s*[0-9]{1,9}\s*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +158,7 @@ def partition_of(
     text = values.environment.get(name)
     if text is None:
         return stated_layers(default, num_hidden_layers)
-    counts = [int(count) if count.strip().isdecimal() else 0 for count in text.split(",")]
+    counts = [int(count) if _COUNT.fullmatch(count) else 0 for count in text.split(",")]
     if len(counts) != pp or sum(counts) != num_hidden_layers or min(counts) < 1:
         values.fault(f"{name}={text} is no split of {num_hidden_layers} layers into {pp} stages")
         return None

@@ -8,13 +8,12 @@ from urllib.parse import parse_qsl, unquote
 
 HIDDEN = "***"
 _SHORT = 3
-_CREDENTIALS = re.compile(r"://(.*)@", re.DOTALL)
-# A password behind which the host is missing, and a URL that has lost its beginning.
+# A password behind which the host is missing.
 _HOST_MISSING = re.compile(r"://[^/?#@:\[\]]*:(?!\d+(?:[/?#]|$))([^/?#]+)")
-_SCHEME_MISSING = re.compile(r":(.+)@", re.DOTALL)
 # Options of drivers whose values nobody else should read; sslmode=require is none.
 _SECRET_OPTION = re.compile(r"pass|pwd|secret|token|key|auth|cred", re.IGNORECASE)
-_URL = re.compile(r"[A-Za-z][\w+.-]*://.*|[^\s=]+:.+@.*", re.DOTALL)
+# What a URL in a word of a command line may come after.
+_BEFORE = "= \t\n\"'("
 
 
 def url_in(word: str) -> str:
@@ -25,18 +24,24 @@ def url_in(word: str) -> str:
     >>> url_in("--storage=grpc://h:1"), url_in("problem.toml")
     ('grpc://h:1', '')
     """
-    found = _URL.search(word)
-    return found[0] if found else ""
+    begin = word.find("://")
+    if begin < 0 and (span := _credentials(word)):
+        begin = span.start
+    if begin < 0:
+        return ""
+    return word[max(word.rfind(character, 0, begin) for character in _BEFORE) + 1 :]
 
 
 def shown(url: str) -> str:
     """A storage URL without what may be secret: credentials and options."""
-    if "://" not in url:
-        return _SCHEME_MISSING.sub(f":{HIDDEN}@", url)
-    if not _CREDENTIALS.search(url) and (match := _HOST_MISSING.search(url)):
+    if span := _credentials(url):
+        # An "@" or a "?" inside a password hides more, never less.
+        url = f"{url[: span.start]}{HIDDEN}{url[span.stop :]}"
+    elif match := _HOST_MISSING.search(url):
         url = url.replace(match[1], HIDDEN)
-    # An "@" or a "?" inside a password hides more, never less.
-    address, question, _ = _CREDENTIALS.sub(f"://{HIDDEN}@", url).partition("?")
+    if "://" not in url:
+        return url
+    address, question, _ = url.partition("?")
     return f"{address}?{HIDDEN}" if question else address
 
 
@@ -58,11 +63,12 @@ def hidden(text: str, url: str) -> str:
 
 def _secrets(url: str) -> Iterator[str]:
     """Passwords of a URL, alone and with their user, and values of options that are secret."""
-    if match := _CREDENTIALS.search(url):
-        whole, password = match[1], match[1].partition(":")[2]
+    if span := _credentials(url):
+        whole = url[span]
+        password = whole.partition(":")[2] if "://" in url else whole
         found = [whole, password] if password else []
     else:
-        match = (_HOST_MISSING if "://" in url else _SCHEME_MISSING).search(url)
+        match = _HOST_MISSING.search(url)
         found = [match[1]] if match else []
     if "://" in url:
         options = parse_qsl(url.partition("?")[2])
@@ -72,6 +78,14 @@ def _secrets(url: str) -> Iterator[str]:
 
 
 def _users(url: str) -> Iterator[str]:
-    if match := _CREDENTIALS.search(url):
-        user = match[1].partition(":")[0]
+    if "://" in url and (span := _credentials(url)):
+        user = url[span].partition(":")[0]
         yield from (user, unquote(user))
+
+
+def _credentials(url: str) -> slice | None:
+    """Where credentials stand: before the last "@", behind "://" or, without that, the first ":"."""
+    opening = "://" if "://" in url else ":"
+    begin, end = url.find(opening), url.rfind("@")
+    first = begin + len(opening)
+    return slice(first, end) if begin >= 0 and first <= end else None

@@ -57,7 +57,7 @@ def test_layers_of_the_stages(uneven: Problem, command: str, layers: tuple[int, 
     assert import_plan(command, uneven).layout.layers == layers
 
 
-@pytest.mark.parametrize("partition", ["8,8", "8,7", "16,0", "a,b", "16"])
+@pytest.mark.parametrize("partition", ["8,8", "8,7", "16,0", "a,b", "16", "9," + "9" * 5000])
 def test_a_partition_that_is_none_is_named(uneven: Problem, partition: str) -> None:
     command = f"VLLM_PP_LAYER_PARTITION={partition} vllm serve m -pp {3 if partition == '8,8' else 2}"
     with pytest.raises(ProblemError, match=f"VLLM_PP_LAYER_PARTITION={partition} is no split of 16 layers"):

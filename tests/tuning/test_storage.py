@@ -75,6 +75,13 @@ def test_the_url_in_a_word_of_a_command_line_is_found(word: str) -> None:
     assert url_in("problems/moe10b.toml") == ""
 
 
+@pytest.mark.parametrize("word", ["{'a':" * 20_000, "://" * 30_000, ":" * 100_000 + "@", "a" * 100_000])
+def test_a_long_word_is_read_at_once(word: str) -> None:
+    """Every pattern is linear in what it reads: else this takes minutes."""
+    hidden(word, url_in(word))
+    assert len(shown(word)) <= len(word) + len("***")
+
+
 def test_a_short_password_does_not_eat_other_words() -> None:
     assert hidden("password a was wrong at last", "postgresql://u:a@h/x") == "password *** was wrong at last"
 
