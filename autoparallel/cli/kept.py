@@ -40,6 +40,8 @@ def kept(target: Path, *, storage: str | None, study: str | None, resume: bool) 
     if resume:
         make_folder(target)
     shared = Shared(storage or str(journal), study or "", say)
+    if resume and journal.exists():
+        shared.saved = f"what was saved before is in {journal}: the same command goes on from there"
     try:
         with noting(lambda: shared.saved):
             yield shared

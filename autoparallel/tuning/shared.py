@@ -157,7 +157,7 @@ def _remembered(shared: Shared, store: Store) -> Iterator[None]:
     try:
         yield
     finally:
-        shared.saved = store.saved
+        shared.saved = store.saved or shared.saved
 
 
 def _spec(name: str, document: Mapping[str, Any]) -> Spec:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 from click.testing import Result
 
@@ -24,6 +25,10 @@ from autoparallel.tuning import failures
 
 Run = Callable[..., Result]
 SECRET = "hunter2"
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def stop(monkeypatch: pytest.MonkeyPatch, end: BaseException) -> None:
@@ -50,6 +55,10 @@ def test_resume_leaves_a_journal_only_until_there_is_an_answer(
     saved = "1 of 4 pairs are saved in results/problem/study.journal: the same command goes on from there"
     assert f"interrupted; {saved}" in stopped.stderr
     assert os.listdir("results/problem") == ["study.journal"]
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna, "create_study", interrupt)
+        early = run("search", problem, "--resume")
+    assert "interrupted; what was saved before is in results/problem/study.journal" in early.stderr
     again = run("search", problem, "--resume")
     assert again.exit_code == 0
     assert "going on with 1 of 4 pairs solved before" in again.stderr
