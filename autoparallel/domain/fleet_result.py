@@ -44,6 +44,8 @@ class InstanceKind:
         Sequences in service at that rate. [1]
     transfer_s : float or None
         Of a prefill instance: moving a KV cache to the slowest of the fleet's decode instances. [s]
+    max_num_seqs, max_num_batched_tokens : int
+        That it is launched with, of a data parallel rank. [1], [tokens]
     across : tuple of PoolShare
         Of a pipeline over two pools: its first stages, then its last; else empty.
     """
@@ -58,6 +60,8 @@ class InstanceKind:
     tpot_s: float | None
     running: float
     transfer_s: float | None
+    max_num_seqs: int
+    max_num_batched_tokens: int
     across: tuple[PoolShare, ...] = ()
 
     def gpus_in(self, pool: str) -> int:
@@ -152,7 +156,7 @@ class FleetProof:
     complete : bool
         Whether the first solve, of what is asked for, ended with a proof; the second decides between equals.
     instances_rated : int
-        Launchable layouts times roles.
+        Launchable layouts times what they are launched with times roles.
     kinds : int
         Of them, those that no other can stand in for: what the model chooses from.
     rounding : float

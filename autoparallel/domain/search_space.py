@@ -8,6 +8,8 @@ DEGREES = ("tp", "sp", "dp", "pp", "ep", "etp")
 SP_KINDS = ("tensor", "ring", "ulysses")
 EVEN, OPTIMAL = "even", "optimal"
 STAGES = (EVEN, OPTIMAL)
+# Tokens of a step that are tried by default in continuous batching.
+CHUNKS = (2048, 4096, 8192, 16384)
 OBJECTIVES = ("gpus", "throughput", "ttft_s")
 
 
@@ -26,7 +28,7 @@ class SearchSpace:
     replicas : int or None
         Instances; ``None`` takes as many as the concurrency needs.
     max_gpus : int
-        Largest deployment that is looked at.
+        Largest deployment that is looked at; of a fleet, the largest instance.
     even_stages : bool
         Whether ``pp`` has to divide the layers.
     stages : str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from autoparallel.domain.rank_map import RankedGpu
 from autoparallel.domain.workload import OPEN, Lengths
 from autoparallel.exporters.command import Command, Variable
@@ -155,11 +157,15 @@ def load(deployment: Deployment) -> list[str]:
     """
     workload, plan = deployment.problem.workload, deployment.plan
     instances = deployment.standing.instances if deployment.standing.role else 1
-    words = ["--num-prompts", str(WAVES * plan.batch * instances)]
+    at_once = plan.batch
     if workload.mode == OPEN and workload.request_rate_per_s is not None:
+        if plan.serving:
+            at_once = min(math.ceil(plan.serving.running), at_once)
         rate = workload.request_rate_per_s / plan.layout.replicas * instances
-        return [*words, "--request-rate", f"{rate:.6g}"]
-    return [*words, "--max-concurrency", str(plan.batch * instances)]
+        how = ["--request-rate", f"{rate:.6g}"]
+    else:
+        how = ["--max-concurrency", str(at_once * instances)]
+    return ["--num-prompts", str(WAVES * at_once * instances), *how]
 
 
 def benchmark_notes(deployment: Deployment) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,15 +21,11 @@ from autoparallel.domain.search_space import SearchSpace
 from autoparallel.domain.workload import OPEN
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.exporters.deployment import Standing
-from autoparallel.performance.serving import engine_of
 from autoparallel.planner import evaluate
 from autoparallel.problem_file.resolved import read_resolved
 from autoparallel.reading import read_text
 from autoparallel.results_folder import FLEET_FILE, FLEET_PROBLEM_FILE, PLAN_FILE
 from autoparallel.solver.rules.engine import gpus_of_each_node
-
-# Places for sequences, over those in service in the mean: their number varies.
-ROOM = 2.0
 
 
 class FleetMember(NamedTuple):
@@ -103,8 +98,12 @@ def _member(number: int, member: dict[str, Any], problem: Problem) -> FleetMembe
         fleet=None,
     )
     layout = Layout.from_dict(member["layout"])
-    each = min(math.ceil(ROOM * member["running"] / layout.dp), engine_of(problem).max_num_seqs)
-    plan = evaluate(replace(own, engine=None), layout, batch=max(each, 1) * layout.dp)
+    plan = evaluate(
+        replace(own, engine=None),
+        layout,
+        batch=member["max_num_seqs"] * layout.dp,
+        chunk=member["max_num_batched_tokens"],
+    )
     role = member["role"]
     standing = Standing(
         name=f"{number}-{role}",

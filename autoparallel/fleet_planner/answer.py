@@ -162,12 +162,12 @@ class Answer:
         solves = tuple(self.model.solves)
         complete = solves[0].status == "OPTIMAL"
         many = len(self.table.kinds)
-        start = f"{self.table.layouts:,} launchable instances, {many} of which no other can stand in for"
+        start = f"{self.table.rated:,} launchable instances, {many} of which no other can stand in for"
         end = "of all fleets of them none is better" if complete else "the best fleet found, without a proof"
         return FleetProof(
             complete=complete,
             statement=f"{start}; {end}.",
-            instances_rated=self.table.layouts,
+            instances_rated=self.table.rated,
             kinds=many,
             rounding=1.0 / (self.model.units_per_request * min(one.rate for one in self.taken)),
             seed=self.seed,
@@ -185,8 +185,8 @@ class Answer:
             yield "requirements.ttft_s is not given: instances are loaded as long as their queues end."
         if "tpot" not in asked:
             yield "requirements.tpot_s is not given: only memory limits what runs at once."
-        if required.throughput_tokens_per_ms_per_gpu is not None or required.max_gpus is not None:
-            yield "a throughput and max_gpus are not required of fleets: fleet.gpus is their budget."
+        if required.throughput_tokens_per_ms_per_gpu is not None:
+            yield "a throughput is not required of fleets: their rate is."
         for pool in self.fleet.pools:
             if pool.hardware.usd_per_gpu_hour is None:
                 yield f"the price of {pool.name} is not known (usd_per_gpu_hour): no cost is given."

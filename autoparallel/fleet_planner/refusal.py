@@ -23,7 +23,7 @@ def no_instance(problem: Problem, table: InstanceTable) -> InfeasibleError:
         return InfeasibleError("no layout of the candidates can be launched on these GPUs")
     best = _best_times(every)
     if not best:
-        where = " or ".join(pool.pool.name for pool in table.pools)
+        where = " or ".join(table.names)
         where += ", or on two of them," if table.across else ""
         return InfeasibleError(f"no instance on {where} has room for the model and one request")
     sentences = {

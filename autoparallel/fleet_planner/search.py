@@ -10,6 +10,7 @@ from autoparallel.domain.fleet import GPUS, NO_SPARE, RATE, FleetOptions, Pool
 from autoparallel.domain.fleet_result import FleetResult
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.requirements import SERVED
+from autoparallel.domain.workload import CLOSED, STATIC
 from autoparallel.errors import Fault, InfeasibleError, ProblemError
 from autoparallel.fleet_planner.answer import MOST_ROWS, Answer, Smaller
 from autoparallel.fleet_planner.refusal import loses_all, no_instance, too_little
@@ -17,7 +18,8 @@ from autoparallel.fleet_planner.supply import cost_of, enough, sizes_of
 from autoparallel.performance.serving.slo import SLOS, slos_of
 from autoparallel.solver.fleet.kinds import PoolSize, Taken, served
 from autoparallel.solver.fleet.model import FleetModel, Space, cases_of_loss
-from autoparallel.solver.fleet.table import InstanceTable, PoolTable
+from autoparallel.solver.fleet.pool_table import PoolTable, on_pool, pool_tables
+from autoparallel.solver.fleet.table import InstanceTable
 
 Progress = Callable[[int, int, str], None]
 
@@ -70,7 +72,7 @@ class _Search:
         pools = self.fleet.pools
         for number, (pool, size) in enumerate(zip(pools, self.sizes, strict=True)):
             self.report(number, len(pools), f"rating instances on {pool.name}")
-            yield PoolTable(self.problem, pool, size.gpus)
+            yield from pool_tables(on_pool(self.problem, pool), number, size.gpus)
 
     def run(self, column: bool) -> FleetResult:
         """Solve, then the smaller budgets, then the words."""
@@ -98,18 +100,21 @@ class _Search:
         return model
 
     def _most(self) -> FleetModel:
-        model = FleetModel(self._space(self.sizes, RATE), seed=self.seed)
+        most = self.problem.requirements.max_gpus
+        model = FleetModel(self._space(self.sizes, RATE), max_gpus=most, seed=self.seed)
         model.highest_rate()
         return model
 
     def _cheapest(self, demand: float, objective: str, pools: tuple[Pool, ...]) -> FleetModel:
         spare = int(self.fleet.redundancy != NO_SPARE)
         sizes = enough(pools, self.sizes, self.table.kinds, demand=demand, objective=objective, spare=spare)
-        return FleetModel(self._space(sizes, objective), demand=demand, seed=self.seed)
+        most = self.problem.requirements.max_gpus
+        return FleetModel(self._space(sizes, objective), demand=demand, max_gpus=most, seed=self.seed)
 
     def _smaller(self) -> Iterator[Smaller]:
         """The best fleets of fewer and fewer GPUs; what leaves nodes idle is the best of fewer too."""
-        total = limit = sum(size.gpus for size in self.sizes)
+        total = sum(size.gpus for size in self.sizes)
+        limit = total = min(total, self.problem.requirements.max_gpus or total)
         step = -(-total // MOST_ROWS)
         while limit > 0:
             self.report(total - limit, total, f"the best fleet of {limit} GPUs")
@@ -156,17 +161,31 @@ def _checked(problem: Problem) -> FleetOptions:
             "names no SLO: a fleet is as large as its TTFT and TPOT make it; give ttft_s, tpot_s or both"
         )
         raise ProblemError([Fault(message, key="requirements")])
-    if faults := [
-        _not_kept(name) for name in SERVED if name not in SLOS and getattr(required, name) is not None
-    ]:
+    if faults := [*_not_kept(problem), *_without_meaning(problem)]:
         raise ProblemError(faults)
     return problem.fleet
 
 
-def _not_kept(name: str) -> Fault:
-    if name == "request_rate_per_s":
-        return Fault(
-            "is a plan's: what a fleet has to serve is fleet.request_rate_per_s", key=f"requirements.{name}"
-        )
-    message = "is nothing that fleets are loaded by: give TTFT and TPOT, means or percentiles"
-    return Fault(message, key=f"requirements.{name}")
+def _not_kept(problem: Problem) -> Iterator[Fault]:
+    """Requirements that no instance is loaded by."""
+    for name in SERVED:
+        if name in SLOS or getattr(problem.requirements, name) is None:
+            continue
+        message = "is nothing that fleets are loaded by: give TTFT and TPOT, means or percentiles"
+        if name == "request_rate_per_s":
+            message = "is a plan's: what a fleet has to serve is fleet.request_rate_per_s"
+        yield Fault(message, key=f"requirements.{name}")
+
+
+def _without_meaning(problem: Problem) -> Iterator[Fault]:
+    """What says how a single plan is searched for, or how it is loaded."""
+    search, work = problem.search, problem.workload
+    if work.mode in (STATIC, CLOSED):
+        message = f'"{work.mode}" is no load of a fleet: take "saturated" (the default) or "open"'
+        yield Fault(message, key="workload.mode")
+    if search.replicas is not None:
+        message = "has no meaning for a fleet, which counts its instances itself; drop it"
+        yield Fault(message, key="search.replicas")
+    if search.prefer:
+        message = "has no meaning for a fleet: say fleet.objective"
+        yield Fault(message, key="search.prefer")

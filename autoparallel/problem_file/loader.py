@@ -11,6 +11,7 @@ from autoparallel.catalog.spelling import did_you_mean
 from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.model import Model
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.workload import SATURATED
 from autoparallel.errors import ProblemError
 from autoparallel.problem_file.candidates import check_candidates
 from autoparallel.problem_file.compatibility import check_dtypes
@@ -91,6 +92,9 @@ def _tables(data: Mapping[str, Any], faults: Faults) -> Tables:
             faults.add((name,), f"the section [{name}] is missing")
         else:
             faults.add((name,), f"must be a table: write [{name}] and its keys below")
+    if "fleet" in data and "workload" in tables:
+        # Instances of a fleet batch continuously, as many requests as they can serve.
+        tables["workload"] = {"mode": SATURATED, **tables["workload"]}
     return tables
 
 

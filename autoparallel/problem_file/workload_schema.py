@@ -83,7 +83,9 @@ class WorkloadSection(Section):
     """Requests and how they arrive."""
 
     mode: Annotated[str, fields.OneOf(MODES)] = Field(
-        STATIC, description="static: a batch enters and leaves together; the others are batched continuously."
+        STATIC,
+        description="static: a batch enters and leaves together; the others are batched continuously. "
+        "Default: static, of a fleet saturated.",
     )
     concurrency: fields.Sequences | None = Field(None, description="Sequences in service at once.")
     prompt_tokens: LengthsField | None = None

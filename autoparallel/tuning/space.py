@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.search_space import CHUNKS
 from autoparallel.domain.workload import STATIC
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.solver.candidates import divisors
@@ -17,8 +18,6 @@ __all__ = ["Pair", "PairSpace"]
 LARGEST_BATCH, SERVED_BATCHES = 256, (8, 16, 32, 64, 128, 256, 512, 1024)
 # Pairs of a search at most; each is a model of its own.
 MAX_PAIRS = 1000
-# Tokens of a step that are tried by default in continuous batching.
-CHUNKS = (2048, 4096, 8192, 16384)
 
 
 class PairSpace:

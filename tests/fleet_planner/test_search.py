@@ -92,7 +92,12 @@ def test_everything_it_says_of_a_fleet_holds(problem: Problem) -> None:
 
 def test_aggregated_members_keep_the_slos_and_one_per_cent_more_does_not(problem: Problem) -> None:
     result = fleet(asked(problem, roles=(AGGREGATED,)), column=False)
-    own = replace(problem, workload=replace(problem.workload, mode="open"))
+    own = replace(
+        problem,
+        workload=replace(problem.workload, mode="open"),
+        search=replace(problem.search, chunk=(8192,)),
+    )
+    problem = replace(problem, search=own.search)
     table = instance_layouts(own, 11)
     instances = Instances(Machine(own), engine_of(own), table)
     for member in result.members:
@@ -218,6 +223,30 @@ def test_refusals_say_what_would_do(problem: Problem) -> None:
     one = Pool(name="one", hardware=problem.hardware, count=1)
     with pytest.raises(InfeasibleError, match="add GPUs"):
         fleet(asked(problem, pools=(one,), redundancy=ANY_INSTANCE))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["workload.mode=closed", "workload.concurrency=64"], "workload.mode"),
+        (["workload.mode=static"], "workload.mode"),
+        (["search.replicas=2"], "search.replicas"),
+        (["search.prefer=gpus"], "search.prefer"),
+    ],
+)
+def test_what_has_no_meaning_is_a_fault(write: Callable[[str], Path], overrides: list[str], key: str) -> None:
+    with pytest.raises(ProblemError) as raised:
+        fleet(load_problem(write(SECTIONS), overrides))
+    assert [fault.key for fault in raised.value.faults] == [key]
+
+
+def test_the_whole_fleet_may_be_limited(problem: Problem) -> None:
+    limited = replace(problem, requirements=replace(problem.requirements, max_gpus=5))
+    found = fleet(limited)
+    assert found.column[-1].gpus == 5
+    assert found.requests_per_s == pytest.approx(fleet(problem).column[4].requests_per_s)
+    with pytest.raises(InfeasibleError, match="serve at most"):
+        fleet(asked(limited, request_rate_per_s=found.requests_per_s * 1.01, objective=GPUS))
 
 
 def test_enough_gpus_are_enough() -> None:

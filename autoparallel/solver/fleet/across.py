@@ -20,6 +20,7 @@ from autoparallel.performance.serving.unlike_stages import Cuts, UnlikeStages
 from autoparallel.solver.fleet.kinds import PoolSize
 from autoparallel.solver.fleet.layouts import gpus_taken, instance_layouts
 from autoparallel.solver.fleet.promise import rates_by_promise
+from autoparallel.solver.fleet.settings import Setting
 from autoparallel.solver.fleet.splits import (
     Held,
     first_layers,
@@ -60,6 +61,8 @@ class AcrossTable:
         The two pools.
     beaten : callable
         GPUs of the two to the rate that is to be beaten with them. [1/s]
+    setting : Setting, optional
+        What the engine is launched with, by default its own.
     """
 
     def __init__(
@@ -67,11 +70,13 @@ class AcrossTable:
         problems: tuple[Problem, Problem],
         sizes: tuple[PoolSize, PoolSize],
         beaten: Callable[[int, int], float] = lambda _first, _last: 0.0,
+        setting: Setting | None = None,
     ) -> None:
         self.problems, self.sizes, self._beaten = problems, sizes, beaten
         self.machines = Machine(problems[0]), Machine(problems[1])
-        self.engine = engine_of(problems[0])
-        self.layouts = self._layouts()
+        engine = engine_of(problems[0])
+        self.engine = setting.of(engine) if setting else engine
+        self.layouts = self._layouts(setting.dp if setting else None)
         self.pp = np.asarray(self.layouts.pp, dtype=np.int64)
         attention, _ = self.layouts.split()
         self.stage_gpus = np.asarray(attention.gpus_per_stage, dtype=np.int64)
@@ -79,16 +84,16 @@ class AcrossTable:
         self.table = self.layouts.rows(self.split.layout)
         self.gpus = self._gpus(0, self.split.first_stages), self._gpus(1, self.split.last_stages)
 
-    def _layouts(self) -> PlanTable:
-        """Layouts that can be launched on either kind of GPU."""
-        largest = sum(size.gpus for size in self.sizes)
+    def _layouts(self, dp: int | None) -> PlanTable:
+        """Layouts that can be launched on either kind of GPU, of any data parallel degree or of one."""
+        largest = min(sum(size.gpus for size in self.sizes), self.problems[0].search.max_gpus)
         tables = [
             instance_layouts(_with_any_stages(problem, largest), largest, on_nodes=False)
             for problem in self.problems
         ]
         first, second = ([table.layout(row) for row in range(len(table.tp))] for table in tables)
         common = set(second)
-        rows = [row for row, one in enumerate(first) if one in common]
+        rows = [row for row, one in enumerate(first) if one in common and dp in (None, one.dp)]
         return tables[0].rows(np.array(rows, dtype=np.int64))
 
     def _gpus(self, pool: int, stages: Ints) -> Ints:
