@@ -22,8 +22,8 @@ from autoparallel.solver.fleet.pool_table import PoolTable
 from autoparallel.solver.fleet.settings import settings_of
 
 Rows = npt.NDArray[np.int64]
-# What another setting than the engine's own has to gain to be taken: more than rates are bisected to.
-GAIN = 1e-4
+# What another setting than the engine's own has to gain to be taken.
+GAIN = 1e-3
 
 
 class Way(NamedTuple):
@@ -107,7 +107,9 @@ class InstanceTable:
         def alone_on(part: Part) -> float:
             return serves_alone(kinds, part, self.sizes)
 
-        for (first, one), (last, other) in permutations(self._own_problems().items(), 2):
+        problems = {pool.number: pool.problem for pool in self.pools}
+        for first, last in permutations(problems, 2):
+            one, other = problems[first], problems[last]
             sizes = self.sizes[first], self.sizes[last]
 
             def beaten(gpus: int, others: int, first: int = first, last: int = last) -> float:
@@ -120,10 +122,6 @@ class InstanceTable:
                     rates = (float(table.aggregated.requests_per_s[row]),)
                     kind = Kind(first, AGGREGATED, gpus, rates, second=Part(last, others))
                     yield kind, Row(len(self.pools) + len(self.across) - 1, AGGREGATED, row)
-
-    def _own_problems(self) -> dict[int, Problem]:
-        """The problem of an instance of each pool."""
-        return {pool.number: pool.problem for pool in reversed(self.pools)}
 
     def _disaggregated(self) -> list[Found]:
         """Decode instances, and prefill instances with a rate for each way that those receive in."""

@@ -102,7 +102,7 @@ def test_every_setting_is_rated_as_if_it_were_the_only_one(problem: Problem) -> 
     together = kinds(batch=(4, 32), chunk=(64, 4096))
     alone = [kinds(batch=(b,), chunk=(c,)) for b in (4, 32) for c in (64, 4096)]
     for key, rate in together.items():
-        assert rate == pytest.approx(max(one.get(key, 0.0) for one in alone), rel=2e-4)
+        assert rate == pytest.approx(max(one.get(key, 0.0) for one in alone), rel=2e-3)
     # Four sequences at once serve less than 32.
     assert max(kinds(batch=(4,)).values()) < 0.8 * max(kinds(batch=(32,)).values())
 
