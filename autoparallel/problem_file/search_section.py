@@ -37,7 +37,7 @@ def build_search(section: SearchSection, concurrency: int | None, mode: str, fau
     if concurrency is None and "batch" not in given and mode == STATIC:
         given["batch"] = DEFAULT_BATCHES
     space = SearchSpace(**given)
-    _check_batches(space, concurrency, faults)
+    _check_batches(space, concurrency if mode == STATIC else None, faults)
     if space.even_stages and space.optimal_stages:
         faults.add(("search", "stages"), '"optimal" contradicts even_stages = true: leave one of them out')
     return space

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -138,3 +139,21 @@ def test_what_the_engine_cannot_launch_is_estimated_and_said(run: Run, problem: 
 def test_help_names_every_key_of_a_layout(run: Run) -> None:
     shown = run("evaluate", "--help").stdout
     assert [key for key in KEYS if key not in shown] == []
+
+
+@pytest.mark.parametrize(("concurrency", "replicas"), [(100, 1), (1, 1), (5000, 3)])
+def test_a_closed_load_has_the_engines_own_batch(
+    run: Run, tmp_path: Path, concurrency: int, replicas: int
+) -> None:
+    """vLLM's max_num_seqs of 1,024 for each of two data parallel ranks, whatever is in service."""
+    problem = tmp_path / "closed.toml"
+    problem.write_text(
+        '[model]\nname = "llama-3.1-8b"\n[hardware]\ngpu = "h100-sxm"\n[engine]\nname = "vllm"\n[workload]\n'
+        f'mode = "closed"\nconcurrency = {concurrency}\nprompt_tokens = 500\noutput_tokens = 100\n'
+    )
+    for given in ([], ["--batch", "2048"]):
+        result = run("evaluate", str(problem), "--layout", "dp=2,etp=2", "--json", *given)
+        assert result.exit_code == 0, result.stderr
+        plan = json.loads(result.stdout)
+        assert (plan["batch"], plan["layout"]["replicas"]) == (2048, replicas)
+        assert plan["meets"]["concurrency"]

@@ -63,6 +63,7 @@ def command(
     from autoparallel.domain.layout import Layout
     from autoparallel.domain.workload import STATIC
     from autoparallel.performance.intervals import at_confidence
+    from autoparallel.performance.serving.engine import own_pair
     from autoparallel.problem_file import load_problem
     from autoparallel.results_folder import json_text
 
@@ -70,7 +71,9 @@ def command(
     batch = sizes["batch"]
     if batch is None and problem.workload.mode == STATIC:
         raise click.UsageError("a static batch needs --batch")
-    degrees = {**({} if batch is None else {"replicas": problem.replicas_for(batch)}), **layout}
+    if batch is None:
+        batch = own_pair(problem, Layout(**layout), chunk=sizes["chunk"]).batch
+    degrees = {"replicas": problem.replicas_for(batch), **layout}
     plan = planner.estimate(problem, Layout(**degrees), **sizes)
     if as_json:
         click.echo(

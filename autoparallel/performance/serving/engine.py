@@ -75,17 +75,17 @@ def decode_share(problem: Problem, sequences: Quantity, chunk: Quantity) -> Quan
 
 
 def own_pair(problem: Problem, layout: Layout, batch: int | None = None, chunk: int | None = None) -> Pair:
-    """The sizes of a layout, by default the engine's own, of the sequences no more than there are.
+    """The sizes of a layout, by default the engine's own.
 
     Parameters
     ----------
     batch, chunk : int, optional
         Sequences in service of an instance, and tokens of a step of a data parallel rank.
     """
-    engine, asked = engine_of(problem), problem.workload.concurrency
+    engine = engine_of(problem)
     chunk = engine.max_num_batched_tokens if chunk is None else chunk
     if batch is None:
-        most = engine.max_num_seqs if asked is None else min(engine.max_num_seqs, asked // layout.dp)
+        most = engine.max_num_seqs
         if needed := decode_tokens(problem):
             most = min(most, int(chunk / needed))
         batch = max(most, 1) * layout.dp
