@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.workload import CONSTANT, OPEN, TRACE, Lengths, Trace, Workload
-from autoparallel.performance.serving.prefix_cache import cached_tokens
+from autoparallel.performance.serving.prefix_cache import prefix_reuse
+from autoparallel.performance.serving.router import routed
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -36,8 +37,18 @@ class Requests(NamedTuple):
         return float(self.cached_tokens.sum() / self.prompt_tokens.sum())
 
 
-def draw(workload: Workload, count: int, *, share: float, cache_tokens: float, seed: int) -> Requests:
-    """Requests of one of several equal instances.
+class Share(NamedTuple):
+    """What one of several equal instances takes of a deployment's requests: a router sends each to any of
+    them at random, and there to one of its data parallel ``ranks``, whose prefix cache has ``room_tokens``.
+    """  # noqa: D205
+
+    replicas: int = 1
+    ranks: int = 1
+    room_tokens: float = 0.0
+
+
+def draw(workload: Workload, count: int, share: Share, seed: int) -> Requests:
+    """Requests of one instance.
 
     Parameters
     ----------
@@ -45,21 +56,21 @@ def draw(workload: Workload, count: int, *, share: float, cache_tokens: float, s
         What the whole deployment serves.
     count : int
         Requests; a trace is repeated until there are that many.
-    share : float
-        Share of the deployment's arrivals that this instance takes. [1]
-    cache_tokens : float
-        Room of the prefix cache. [tokens]
+    share : Share
+        The instance's.
     seed : int
         Of the random generator.
     """
     random = np.random.default_rng(seed)
-    arrival_s = _arrivals(workload, count, share, random)
     trace = workload.trace
     if trace is not None:
-        rows = np.arange(count) % len(trace.arrival_s)
+        rounds, rows, cached = _recorded(trace, count, share, seed)
         prompts, outputs = np.array(trace.prompt_tokens)[rows], np.array(trace.output_tokens)[rows]
-        cached = _cached(trace, cache_tokens)[rows]
+    if trace is not None and workload.mode == OPEN and workload.arrivals == TRACE:
+        arrival_s = _recorded_arrivals(workload, trace, rounds, rows)
     else:
+        arrival_s = _arrivals(workload, count, share.replicas, random)
+    if trace is None:
         prompts = sample(workload.prompt_tokens, count, random)
         outputs = sample(workload.output_tokens, count, random)
         cached = np.zeros(count, dtype=np.int64)
@@ -77,6 +88,28 @@ def underway(requests: Requests, count: int) -> Requests:
     return requests._replace(output_tokens=outputs)
 
 
+def _recorded(trace: Trace, count: int, share: Share, seed: int) -> tuple[Integers, Integers, Integers]:
+    """Round, row and cached tokens of a trace's requests, one replica's part after the other's.
+
+    So every request is served once before any is again.
+    """
+    streams, size = share.replicas * share.ranks, len(trace.arrival_s)
+    replica = routed(trace, streams, seed) // share.ranks
+    cycle, place = np.divmod(np.arange(count), size)
+    rows = np.argsort(replica, kind="stable")[place]
+    cached = np.zeros(size, dtype=np.int64)
+    if trace.prefix_blocks:
+        cached = prefix_reuse(trace, streams, seed).cached_tokens(share.room_tokens, size)
+    return cycle * share.replicas + replica[rows], rows, cached[rows]
+
+
+def _recorded_arrivals(workload: Workload, trace: Trace, rounds: Integers, rows: Integers) -> Array:
+    """The trace's times, stretched to the deployment's rate. [s]"""
+    times, rate = np.array(trace.arrival_s), workload.request_rate_per_s or trace.rate_per_s
+    whole = times[-1] + 1.0 / trace.rate_per_s
+    return np.asarray((rounds * whole + times[rows]) * (trace.rate_per_s / rate))
+
+
 def sample(lengths: Lengths, count: int, random: np.random.Generator) -> Integers:
     """Draw lengths. [tokens]"""
     if lengths.points:
@@ -86,23 +119,14 @@ def sample(lengths: Lengths, count: int, random: np.random.Generator) -> Integer
     return np.asarray(random.integers(lengths.min, lengths.max + 1, size=count), dtype=np.int64)
 
 
-def _arrivals(workload: Workload, count: int, share: float, random: np.random.Generator) -> Array:
+def _arrivals(workload: Workload, count: int, replicas: int, random: np.random.Generator) -> Array:
     """Times of arrival; all zero where the load itself decides them."""
     if workload.mode != OPEN:
         return np.zeros(count)
     trace = workload.trace
-    rate = (workload.request_rate_per_s or (trace.rate_per_s if trace else 1.0)) * share
-    if workload.arrivals == TRACE and trace is not None:
-        times = np.array(trace.arrival_s)
-        rounds, rows = np.divmod(np.arange(count), len(times))
-        whole = times[-1] + 1.0 / trace.rate_per_s
-        return np.asarray((rounds * whole + times[rows]) * (trace.rate_per_s / rate))
+    rate = workload.request_rate_per_s or (trace.rate_per_s if trace else 1.0)
     if workload.arrivals == CONSTANT:
-        return np.asarray(np.arange(count) / rate)
-    return np.asarray(np.cumsum(random.exponential(1.0 / rate, size=count)))
-
-
-def _cached(trace: Trace, cache_tokens: float) -> Integers:
-    if not trace.prefix_blocks:
-        return np.zeros(len(trace.arrival_s), dtype=np.int64)
-    return np.array(cached_tokens(trace.prefix_blocks, cache_tokens), dtype=np.int64)
+        # Others take those between.
+        turns = np.cumsum(random.geometric(1.0 / replicas, size=count))
+        return np.asarray((turns - turns[0]) / rate)
+    return np.asarray(np.cumsum(random.exponential(replicas / rate, size=count)))

@@ -24,7 +24,7 @@ from autoparallel.performance.serving.capacity import capacity
 from autoparallel.performance.serving.engine import decode_share, own_pair
 from autoparallel.performance.serving.step import StepTimes
 from autoparallel.performance.serving.step_costs import Lengths, StepModel
-from autoparallel.simulation.requests import Requests, draw, underway
+from autoparallel.simulation.requests import Requests, Share, draw, underway
 from autoparallel.simulation.scheduler import Limits, Outcome, Scheduler
 from autoparallel.simulation.step_table import StepTable
 from autoparallel.simulation.uncertainty import mean_error, rate_error
@@ -182,7 +182,7 @@ def simulate(
     problem : Problem
         Its workload is batched continuously.
     layout : Layout
-        Replicas share the arrivals evenly; one of them is simulated.
+        Arrivals go to its replicas at random; one of these is simulated.
     requests : int
         How many that one serves.
     seed : int
@@ -259,7 +259,8 @@ class _Run:
         limits, workload = self.limits(), self.workload
         if self._equal() and not limits.prompts_alone:
             workload = replace(workload, output_tokens=_within(workload.output_tokens.max, MIXED))
-        drawn = draw(workload, count, share=1 / self.layout.replicas, cache_tokens=self.kv_tokens, seed=seed)
+        replicas, ranks = self.layout.replicas, self.layout.dp
+        drawn = draw(workload, count, Share(replicas, ranks, self.kv_tokens / ranks), seed)
         model = StepModel(self.times, self.engine, self.table, self.lengths)
         most = min(limits.sequences, max(int(self.kv_tokens), 1), limits.concurrency or count)
         table = StepTable(

@@ -12,9 +12,9 @@ from autoparallel.domain import Hardware, Layout, Lengths, Link, Model, Problem,
 from autoparallel.domain.model import DENSE, FULL
 from autoparallel.domain.workload import Trace
 from autoparallel.errors import LayoutError, ProblemError
-from autoparallel.performance.serving.prefix_cache import cached_tokens
+from autoparallel.performance.serving.router import arrival_scv, scv
 from autoparallel.simulation import Simulation, simulate
-from autoparallel.simulation.requests import Requests, draw, sample
+from autoparallel.simulation.requests import Requests, Share, draw, sample
 from autoparallel.simulation.scheduler import Limits, Outcome, Scheduler
 from autoparallel.simulation.step_table import MixedStep, StepTable
 
@@ -241,18 +241,13 @@ def test_a_trace_keeps_its_times_and_finds_its_prefixes() -> None:
     workload = Workload(
         prompt_tokens=UNIFORM, output_tokens=OUTPUTS, mode="open", arrivals="trace", trace=trace
     )
-    requests = draw(workload, 5, share=1.0, cache_tokens=1e6, seed=0)
+    requests = draw(workload, 5, Share(room_tokens=1e6), seed=0)
     assert requests.arrival_s.tolist() == [0.0, 1.0, 4.0, 6.0, 7.0]
     # The whole prompt of the second is cached, but for its last token.
     assert requests.cached_tokens.tolist() == [0, 999, 0, 0, 999]
-    faster = draw(replace(workload, request_rate_per_s=1.0), 3, share=1.0, cache_tokens=0.0, seed=0)
+    faster = draw(replace(workload, request_rate_per_s=1.0), 3, Share(), seed=0)
     assert faster.arrival_s.tolist() == [0.0, 0.5, 2.0]
     assert faster.cached_tokens.tolist() == [0, 0, 0]
-
-
-def test_the_cache_forgets_what_was_used_least_recently() -> None:
-    prompts = [(1,), (2,), (1,), (3,), (1,), (2,)]
-    assert cached_tokens(prompts, 2 * 512) == [0, 0, 512, 0, 512, 0]
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
@@ -314,3 +309,56 @@ def test_one_stable_rate() -> None:
     stable = "stable_requests_per_s"
     assert opened.analysis[stable] == pytest.approx(filled.analysis[stable])
     assert filled.analysis["requests_per_s"] == filled.analysis[stable]
+
+
+def recorded(count: int, **fields: Any) -> Workload:
+    """Requests that come in pairs, each named by its prompt's length."""
+    trace = Trace(
+        name="t",
+        arrival_s=tuple(float(index // 2) for index in range(count)),
+        prompt_tokens=tuple(range(1, count + 1)),
+        output_tokens=(5,) * count,
+        **fields,
+    )
+    return replace(
+        problem("open", arrivals="trace", trace=trace).workload, request_rate_per_s=trace.rate_per_s
+    )
+
+
+def test_replicas_share_a_trace_and_serve_all_of_it() -> None:
+    count, replicas = 4000, 8
+    found = draw(recorded(count), count, Share(replicas), seed=1)
+    assert sorted(found.prompt_tokens.tolist()) == list(range(1, count + 1))
+    # One replica's part of the trace lasts as long as all of it, and has a share of the requests.
+    assert (np.diff(found.arrival_s) >= 0).all()
+    assert found.arrival_s[-1] == pytest.approx(replicas * count / 2, rel=0.01)
+    # Of two that come together both come to one replica an eighth of the times.
+    between = np.diff(found.arrival_s)
+    assert np.mean(between == 0) == pytest.approx(0.5 / replicas, abs=0.015)
+    assert found.arrival_s[0] < 50
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 8])
+@pytest.mark.parametrize("arrivals", ["trace", "constant", "poisson"])
+def test_what_comes_to_a_replica_varies_as_the_analysis_says(arrivals: str, replicas: int) -> None:
+    workload = replace(recorded(20_000), arrivals=arrivals)
+    assert workload.trace is not None
+    # Bursts: nine intervals of ten last a tenth of the others.
+    bursts = np.random.default_rng(0).exponential(np.where(np.arange(20_000) % 10, 0.1, 4.1))
+    times = np.cumsum(np.random.default_rng(1).permutation(bursts)).tolist()
+    trace = replace(workload.trace, arrival_s=tuple(times))
+    workload = replace(workload, trace=trace, request_rate_per_s=2.0)
+    between = np.diff(draw(workload, 20_000, Share(replicas), seed=3).arrival_s)
+    assert between.mean() == pytest.approx(replicas * 0.5, rel=0.03)
+    assert scv(between) == pytest.approx(arrival_scv(workload, replicas), rel=0.1, abs=1e-12)
+
+
+def test_ranks_have_prefix_caches_of_their_own() -> None:
+    workload = recorded(2000, prefix_blocks=((7,),) * 2000)
+    trace = workload.trace
+    assert trace is not None
+    workload = replace(workload, trace=replace(trace, prompt_tokens=(600,) * 2000))
+    for replicas, ranks in ((1, 1), (2, 1), (2, 4)):
+        found = draw(workload, 2000, Share(replicas, ranks, 1024.0), seed=2)
+        assert np.count_nonzero(found.cached_tokens) == 2000 - replicas * ranks
+        assert not draw(workload, 2000, Share(replicas, ranks, 511.0), seed=2).cached_tokens.any()

@@ -24,7 +24,7 @@ from autoparallel.performance.serving.highest import Rows, highest_load
 from autoparallel.performance.serving.length_mix import LengthMix, length_mix
 from autoparallel.performance.serving.load import OPEN, SATURATED, Load, ServingEstimates
 from autoparallel.performance.serving.panel import Conditions, Panel, panel_of, request_times
-from autoparallel.performance.serving.rate import arrival_scv
+from autoparallel.performance.serving.router import arrival_scv
 from autoparallel.performance.serving.slo import keeps
 from autoparallel.performance.serving.steady import CHUNK, serve
 from autoparallel.performance.serving.step_costs import Lengths

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
-from autoparallel.domain.workload import CONSTANT, OPEN, PREFIX_BLOCK, TRACE, Trace, Workload
+from autoparallel.domain.workload import OPEN
 from autoparallel.performance.architecture import flops_per_token
 from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.estimate import Estimates, ServingColumns, estimate
+from autoparallel.performance.estimate import Estimates, ServingColumns, estimate, in_order
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.memory import MemoryRows
 from autoparallel.performance.serving.capacity import capacity, held_memory
@@ -28,14 +27,13 @@ from autoparallel.performance.serving.panel import (
     request_times,
     spread,
 )
-from autoparallel.performance.serving.prefix_cache import cached_tokens
+from autoparallel.performance.serving.prefix_cache import cached_share
+from autoparallel.performance.serving.router import arrival_scv
 from autoparallel.performance.serving.steady import lengths_of, serve
 
 Array = npt.NDArray[np.float64]
 # Times in service never are quite equal: steps of all lengths lie between. [1]
 LEAST_SCV = 0.02
-# Sizes of the prefix cache at which a trace's hits are counted, over what would hold all of it.
-_CACHE_SIZES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
 
 def rate_served(machine: Machine, table: PlanTable, *, spreads: bool = True) -> Estimates:
@@ -50,13 +48,25 @@ def rate_served(machine: Machine, table: PlanTable, *, spreads: bool = True) -> 
     spreads : bool
         Whether percentiles and goodput are worked out; not numbers otherwise.
     """
+    replicas = np.asarray(table.replicas)
+    # A Poisson process's share is one, whatever the number of replicas.
+    if machine.workload.mode != OPEN or arrival_scv(machine.workload) == 1.0 or not len(replicas):
+        return _rated(machine, table, spreads)
+    alike = [np.flatnonzero(replicas == number) for number in np.unique(replicas)]
+    return in_order([_rated(machine, table.rows(rows), spreads) for rows in alike], alike)
+
+
+def _rated(machine: Machine, table: PlanTable, spreads: bool) -> Estimates:
     served = Served(machine, table)
     serving = served.serving(served.spread() if spreads else None)
     return Estimates(**served.columns(), **served.memory(), serving=serving)
 
 
 class Served:
-    """The steady state of a table of plans, and what follows from it."""
+    """The steady state of a table of plans, and what follows from it.
+
+    Arrivals that are no Poisson process's differ by the number of replicas: then all have as many.
+    """
 
     def __init__(self, machine: Machine, table: PlanTable) -> None:
         if machine.engine is None or table.chunk is None:
@@ -80,13 +90,9 @@ class Served:
         return room
 
     def _cached_share(self) -> Array:
-        """Share of the prompts that a prefix cache holds: assumed, or a trace's in the room there is. [1]"""
-        assumed = np.full(len(self.kv_tokens), self.workload.cached_share)
-        trace = self.workload.trace
-        if trace is None or not trace.prefix_blocks:
-            return assumed
-        sizes, shares = cache_hits(trace)
-        return np.asarray(np.maximum(assumed, np.interp(self.kv_tokens, sizes, shares)))
+        """Share of the prompts that the prefix caches of all ranks hold. [1]"""
+        dp = np.asarray(self.table.dp, dtype=np.float64)
+        return cached_share(self.workload, self.table.replicas * dp, self.kv_tokens / dp)
 
     def _load(self) -> Load:
         workload, table = self.workload, self.table
@@ -96,7 +102,7 @@ class Served:
             osl=workload.output_tokens.mean,
             concurrency=np.maximum((workload.concurrency or 1) / table.replicas, 1.0),
             rate_per_s=(workload.rate_per_s or 0.0) / table.replicas,
-            arrival_scv=arrival_scv(workload),
+            arrival_scv=arrival_scv(workload, float(np.mean(table.replicas))),
             mix=length_mix(workload),
             max_num_seqs=table.batch / table.dp,
             max_num_batched_tokens=self.chunk,
@@ -196,34 +202,6 @@ class Served:
         return ServingColumns(
             *(own[name] if name in own else percentiles.get(name, nothing) for name in names)
         )
-
-
-def arrival_scv(workload: Workload) -> float:
-    """Squared coefficient of variation of the times between arrivals. [1]"""
-    if workload.arrivals == CONSTANT:
-        return 0.0
-    trace = workload.trace
-    if workload.arrivals == TRACE and trace is not None and len(trace.arrival_s) > 2:
-        return scv(np.diff(trace.arrival_s))
-    return 1.0
-
-
-def scv(values: Array) -> float:
-    """Squared coefficient of variation, 1 where the mean is zero. [1]"""
-    mean = float(values.mean())
-    return float(values.var()) / mean**2 if mean > 0 else 1.0
-
-
-@lru_cache(maxsize=4)
-def cache_hits(trace: Trace) -> tuple[Array, Array]:
-    """Share of a trace's prompt tokens found in prefix caches of rising sizes. [tokens], [1]"""
-    distinct = {block for blocks in trace.prefix_blocks for block in blocks}
-    sizes = np.array(_CACHE_SIZES) * (len(distinct) + 1) * PREFIX_BLOCK
-    total = sum(trace.prompt_tokens)
-    shares = [
-        sum(map(min, cached_tokens(trace.prefix_blocks, size), trace.prompt_tokens)) / total for size in sizes
-    ]
-    return sizes, np.minimum(np.array(shares), 1.0 - 1.0 / total)
 
 
 def times_of_requests(machine: Machine, layout: Layout, pair: Pair) -> tuple[Array, Array, Array]:
