@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -95,15 +94,6 @@ class Estimates(NamedTuple):
 
 # What static and continuous batching are both rated by.
 COLUMNS = Estimates._fields[:-1]
-
-
-def in_order(parts: Sequence[Estimates], rows: Sequence[npt.NDArray[np.int64]]) -> Estimates:
-    """Tables that have some plans each, as one: ``rows`` says where each plan comes."""
-    order = np.argsort(np.concatenate(rows))
-    columns = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in COLUMNS}
-    serving = [part.serving for part in parts if part.serving is not None]
-    whole = [np.concatenate(values)[order] for values in zip(*serving, strict=True)]
-    return Estimates(**columns, serving=ServingColumns(*whole) if serving else None)
 
 
 def estimates_of(plan: Plan) -> Estimates:

@@ -91,7 +91,7 @@ class Instances:
     @cached_property
     def arrival_scv(self) -> float:
         """Squared coefficient of variation of the times between an instance's arrivals. [1]"""
-        return arrival_scv(self.workload)
+        return float(arrival_scv(self.workload, np.ones(1))[0])
 
     def holds(self, tokens: float) -> npt.NDArray[np.bool_]:
         """Whether a data parallel rank has KV space for one sequence of so many tokens."""
@@ -161,7 +161,7 @@ class Instances:
             base_ttft_s=self.engine.base_ttft_s,
             pp=np.asarray(self.table.pp, dtype=np.float64)[rows],
             queue_shape=np.ones(size),
-            arrival_scv=self.arrival_scv,
+            arrival_scv=np.full(size, self.arrival_scv),
         )
 
 

@@ -28,7 +28,7 @@ class Load(NamedTuple):
         Requests in the instance or before it (closed). [1]
     rate_per_s : array_like
         Requests that arrive at the instance (open). [1/s]
-    arrival_scv : float
+    arrival_scv : array_like
         Squared coefficient of variation of the times between arrivals, 0 constant and 1 Poisson. [1]
     mix : LengthMix
         How the lengths differ.
@@ -46,7 +46,7 @@ class Load(NamedTuple):
     osl: Quantity
     concurrency: Quantity = 1.0
     rate_per_s: Quantity = 0.0
-    arrival_scv: float = 1.0
+    arrival_scv: Quantity = 1.0
     mix: LengthMix = LengthMix()
     requests_per_slot: float = np.inf
     max_num_seqs: Quantity | None = None

@@ -46,7 +46,7 @@ def occupancy(
     rate_per_s: Quantity,
     most: Quantity,
     leaving_per_s: Sequence[Quantity],
-    arrival_scv: float,
+    arrival_scv: Quantity,
     service_scv: float,
 ) -> Occupancy:
     """Solve the chain of every plan.
@@ -57,7 +57,7 @@ def occupancy(
         Arrivals, and sequences that fit. [1/s], [1]
     leaving_per_s : sequence of array_like
         R at numbers of sequences from 1 to ``most``, evenly spaced in their logarithm. [1/s]
-    arrival_scv, service_scv : float
+    arrival_scv, service_scv : array_like
         Squared coefficients of variation of the times between arrivals, and of those in service. [1]
     """
     shares = np.linspace(0.0, 1.0, POINTS)[:, None]
@@ -72,7 +72,7 @@ def occupancy(
     steps = 0.5 * (slope[1:] + slope[:-1]) * width
     logs = np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
     # Constant arrivals and equal lengths would leave no variance at all.
-    logs = logs / max(1.0 + (arrival_scv - 1.0) / (1.0 + service_scv), 0.25)
+    logs = logs / np.maximum(1.0 + (arrival_scv - 1.0) / (1.0 + service_scv), 0.25)
     chances = np.exp(logs - logs.max(axis=0))
     load = np.minimum(np.exp(slope[-1]), 1.0 - 1e-9)
     inside = 0.5 * (chances[1:] + chances[:-1]) * width

@@ -44,7 +44,7 @@ class Arrivals(NamedTuple):
     """Rate, and squared coefficients of variation of the times between arrivals and of prompts. [1/s], [1]"""
 
     per_s: Quantity
-    scv: float
+    scv: Quantity
     prompt_scv: Quantity
 
 
@@ -108,7 +108,7 @@ def open_waits(arrivals: Arrivals, decode_s: Quantity, prompt_s: Quantity, room:
     load = np.minimum(rate * alone_s, BUSIEST)
     queue = np.maximum(0.5 * load * (scv + prompt_scv) / (1.0 - load), 1e-9)
     full = np.exp(-np.minimum(np.maximum(room - 1.0, 0.0) / queue, 700.0))
-    none = np.exp(-came) if scv else np.maximum(1.0 - came, 0.0)
+    none = np.where(np.asarray(scv) > 0.0, np.exp(-came), np.maximum(1.0 - came, 0.0))
     met = 1.0 - none * (1.0 - busy)
     found_s = decode_s + (1.0 - full) * (found_s - decode_s)
     return OpenWaits(step_s, found_s, full * queue * alone_s, (1.0 - full) * beside, met, full)

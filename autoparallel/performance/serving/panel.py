@@ -117,7 +117,7 @@ class Conditions(NamedTuple):
         Of the engine. [1], [s]
     pp : array_like
         Pipeline stages. [1]
-    arrival_scv : float
+    arrival_scv : array_like
         Squared coefficient of variation of the times between prompts; in a closed loop they come as others
         end. [1]
     queue_shape : array_like
@@ -131,7 +131,7 @@ class Conditions(NamedTuple):
     interference: float
     base_ttft_s: float
     pp: Array
-    arrival_scv: float
+    arrival_scv: Array
     queue_shape: Array
 
 
@@ -157,6 +157,7 @@ def _of(conditions: Conditions, rows: slice) -> Conditions:
         chunk=conditions.chunk[rows],
         cached_share=conditions.cached_share[rows],
         pp=conditions.pp[rows],
+        arrival_scv=conditions.arrival_scv[rows],
         queue_shape=conditions.queue_shape[rows],
     )
 
@@ -205,8 +206,8 @@ def _running_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -
     more_s = np.where(panel.ahead > 1.0 - met, longer_s * gamma(normal_at(place), shape), 0.0)
     found_s = column.decode_step_s + more_s
     beside_s = column.beside_s * found_s / column.found_s
-    if conditions.arrival_scv or scv:
-        beside_s = beside_s * gamma(panel.slot_normal, beside_s / own_s / (1.0 + scv))
+    varies = conditions.arrival_scv[:, None] + scv > 0.0
+    beside_s = beside_s * np.where(varies, gamma(panel.slot_normal, beside_s / own_s / (1.0 + scv)), 1.0)
     return np.asarray(panel.step * found_s + beside_s)
 
 
@@ -230,7 +231,7 @@ def _tpot_s(panel: Panel, column: ServingEstimates, conditions: Conditions, own_
     """What prompts of others add is a gamma variable: few long ones make a long tail."""
     prompt_s = conditions.interference * np.maximum(own_s - column.decode_step_s, 0.0)
     mean, spread_s = (of(prompt_s, axis=1, keepdims=True) for of in (np.mean, np.var))
-    square = spread_s + conditions.arrival_scv * mean**2
+    square = spread_s + conditions.arrival_scv[:, None] * mean**2
     per_token = np.maximum(panel.output - 1.0, 1.0)
     variance = column.requests_per_s * column.tpot_s * square / per_token
     if conditions.kind == OPEN:

@@ -12,7 +12,7 @@ from autoparallel.domain.pair import Pair
 from autoparallel.domain.workload import OPEN
 from autoparallel.performance.architecture import flops_per_token
 from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.estimate import Estimates, ServingColumns, estimate, in_order
+from autoparallel.performance.estimate import Estimates, ServingColumns, estimate
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.memory import MemoryRows
 from autoparallel.performance.serving.capacity import capacity, held_memory
@@ -48,25 +48,13 @@ def rate_served(machine: Machine, table: PlanTable, *, spreads: bool = True) -> 
     spreads : bool
         Whether percentiles and goodput are worked out; not numbers otherwise.
     """
-    replicas = np.asarray(table.replicas)
-    # A Poisson process's share is one, whatever the number of replicas.
-    if machine.workload.mode != OPEN or arrival_scv(machine.workload) == 1.0 or not len(replicas):
-        return _rated(machine, table, spreads)
-    alike = [np.flatnonzero(replicas == number) for number in np.unique(replicas)]
-    return in_order([_rated(machine, table.rows(rows), spreads) for rows in alike], alike)
-
-
-def _rated(machine: Machine, table: PlanTable, spreads: bool) -> Estimates:
     served = Served(machine, table)
     serving = served.serving(served.spread() if spreads else None)
     return Estimates(**served.columns(), **served.memory(), serving=serving)
 
 
 class Served:
-    """The steady state of a table of plans, and what follows from it.
-
-    Arrivals that are no Poisson process's differ by the number of replicas: then all have as many.
-    """
+    """The steady state of a table of plans, and what follows from it."""
 
     def __init__(self, machine: Machine, table: PlanTable) -> None:
         if machine.engine is None or table.chunk is None:
@@ -102,7 +90,7 @@ class Served:
             osl=workload.output_tokens.mean,
             concurrency=np.maximum((workload.concurrency or 1) / table.replicas, 1.0),
             rate_per_s=(workload.rate_per_s or 0.0) / table.replicas,
-            arrival_scv=arrival_scv(workload, float(np.mean(table.replicas))),
+            arrival_scv=arrival_scv(workload, table.replicas),
             mix=length_mix(workload),
             max_num_seqs=table.batch / table.dp,
             max_num_batched_tokens=self.chunk,
@@ -128,7 +116,9 @@ class Served:
             interference=self.engine.interference,
             base_ttft_s=self.engine.base_ttft_s,
             pp=np.asarray(self.table.pp, dtype=np.float64),
-            arrival_scv=load.arrival_scv if load.kind == OPEN else min(load.service_scv, 1.0),
+            arrival_scv=np.full(
+                len(queue), load.arrival_scv if load.kind == OPEN else min(load.service_scv, 1.0)
+            ),
             queue_shape=np.maximum(queue, 1.0) / max(load.service_scv, LEAST_SCV),
         )
 

@@ -28,9 +28,9 @@ def routed(trace: Trace, streams: int, seed: int = 0) -> Integers:
     return np.random.default_rng((seed, streams)).integers(streams, size=len(trace.arrival_s))
 
 
-def arrival_scv(workload: Workload, replicas: float = 1.0) -> float:
+def arrival_scv(workload: Workload, replicas: Array) -> Array:
     """Squared coefficient of variation of the times between the arrivals at one of the replicas. [1]"""
-    return 1.0 + (_whole_scv(workload) - 1.0) / replicas
+    return np.asarray(1.0 + (_whole_scv(workload) - 1.0) / replicas)
 
 
 def _whole_scv(workload: Workload) -> float:
