@@ -24,6 +24,7 @@ from autoparallel.performance.serving.highest import Rows, highest_load
 from autoparallel.performance.serving.length_mix import LengthMix, length_mix
 from autoparallel.performance.serving.load import OPEN, SATURATED, Load, ServingEstimates
 from autoparallel.performance.serving.panel import Conditions, Panel, panel_of, request_times
+from autoparallel.performance.serving.prefix_cache import cached_share
 from autoparallel.performance.serving.router import arrival_scv
 from autoparallel.performance.serving.slo import keeps
 from autoparallel.performance.serving.steady import CHUNK, serve
@@ -93,6 +94,30 @@ class Instances:
         """Squared coefficient of variation of the times between an instance's arrivals. [1]"""
         return float(arrival_scv(self.workload, np.ones(1))[0])
 
+    @cached_property
+    def cached_share(self) -> Array:
+        """Share of the prompts that each layout's prefix caches hold. [1]
+
+        As many instances as all the fleet's GPUs would make share the requests: with others beside them they
+        are fewer, and find more.
+        """
+        fleet, most = self.machine.problem.fleet, self.machine.problem.search.max_gpus
+        gpus = sum(pool.count or most for pool in fleet.pools) if fleet else 0
+        alike = np.maximum(np.floor(gpus / self.table.gpus_per_instance), 1.0)
+        return cached_share(self.workload, alike * self.table.dp, self.rank_tokens())
+
+    def rank_tokens(self) -> Array:
+        """Room of a data parallel rank's KV cache. [tokens]"""
+        longest, room = self.machine.longest_sequence, np.empty(len(self.table.tp))
+        for layers, rows in by_stages(self.machine, self.table):
+            part = self.table.rows(rows)
+            room[rows] = capacity(self.machine, part, layers, self.engine, longest).sequences / part.dp
+        return room * longest
+
+    def lengths_of(self, rows: Rows) -> Lengths:
+        """Lengths of the requests, with what is cached in some instances."""
+        return self.lengths._replace(cached_share=self.cached_share[rows])
+
     def holds(self, tokens: float) -> npt.NDArray[np.bool_]:
         """Whether a data parallel rank has KV space for one sequence of so many tokens."""
         fits = np.zeros(len(self.table.tp), dtype=bool)
@@ -118,7 +143,7 @@ class Instances:
             rate_per_s=rates,
             arrival_scv=self.arrival_scv,
             mix=self.mix,
-            cached_share=work.cached_share,
+            cached_share=self.cached_share[rows],
         )
         return self.serve(rows, load)
 
@@ -126,7 +151,7 @@ class Instances:
         """What an aggregated instance serves without an SLO: no SLO is kept at more. [1/s]"""
         work = self.workload
         means = work.prompt_tokens.mean, work.output_tokens.mean
-        load = Load(SATURATED, *means, mix=self.mix, cached_share=work.cached_share)
+        load = Load(SATURATED, *means, mix=self.mix, cached_share=self.cached_share)
         found = self.serve(np.arange(len(self.table.tp)), load)
         longest = float(work.prompt_tokens.max + work.output_tokens.max)
         room = (found.capacity >= 1.0) & self.holds(longest)
@@ -156,7 +181,7 @@ class Instances:
             kind=OPEN,
             isl=float(lengths.isl),
             chunk=np.full(size, float(lengths.step_tokens)),
-            cached_share=np.full(size, float(lengths.cached_share)),
+            cached_share=self.cached_share[rows],
             interference=self.engine.interference,
             base_ttft_s=self.engine.base_ttft_s,
             pp=np.asarray(self.table.pp, dtype=np.float64)[rows],

@@ -116,12 +116,12 @@ def prefill_steps(instances: Instances) -> PrefillSteps:
     """Steps of every layout of a table as a prefill instance."""
     size = len(instances.table.tp)
     found = PrefillSteps(*(np.ones((SIZES, size)) for _ in range(5)), *(np.zeros(size) for _ in range(2)))
-    lengths, engine = instances.lengths, instances.engine
-    most = np.maximum(np.floor(lengths.step_tokens / lengths.computed), 1.0)
-    sizes = np.floor(most ** (np.arange(SIZES) / (SIZES - 1)) + 1e-9)
+    engine = instances.engine
     fits = instances.holds(float(instances.workload.prompt_tokens.max))
     for layers, rows in by_stages(instances.machine, instances.table):
-        part, pp = instances.table.rows(rows), len(layers)
+        part, pp, lengths = instances.table.rows(rows), len(layers), instances.lengths_of(rows)
+        most = np.maximum(np.floor(lengths.step_tokens / lengths.computed), 1.0)
+        sizes = np.floor(most ** (np.arange(SIZES)[:, None] / (SIZES - 1)) + 1e-9)
         model = StepModel(StepTimes(instances.machine, part, layers, engine), engine, part, lengths)
         space = capacity(instances.machine, part, layers, engine, lengths.isl).sequences
         found.ranks[rows] = part.dp

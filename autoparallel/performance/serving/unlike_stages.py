@@ -104,6 +104,11 @@ class UnlikeStages(Instances):
         """Whether a pipeline holds its longest sequence."""
         return self.cuts.sequences > 0.0
 
+    def rank_tokens(self) -> Array:
+        """Room of a data parallel rank's KV cache, by the stage that holds least. [tokens]"""
+        held = np.asarray(self.lengths.held(self.engine))
+        return np.asarray(self.cuts.sequences * held / self.table.dp)
+
     def serve(self, rows: Rows, load: Load) -> ServingEstimates:
         """The steady state of some pipelines."""
         columns = np.full((len(ServingEstimates._fields), len(rows)), np.nan)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from autoparallel.domain import Hardware, Layout, Lengths, Link, Model, Problem, Requirements, Workload
 from autoparallel.domain.engine import MEAN, TOTAL
 from autoparallel.domain.model import DENSE, FULL
+from autoparallel.domain.workload import Trace
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving import EngineConstants
@@ -300,3 +301,20 @@ def test_ninety_per_cent_wait_no_longer_than_a_simulated_queue_says() -> None:
     at = steps([1.0], [1.0]).at(np.array([load]), 1.0)
     said = at.through_s + 2.0 * panel.step * at.residual_s + exponential(panel.ahead, at.busy, at.queued_s)
     assert float(np.percentile(said, 90)) == pytest.approx(ninety, rel=0.15)
+
+
+def test_instances_find_a_traces_prefixes_in_their_own_kv_space() -> None:
+    count = 400
+    trace = Trace(
+        name="t",
+        arrival_s=tuple(np.cumsum(np.full(count, 0.1)).tolist()),
+        prompt_tokens=(1024,) * count,
+        output_tokens=(101,) * count,
+        prefix_blocks=tuple((0, index + 1) for index in range(count)),
+    )
+    alone = instances(*LAYOUTS, tokens=1024)
+    workload = replace(alone.workload, trace=trace)
+    own = Instances(Machine(replace(alone.machine.problem, workload=workload)), ENGINE, alone.table)
+    np.testing.assert_allclose(own.cached_share, 0.5 * (count - 1) / count)
+    assert (own.stable_rates() > 1.2 * alone.stable_rates()).all()
+    assert (prefill_steps(own).most_per_s > 1.2 * prefill_steps(alone).most_per_s).all()
