@@ -229,10 +229,11 @@ class _Run:
         room = capacity(self.machine, self.table, stages, engine, longest)
         self.kv_tokens = float(np.asarray(room.sequences).max()) * longest
         shortest = self.workload.prompt_tokens.min + self.workload.output_tokens.min
-        if self.kv_tokens < shortest:
+        self.rank_tokens = self.kv_tokens / layout.dp * (1.0 + 1e-9)
+        if self.rank_tokens < shortest:
             raise LayoutError(
                 [
-                    f"the KV space holds {self.kv_tokens:,.0f} tokens, "
+                    f"the KV space of a rank holds {self.rank_tokens:,.0f} tokens, "
                     f"and the shortest request has {shortest:,}"
                 ]
             )
@@ -248,6 +249,7 @@ class _Run:
             step_tokens=int(self.lengths.step_tokens) * layout.dp * layout.pp,
             piece_tokens=int(self.lengths.step_tokens),
             kv_tokens=self.kv_tokens,
+            longest_tokens=self.rank_tokens,
             reserves_longest=engine.reserves_longest,
             prompts_alone=engine.prompts_first,
             concurrency=concurrency,

@@ -28,6 +28,8 @@ class Limits:
         Of one step, all its data parallel ranks and pipeline slots together, and of one prompt in it.
     kv_tokens : float
         Room of the KV cache. [tokens]
+    longest_tokens : float
+        The longest request that is not rejected: what a data parallel rank has room for. [tokens]
     reserves_longest : bool
         Whether a request holds its longest state from the start; else it grows, and where the room ends
         the newest gives way and is computed again.
@@ -48,6 +50,7 @@ class Limits:
     reserves_longest: bool
     prompts_alone: bool
     concurrency: int | None = None
+    longest_tokens: float = math.inf
     delay_s: float = 0.0
 
 
@@ -136,11 +139,12 @@ class Scheduler:
 
     def _arrive(self) -> None:
         """Whoever has come by now waits, unless no room will ever hold it."""
+        longest = min(self.limits.longest_tokens, self.limits.kv_tokens)
         while self._coming and self._coming[0] <= self.now and self._next < len(self._prompts):
             time_s = heapq.heappop(self._coming)
             index, self._next = self._next, self._next + 1
             self._arrived[index] = time_s
-            if self._prompts[index] + self._outputs[index] <= self.limits.kv_tokens:
+            if self._prompts[index] + self._outputs[index] <= longest:
                 self._waiting.append(index)
             else:
                 self._rejected += 1

@@ -12,7 +12,12 @@ from autoparallel.domain import Hardware, Layout, Lengths, Link, Model, Problem,
 from autoparallel.domain.model import DENSE, FULL
 from autoparallel.domain.workload import Trace
 from autoparallel.errors import LayoutError, ProblemError
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.machine import Machine
+from autoparallel.performance.rate import rate
+from autoparallel.performance.serving.rate import Served
 from autoparallel.performance.serving.router import arrival_scv, scv
+from autoparallel.problem_file.trace_file import trace_lengths
 from autoparallel.simulation import Simulation, simulate
 from autoparallel.simulation.requests import Requests, Share, draw, sample
 from autoparallel.simulation.scheduler import Limits, Outcome, Scheduler
@@ -364,3 +369,23 @@ def test_ranks_have_prefix_caches_of_their_own() -> None:
         found = draw(workload, 2000, Share(replicas, ranks, 1024.0), seed=2)
         assert np.count_nonzero(found.cached_tokens) == 2000 - replicas * ranks
         assert not draw(workload, 2000, Share(replicas, ranks, 511.0), seed=2).cached_tokens.any()
+
+
+def test_a_request_longer_than_a_ranks_room_is_rejected_and_counted_alike() -> None:
+    """Two ranks have room for it together, neither alone."""
+    asked = recorded(200)
+    assert asked.trace is not None
+    prompts, room_of_rank = [500] * 199, int(Served(Machine(problem("open")), _alone(2)).kv_tokens[0] / 2)
+    trace = replace(asked.trace, prompt_tokens=(*prompts, int(1.5 * room_of_rank)))
+    workload = replace(
+        asked, trace=trace, prompt_tokens=trace_lengths(trace.prompt_tokens), request_rate_per_s=1.0
+    )
+    result = simulate(replace(problem("open"), workload=workload), Layout(dp=2, etp=2), requests=200)
+    assert result.rejected == 1
+    served = rate(Machine(replace(problem("open"), workload=workload)), _alone(2)).serving
+    assert served is not None
+    assert served.too_long_fraction[0] == pytest.approx(1 / 200)
+
+
+def _alone(dp: int) -> PlanTable:
+    return PlanTable.of([Layout(dp=dp, etp=dp)], [64], [64], [2048])

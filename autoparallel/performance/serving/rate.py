@@ -170,12 +170,22 @@ class Served:
                 column[rows] = values
         return dict(zip(MemoryRows._fields, columns, strict=True))
 
+    def _too_long(self) -> Array:
+        """Share of the requests that a rank's KV cache does not hold, of a trace exactly. [1]"""
+        trace, panel = self.workload.trace, self.panel
+        lengths = panel.prompt + panel.output
+        if trace is not None:
+            lengths = np.array(trace.prompt_tokens) + np.array(trace.output_tokens, dtype=np.float64)
+        # What fills the cache to the last token fits, whatever rounding says.
+        room = self.kv_tokens / np.asarray(self.table.dp) * (1.0 + 1e-9)
+        return np.asarray(1.0 - np.searchsorted(np.sort(lengths), room, side="right") / len(lengths))
+
     def serving(self, spread_s: Spread | None) -> ServingColumns:
         """The columns that continuous batching adds; what needs a spread is not a number without one."""
         steady, replicas = self.steady, self.table.replicas
         nothing = np.full(len(replicas), np.nan)
         percentiles = {} if spread_s is None else spread_s.percentiles
-        too_long = (self.panel.prompt + self.panel.output > self.kv_tokens[:, None]).mean(axis=1)
+        too_long = self._too_long()
         good = nothing if spread_s is None else spread_s.good * (1.0 - too_long)
         own = {
             "capacity": steady.capacity,
