@@ -57,6 +57,12 @@ class Constraint(NamedTuple):
     groups: frozenset[str]
     tree: Tree[Token]
 
+    @property
+    def numbers(self) -> frozenset[int]:
+        """What of numbers it mentions."""
+        tokens = (token for node in self.tree.iter_subtrees() for token in _tokens(node))
+        return frozenset(int(token) for token in tokens if token.type == "NUMBER")
+
     def holds(self, values: Mapping[str, Any]) -> Any:
         """Whether it holds, elementwise for arrays.
 

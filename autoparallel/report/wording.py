@@ -33,9 +33,12 @@ RULE_LABELS = {
     "memory": "Memory of the fullest GPU",
     "concurrency": "Sequences in service",
     "max_gpus": "GPUs of the deployment",
+    "search.max_gpus": "GPUs that the search looks at",
 }
 
 
+# Names of what stands in the problem file as it is.
+AS_WRITTEN = ("search.", 'constraint "')
 MICROBATCH = "one microbatch through all stages"
 
 
@@ -54,9 +57,11 @@ def rule_label(name: str) -> str:
 
     Examples
     --------
-    >>> rule_label("ttft_s"), rule_label("kv_heads")
-    ('Time to first token', 'Kv heads')
+    >>> rule_label("ttft_s"), rule_label("kv_heads"), rule_label("search.even_stages")
+    ('Time to first token', 'Kv heads', 'search.even_stages')
     """
+    if name.startswith(AS_WRITTEN) and name not in RULE_LABELS:
+        return printable(name)
     return RULE_LABELS.get(name) or printable(name).replace("_", " ").capitalize()
 
 

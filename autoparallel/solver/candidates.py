@@ -185,12 +185,14 @@ def _sequence_parallel(
 
 def _stages(problem: Problem, largest: int) -> Ints:
     search, layers = problem.search, problem.model.num_hidden_layers
-    if search.pp is not None:
-        stages: Iterable[int] = search.pp
-    else:
-        powers = () if search.even_stages else (1 << bits for bits in range(layers.bit_length()))
-        stages = {*divisors(layers), *powers}
+    stages = search.pp if search.pp is not None else stage_counts(layers, even=search.even_stages)
     return np.array(sorted(pp for pp in stages if pp <= largest), dtype=np.int64)
+
+
+def stage_counts(layers: int, *, even: bool) -> tuple[int, ...]:
+    """Numbers of stages that are tried by default: divisors of the layers, and powers of two."""
+    powers = () if even else (1 << bits for bits in range(layers.bit_length()))
+    return tuple(sorted({*divisors(layers), *powers}))
 
 
 def _experts(problem: Problem, sizes: list[int]) -> ExpertCandidates:

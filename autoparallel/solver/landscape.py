@@ -16,7 +16,7 @@ from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.rate import rate
 from autoparallel.solver.candidates import Candidates, candidates_for, layouts_spanned, order_variants
-from autoparallel.solver.replicas import with_replicas
+from autoparallel.solver.replicas import Rater, with_replicas
 from autoparallel.solver.rules import LIMITS, LimitRule, structure_of
 
 # Plans that are looked at, at most; of larger spaces a seeded sample is.
@@ -56,11 +56,16 @@ class Landscape(NamedTuple):
 
 
 def landscape(
-    machine: Machine, pairs: Sequence[Pair], *, seed: int = 0, max_gpus: int | None = None
+    machine: Machine,
+    pairs: Sequence[Pair],
+    *,
+    seed: int = 0,
+    max_gpus: int | None = None,
+    rate: Rater = rate,
 ) -> Landscape:
     """All layouts that can be launched for the pairs, or a sample where they are too many.
 
-    ``max_gpus`` looks at larger deployments than the requirements allow.
+    ``max_gpus`` looks at larger deployments than the requirements allow; ``rate`` rates them.
     """
     problem = machine.problem
     largest = problem.max_gpus if max_gpus is None else max_gpus
@@ -74,7 +79,7 @@ def landscape(
         for pair in pairs
         for variant in variants
     ]
-    table = with_replicas(machine, PlanTable.joined(tables), largest)
+    table = with_replicas(machine, PlanTable.joined(tables), largest, rate)
     complete = len(table.tp) <= LARGEST
     if not complete:
         chosen = np.random.default_rng(seed).choice(len(table.tp), LARGEST, replace=False)

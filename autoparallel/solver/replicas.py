@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from autoparallel.domain.workload import OPEN
 from autoparallel.performance.degrees import PlanTable
+from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.rate import rate
 
+Rater = Callable[..., Estimates]
 # Beyond 16 instances their number grows by this share: one more then changes little.
 GROWTH = 1.125
 
 
-def with_replicas(machine: Machine, table: PlanTable, max_gpus: int) -> PlanTable:
+def with_replicas(machine: Machine, table: PlanTable, max_gpus: int, rate: Rater = rate) -> PlanTable:
     """Every plan of an open load with every number of replicas that is tried; other tables stay.
 
     From the fewest that are stable on: each number up to 16 more or less, then in steps of an eighth, as

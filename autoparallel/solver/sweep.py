@@ -15,6 +15,7 @@ from autoparallel.domain.pair import Pair
 from autoparallel.domain.result import Solve
 from autoparallel.pareto import Objectives, front_rows, no_better
 from autoparallel.performance.machine import Machine
+from autoparallel.performance.rate import rate
 from autoparallel.solver.answers import PairFront, Point, objectives_of, rated_facts
 from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.front import FrontSolver
@@ -22,11 +23,14 @@ from autoparallel.solver.landscape import landscape
 from autoparallel.solver.orders import OrderSolver
 from autoparallel.solver.placement.model import place_experts
 from autoparallel.solver.placement.placing import Placer, PlacingSolver
+from autoparallel.solver.replicas import Rater
 from autoparallel.solver.rules import Facts
 
 
 class SweepSolver(PlacingSolver):
     """Rates every layout of pair after pair, or a seeded sample where they are too many."""
+
+    rate: Rater = staticmethod(rate)
 
     def solve(
         self,
@@ -47,7 +51,7 @@ class SweepSolver(PlacingSolver):
         return self._until_placed(lambda solver, _: solver._rated(pair, incumbents, first_only=first_only))
 
     def _rated(self, pair: Pair, incumbents: Sequence[Objectives], *, first_only: bool) -> PairFront:
-        plans = landscape(self.machine, [pair], seed=self.seed)
+        plans = landscape(self.machine, [pair], seed=self.seed, rate=self.rate)
         rows = np.flatnonzero(plans.feasible)
         values = plans.values
         columns = values.gpus, -values.total_tokens_per_ms_per_gpu, values.ttft_s
@@ -75,8 +79,19 @@ PairSolver = FrontSolver | SweepSolver
 
 
 def pair_solver(
-    machine: Machine, *, seed: int = 0, place: Placer = place_experts, deadline: Deadline | None = None
+    machine: Machine,
+    *,
+    seed: int = 0,
+    deadline: Deadline | None = None,
+    place: Placer = place_experts,
+    rate: Rater = rate,
 ) -> PairSolver:
-    """What finds the front of a pair: CP-SAT for static batches, a sweep for continuous batching."""
-    solver = OrderSolver if machine.engine is None else SweepSolver
-    return solver(machine, seed=seed, place=place, deadline=deadline)
+    """What finds the front of a pair: CP-SAT for static batches, a sweep for continuous batching.
+
+    ``place`` places experts on ranks, and ``rate`` rates tables of plans that are batched continuously.
+    """
+    if machine.engine is None:
+        return OrderSolver(machine, seed=seed, deadline=deadline, place=place)
+    solver = SweepSolver(machine, seed=seed, deadline=deadline, place=place)
+    solver.rate = rate
+    return solver

@@ -18,7 +18,7 @@ from autoparallel.cli.options import (
 
 if TYPE_CHECKING:
     from autoparallel.domain.problem import Problem
-    from autoparallel.explanation import Change, Explanation, Gain
+    from autoparallel.explanation import Change, Explanation, Gain, Relaxation
 
 EPILOG = """\b
 Examples:
@@ -35,6 +35,15 @@ Examples:
     help="Write a tornado plot of what each step buys, one HTML file.",
 )
 @force_option
+@click.option(
+    "--time-limit",
+    "time_limit_s",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    default=120.0,
+    show_default=True,
+    help="For the questions after the search; what is not answered by then is said.",
+)
 @set_option
 @quiet_option
 @json_option
@@ -42,6 +51,7 @@ def command(
     problem_path: Path,
     plot: Path | None,
     force: bool,
+    time_limit_s: float,
     overrides: tuple[str, ...],
     quiet: bool,
     as_json: bool,
@@ -58,7 +68,7 @@ def command(
         check_file(plot, overwrite=force, page=True)
     problem = load_problem(problem_path, overrides)
     with progress_bar(quiet) as progress:
-        explanation = explain(problem, progress=progress)
+        explanation = explain(problem, progress=progress, time_limit_s=time_limit_s)
     if plot is not None and explanation.feasible:
         from autoparallel.report.figures.tornado import write_tornado
 
@@ -87,44 +97,52 @@ def _answer_infeasible(problem: Problem, explanation: Explanation) -> None:
     for limit in explanation.forbidden:
         console.print(f"Physics forbids it: {limit.sentence}.\n")
     if explanation.structure:
-        broken = [(conflict.rule, conflict.sentence) for conflict in explanation.structure]
-        console.print(table("No layout keeps these rules together", ("rule", "what it says"), broken))
-        return
+        broken = [(rule_label(conflict.rule), conflict.sentence) for conflict in explanation.structure]
+        title = "No layout keeps these rules together"
+        console.print(table(title, ("rule", "what it says"), broken, words=("what it says",)))
     for number, names in enumerate(explanation.conflicts, start=1):
         labels = " + ".join(rule_label(name) for name in names)
         how = "cannot be kept together; any one less can" if len(names) > 1 else "cannot be kept"
-        console.print(f"Conflict {number}: {labels} {how}.")
+        console.print(f"Conflict {number}: {labels} {how}.", markup=False)
     console.print()
     rows = [
         (
             "\n".join(_change(change) for change in relaxation.changes),
             f"{brief(relaxation.layout)}, {relaxation.pair}",
-            "a solve found the plan" + (", none one step before" if relaxation.tight else ""),
+            _checked(relaxation),
         )
         for relaxation in explanation.relaxations
     ]
-    console.print(
-        table(
-            "Smallest changes that make it feasible",
-            ("change", "plan", "checked"),
-            rows,
-            words=("plan", "checked"),
-        )
-    )
+    if rows:
+        columns = ("change", "plan", "checked")
+        console.print(table("Smallest changes that make it feasible", columns, rows, words=columns))
+        say(f"Deployments of up to {explanation.largest_gpus:,} GPUs were looked at.")
+    elif explanation.exact:
+        say("None of what the problem asks is to blame: nothing fits whatever gives way.")
     if not explanation.exact:
-        say("The space is too large to look at every layout: smaller changes may exist.")
+        say("The time was over before every question had a proof: smaller changes may exist.")
+
+
+def _checked(relaxation: Relaxation) -> str:
+    if not relaxation.verified:
+        return "not checked: the time was over"
+    return "a solve found the plan" + (", none one step before" if relaxation.tight else "")
 
 
 def _change(change: Change) -> str:
     from autoparallel.report.wording import given, rule_label
 
-    before, after = given(change.limit, change.unit), given(change.enough, change.unit)
-    return f"{rule_label(change.rule)}: {before} -> {after}"
+    label = rule_label(change.rule)
+    if change.limit is None:
+        return f"{label}: given up"
+    # Where two keys of the file say the same, one alone changes nothing.
+    both = f" ({' and '.join(change.keys)})" if len(change.keys) > 1 else ""
+    return f"{label}{both}: {given(change.limit, change.unit)} -> {given(change.enough, change.unit)}"
 
 
 def _answer_feasible(problem: Problem, explanation: Explanation) -> None:
     from autoparallel.cli import tables
-    from autoparallel.cli.terminal import answer_console
+    from autoparallel.cli.terminal import answer_console, say
 
     if explanation.best is None:
         return
@@ -138,17 +156,20 @@ def _answer_feasible(problem: Problem, explanation: Explanation) -> None:
             "What one step would buy", ("lever", "step", "best plan"), rows, words=("step", "best plan")
         )
     )
+    if not explanation.exact:
+        say("The time was over before every step had a proof: --time-limit gives more.")
 
 
 def _gain_row(problem: Problem, explanation: Explanation, gain: Gain) -> tuple[str, str, str]:
-    from autoparallel.answer import plan_objectives
     from autoparallel.explanation import moved
     from autoparallel.report.wording import brief, given, rule_label
 
     if explanation.best is None:
         return (gain.lever, "", "")
-    step = f"{given(gain.before, gain.unit)} -> {given(gain.after, gain.unit)}"
-    change = moved(plan_objectives(explanation.best), gain.objectives, problem.prefer)
-    if gain.layout is not None and change not in ("no change", "less than 0.1 %"):
+    step = "given up"
+    if gain.before is not None:
+        step = f"{given(gain.before, gain.unit)} -> {given(gain.after, gain.unit)}"
+    change = moved(explanation.best, gain, problem.prefer)
+    if gain.layout is not None and " -> " in change:
         change = f"{change} ({brief(gain.layout)})"
     return rule_label(gain.lever), step, change

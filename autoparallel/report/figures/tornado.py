@@ -57,13 +57,16 @@ def _get_info(explanation: Explanation) -> TornadoInfo:
     bars: dict[str, list[Bar]] = {name: [] for name in OBJECTIVES}
     swing: dict[str, float] = {}
     for gain in explanation.gains:
+        if gain.objectives is None and not gain.exact:
+            continue  # not known is not nothing
         label = rule_label(gain.lever)
         for name, value in before.items():
             change = None if gain.objectives is None else 100 * (getattr(gain.objectives, name) / value - 1)
-            step = f"{given(gain.before, gain.unit)} -> {given(gain.after, gain.unit)}"
-            bars[name].append(
-                Bar(lever=label, step=step, is_up=gain.after > gain.before, change_percent=change)
-            )
+            step, is_up = "given up", True
+            if gain.before is not None and gain.after is not None:
+                step = f"{given(gain.before, gain.unit)} -> {given(gain.after, gain.unit)}"
+                is_up = gain.after > gain.before
+            bars[name].append(Bar(lever=label, step=step, is_up=is_up, change_percent=change))
             swing[label] = max(swing.get(label, 0.0), abs(change or 0.0))
     levers = tuple(sorted(swing, key=lambda label: -swing[label]))
     return TornadoInfo(levers=levers, bars={name: tuple(rows) for name, rows in bars.items()})
@@ -81,7 +84,10 @@ def _get_plot(info: TornadoInfo) -> go.Figure:
         layout[f"yaxis{suffix}"] = axis(
             categoryorder="array", categoryarray=list(reversed(info.levers)), showticklabels=column == 1
         )
-        for is_up, colour, label in ((False, ORANGE, "one step down"), (True, BLUE, "one step up")):
+        for is_up, colour, label in (
+            (False, ORANGE, "one step down"),
+            (True, BLUE, "one step up, or given up"),
+        ):
             rows = [bar for bar in info.bars[name] if bar.is_up is is_up]
             fits = [bar for bar in rows if bar.change_percent is not None]
             traces.append(

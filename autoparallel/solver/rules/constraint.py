@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,8 +72,13 @@ class ConstraintRule(StructureRule):
         values |= {"batch": facts.batch, "microbatch": facts.microbatch}
         if self.constraint.groups:
             model, node = facts.problem.model, facts.problem.hardware.gpus_per_node
+            # Replicas repeat as soon as one starts a node again: the others lie as these do.
+            apart = min(layout.replicas, node // math.gcd(node, layout.gpus_per_instance))
             placed = rank_map(
-                layout, gpus_per_node=node, layers=model.num_hidden_layers, experts=model.routed_experts
+                replace(layout, replicas=apart),
+                gpus_per_node=node,
+                layers=model.num_hidden_layers,
+                experts=model.routed_experts,
             )
             for kind in self.constraint.groups:
                 groups = placed.groups(kind)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import InfeasibleError
-from autoparallel.explanation import Explanation, explain, minimal_conflicts
-from autoparallel.performance.machine import Machine
+from autoparallel.explanation import Explanation, explain
 from autoparallel.planner import search
 from autoparallel.problem_file import load_problem
 from autoparallel.report.figures.tornado import _get_info, write_tornado
-from autoparallel.solver.landscape import landscape
 from autoparallel.solver.rules import LIMITS
-from autoparallel.tuning.space import PairSpace
 
-MOE10B = Path(__file__).parent.parent / "problems" / "moe10b.toml"
+MOE10B = Path(__file__).parent.parent.parent / "problems" / "moe10b.toml"
 SMALL = ("search.max_gpus=16", "search.batch=[32, 64, 128]", "search.microbatch=[32, 64, 128]")
 
 
@@ -30,25 +26,6 @@ def problem(*overrides: str) -> Problem:
 @pytest.fixture(scope="module")
 def feasible() -> Explanation:
     return explain(problem())
-
-
-def test_minimal_conflicts_are_all_and_only_the_minimal_ones() -> None:
-    asked = problem("requirements.max_gpus=1", "hardware.memory_gb=30")
-    plans = landscape(Machine(asked), PairSpace(asked).pairs, max_gpus=16)
-    names = [rule.name for rule in plans.rules]
-
-    def kept(subset: tuple[str, ...]) -> bool:
-        return bool(plans.keeps[:, [names.index(name) for name in subset]].all(axis=1).any())
-
-    conflicts = minimal_conflicts(plans)
-    assert conflicts
-    for conflict in conflicts:
-        assert not kept(conflict)
-        assert all(kept(tuple(set(conflict) - {name})) for name in conflict if len(conflict) > 1)
-    for size in range(1, len(names) + 1):
-        for subset in combinations(names, size):
-            covered = any(set(conflict) <= set(subset) for conflict in conflicts)
-            assert kept(subset) != covered
 
 
 @pytest.mark.parametrize(
@@ -73,8 +50,11 @@ def test_a_single_change_makes_the_problem_feasible_and_a_smaller_one_does_not(
     assert explanation.relaxations
     rules = {rule.name: rule for rule in LIMITS}
     for relaxation in explanation.relaxations:
+        if relaxation.changes[0].limit is None or relaxation.changes[0].rule == "search.max_gpus":
+            continue  # in test_brute_force.py
         assert relaxation.verified
         (change,) = relaxation.changes
+        assert change.value is not None
         rule = rules[change.rule]
         enough = change.value * (0.999999 if rule.at_least else 1.000001)
         assert search(rule.with_limit(asked, enough)).best.feasible
@@ -97,7 +77,10 @@ def test_two_rules_give_way_together_where_neither_alone_is_enough() -> None:
 def test_gains_are_those_of_a_search_with_the_lever_moved(feasible: Explanation) -> None:
     assert feasible.best is not None
     asked = problem()
-    gain = next(g for g in feasible.gains if g.lever == "memory bandwidth" and g.after > g.before)
+    gain = next(
+        g for g in feasible.gains if g.lever == "memory bandwidth" and (g.after or 0) > (g.before or 0)
+    )
+    assert gain.after is not None
     faster = replace(asked, hardware=replace(asked.hardware, memory_bandwidth_gb_per_s=gain.after))
     best = search(faster).best
     assert gain.objectives is not None
@@ -110,7 +93,7 @@ def test_gains_are_those_of_a_search_with_the_lever_moved(feasible: Explanation)
 def test_tornado_bars_are_relative_changes(feasible: Explanation, tmp_path: Path) -> None:
     info = _get_info(feasible)
     assert feasible.best is not None
-    gain = next(g for g in feasible.gains if g.lever == "compute" and g.after > g.before)
+    gain = next(g for g in feasible.gains if g.lever == "compute" and (g.after or 0) > (g.before or 0))
     bar = next(b for b in info.bars["throughput"] if b.lever == "Compute" and b.is_up)
     assert gain.objectives is not None
     before = feasible.best.metrics.total_tokens_per_ms_per_gpu
@@ -123,10 +106,14 @@ def test_tornado_bars_are_relative_changes(feasible: Explanation, tmp_path: Path
 def test_arrivals_beyond_saturation_are_slowed_down_and_no_time_is_blamed() -> None:
     asked = _serving(ttft_s=1.0)
     explained = explain(asked)
+    # Four times the GPUs do not keep up either.
     assert explained.conflicts == (("stable_rate",),)
     (relaxation,) = explained.relaxations
+    assert relaxation.tight
     (change,) = relaxation.changes
     assert (change.rule, change.limit) == ("stable_rate", 4000.0)
+    assert change.enough is not None
+    assert change.value is not None
     fewer = replace(asked, workload=replace(asked.workload, request_rate_per_s=change.enough))
     assert search(fewer).best.meets["ttft_s"]
     more = replace(asked, workload=replace(asked.workload, request_rate_per_s=change.value * 1.003))
@@ -136,10 +123,11 @@ def test_arrivals_beyond_saturation_are_slowed_down_and_no_time_is_blamed() -> N
 
 def test_a_time_that_no_rate_keeps_is_named_beside_the_arrivals() -> None:
     explained = explain(_serving(ttft_s=1e-4))
-    assert explained.conflicts == (("stable_rate",), ("ttft_s",))
-    for relaxation in explained.relaxations:
-        assert [change.rule for change in relaxation.changes] == ["stable_rate", "ttft_s"]
-        assert all(0 < change.enough < float("inf") for change in relaxation.changes)
+    assert set(explained.conflicts) == {("stable_rate",), ("ttft_s",)}
+    (relaxation,) = explained.relaxations
+    assert {change.rule for change in relaxation.changes} == {"stable_rate", "ttft_s"}
+    assert relaxation.verified
+    assert relaxation.tight
 
 
 def _serving(ttft_s: float) -> Problem:

@@ -1,0 +1,187 @@
+"""Answers to what-if questions, each from solves of the problem that is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from autoparallel.domain.pair import Pair
+from autoparallel.domain.problem import Problem
+from autoparallel.pareto import Objectives, preference_key
+from autoparallel.performance.machine import Machine
+from autoparallel.solver.answers import Point, objectives_of, rated_facts
+from autoparallel.solver.deadline import Deadline
+from autoparallel.solver.landscape import landscape
+from autoparallel.solver.placement.model import place_experts
+from autoparallel.solver.placement.placing import remembered
+from autoparallel.solver.ratings import Ratings
+from autoparallel.solver.rules import Facts, fulfilled, violations
+from autoparallel.solver.sweep import PairSolver, pair_solver
+from autoparallel.tuning.space import PairSpace
+
+
+class Found(NamedTuple):
+    """A plan of a problem, and all that the rules ask about it."""
+
+    point: Point
+    facts: Facts
+
+
+class Verdict(NamedTuple):
+    """What solves say: a plan or none, and whether they proved that there is no other or better one."""
+
+    found: Found | None
+    proven: bool
+
+
+class WhatIf:
+    """Asks the solver, over all batches and microbatches, until the time is over.
+
+    Attributes
+    ----------
+    proven : bool
+        Whether every question so far was answered with a proof.
+    """
+
+    def __init__(self, *, seed: int = 0, time_limit_s: float | None = None) -> None:
+        self.seed, self.deadline = seed, Deadline(time_limit_s)
+        self.proven = True
+        # Experts are placed and tables rated once, whatever limits change.
+        self._place, self._rate = remembered(place_experts), Ratings()
+
+    def fits(self, problem: Problem, pairs: Iterable[Pair] | None = None) -> Verdict:
+        """Any plan of a problem, of these pairs of batch and microbatch where some are named."""
+        if problem.max_gpus < 1:
+            return Verdict(None, proven=True)
+        pairs = PairSpace(problem).pairs if pairs is None else tuple(pairs)
+        if (verdict := self._of_all(problem, pairs)) is not None:
+            return verdict
+        solver, proven = self._solver(problem), True
+        for pair in pairs:
+            if self.deadline.over:
+                proven = False
+                break
+            front = solver.solve(*pair, first_only=True)
+            if front.points:
+                return Verdict(_found(solver, front.points[0]), proven=True)
+            proven &= front.complete
+        self.proven &= proven
+        return Verdict(None, proven)
+
+    def fits_any(self, problems: Iterable[Problem]) -> Verdict:
+        """Any plan of any of some problems."""
+        proven = True
+        for problem in problems:
+            verdict = self.fits(problem)
+            if verdict.found:
+                return verdict
+            proven &= verdict.proven
+        return Verdict(None, proven)
+
+    def best(self, problem: Problem, known: Sequence[Point] = (), *, least: Point | None = None) -> Verdict:
+        """The preferred plan of a problem.
+
+        Parameters
+        ----------
+        known : sequence of Point
+            Plans of similar problems, to start from.
+        least : Point, optional
+            What no plan of the problem is preferred to: where it still is one, nothing is left to ask.
+        """
+        if problem.max_gpus < 1:
+            return Verdict(None, proven=True)
+        pairs, prefer = PairSpace(problem).pairs, problem.prefer
+        if (verdict := self._of_all(problem, pairs)) is not None:
+            return verdict
+        solver = self._solver(problem)
+        best, proven = _still_there(solver, pairs, known), True
+        if best and least and not _before(least, best, prefer):
+            return Verdict(_found(solver, best), proven=True)
+        solver = self._below(solver, best)
+        for promise, pair in self._ranked(solver, pairs):
+            if best and preference_key(promise, prefer) >= preference_key(best.objectives, prefer):
+                continue
+            if self.deadline.over:
+                proven = False
+                break
+            solver = self._below(solver, best)
+            front = solver.solve(*pair, incumbents=[best.objectives] if best else [])
+            proven &= front.complete
+            for point in front.points:
+                if best is None or _before(point, best, prefer):
+                    best = point
+        self.proven &= proven
+        return Verdict(_found(solver, best) if best else None, proven)
+
+    def _of_all(self, problem: Problem, pairs: Sequence[Pair]) -> Verdict | None:
+        """The preferred plan of all, where an engine's plans can all be rated at once; ``None`` elsewhere."""
+        machine = Machine(problem)
+        if machine.engine is None or problem.workload.expert_loads is not None or not pairs:
+            return None
+        if self.deadline.over:
+            self.proven = False
+            return Verdict(None, proven=False)
+        plans = landscape(machine, pairs, rate=self._rate)
+        if not plans.complete:
+            return None
+        row = plans.preferred(np.flatnonzero(plans.feasible), problem.prefer)
+        if row is None:
+            return Verdict(None, proven=True)
+        layout, pair = plans.table.layout(row), plans.table.pair(row)
+        point = Point(layout, pair, objectives_of(plans.values, row))
+        return Verdict(Found(point, rated_facts(machine, layout, pair)), proven=True)
+
+    def _solver(self, problem: Problem) -> PairSolver:
+        how: Any = {"place": self._place, "rate": self._rate}
+        return pair_solver(Machine(problem), seed=self.seed, deadline=self.deadline, **how)
+
+    def _below(self, solver: PairSolver, best: Point | None) -> PairSolver:
+        """The solver, or one without plans that take more GPUs than the best where none is preferred."""
+        problem = solver.problem
+        if best is None or problem.prefer[0] != "gpus" or best.layout.gpus >= problem.max_gpus:
+            return solver
+        requirements = replace(problem.requirements, max_gpus=best.layout.gpus)
+        return self._solver(replace(problem, requirements=requirements))
+
+    def _ranked(self, solver: PairSolver, pairs: Sequence[Pair]) -> list[tuple[Objectives, Pair]]:
+        """Pairs that may hold a plan with what they promise, the most promising first."""
+        prefer = solver.problem.prefer
+        promises = ((solver.promise(*pair), pair) for pair in pairs)
+        possible = [(promise, pair) for promise, pair in promises if promise is not None]
+        return sorted(possible, key=lambda entry: (preference_key(entry[0], prefer), entry[1]))
+
+
+def _before(point: Point, best: Point, prefer: Sequence[str]) -> bool:
+    return preference_key(point.objectives, prefer) < preference_key(best.objectives, prefer)
+
+
+def _found(solver: PairSolver, point: Point) -> Found:
+    return Found(point, solver.facts(point.layout, *point.pair))
+
+
+def _still_there(solver: PairSolver, pairs: Sequence[Pair], known: Sequence[Point]) -> Point | None:
+    """The preferred of other problems' plans that is a plan of the solver's as well, as it rates it."""
+    problem, there = solver.problem, frozenset(pairs)
+    fixed = problem.workload.rate_per_s is None
+    plans = [
+        (layout, pair)
+        for layout, pair in dict.fromkeys((point.layout, point.pair) for point in known)
+        if pair in there
+        and layout.gpus <= problem.max_gpus
+        and (layout.replicas == problem.replicas_for(pair.batch) or not fixed)
+    ]
+    solver.place(layout for layout, _ in plans)
+    rated = []
+    for layout, pair in plans:
+        facts = solver.facts(layout, *pair)
+        if all(fulfilled(facts).values()):
+            rated.append(Point(layout, pair, objectives_of(facts.values, 0)))
+    rated.sort(key=lambda point: preference_key(point.objectives, problem.prefer))
+    facts_of = (
+        Facts(problem, point.layout, point.pair.batch, point.pair.microbatch, chunk=point.pair.chunk)
+        for point in rated
+    )
+    return next((point for point, facts in zip(rated, facts_of, strict=True) if not violations(facts)), None)
