@@ -9,7 +9,11 @@ from autoparallel.domain.hardware import Hardware
 AGGREGATED, PREFILL, DECODE = "aggregated", "prefill", "decode"
 ROLES = (AGGREGATED, PREFILL, DECODE)
 RATE, GPUS, USD_PER_HOUR, WATTS = "rate", "gpus", "usd_per_hour", "watts"
-FLEET_OBJECTIVES = (RATE, GPUS, USD_PER_HOUR, WATTS)
+USD_PER_MILLION_TOKENS, JOULES_PER_REQUEST = "usd_per_million_tokens", "joules_per_request"
+# What costs by the hour, for a demand; and by what is served, of a budget or with a demand.
+TOTALS = (GPUS, USD_PER_HOUR, WATTS)
+RATIOS = (USD_PER_MILLION_TOKENS, JOULES_PER_REQUEST)
+FLEET_OBJECTIVES = (RATE, *TOTALS, *RATIOS)
 NO_SPARE, ANY_INSTANCE, ONE_OF_EACH_ROLE = "none", "any_instance", "one_of_each_role"
 REDUNDANCIES = (NO_SPARE, ANY_INSTANCE, ONE_OF_EACH_ROLE)
 
@@ -37,7 +41,8 @@ class FleetOptions:
     request_rate_per_s : float or None
         Requests that the fleet has to serve; ``None`` asks for as many as can be. [1/s]
     objective : str
-        ``rate`` is maximised, ``gpus``, ``usd_per_hour`` and ``watts`` are minimised.
+        ``rate`` is maximised, the others are minimised: ``gpus``, ``usd_per_hour`` and ``watts`` of all GPUs
+        in use, ``usd_per_million_tokens`` and ``joules_per_request`` of what the fleet serves at most.
     roles : tuple of str
         Kinds of instance that may be used: ``aggregated``, and ``prefill`` with ``decode``.
     redundancy : str

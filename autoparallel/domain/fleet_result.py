@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autoparallel.domain.fleet import DECODE, PREFILL
+from autoparallel.domain.fleet import DECODE, PREFILL, RATIOS
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
 
@@ -154,7 +154,7 @@ class FleetProof:
     Attributes
     ----------
     complete : bool
-        Whether the first solve, of what is asked for, ended with a proof; the second decides between equals.
+        Whether what is asked for was solved with a proof; later solves decide between equals.
     instances_rated : int
         Launchable layouts times what they are launched with times roles.
     kinds : int
@@ -206,9 +206,9 @@ class FleetResult:
 
     @property
     def load_per_s(self) -> float:
-        """Requests that the fleet gets: the demand, or all that it can serve. [1/s]"""
+        """Requests that it gets: the demand; all it can without one, and where it is to serve for little. [1/s]"""
         fleet = self.problem.fleet
-        demand = None if fleet is None else fleet.request_rate_per_s
+        demand = None if fleet is None or fleet.objective in RATIOS else fleet.request_rate_per_s
         return self.requests_per_s if demand is None else demand
 
     @property
@@ -227,6 +227,11 @@ class FleetResult:
         tokens = work.output_tokens.mean + (0.0 if output_only else work.prompt_tokens.mean)
         per_hour = self.load_per_s * tokens * 3600.0
         return None if self.usd_per_hour is None or not per_hour else self.usd_per_hour / per_hour * 1e6
+
+    @property
+    def joules_per_request(self) -> float | None:
+        """Energy of a request at the load that the fleet gets and the GPUs' rated power. [J]"""
+        return None if self.watts is None or not self.load_per_s else self.watts / self.load_per_s
 
     @property
     def is_disaggregated(self) -> bool:
@@ -256,6 +261,7 @@ class FleetResult:
             "watts": self.watts,
             "usd_per_million_output_tokens": self.usd_per_million_tokens(output_only=True),
             "usd_per_million_tokens": self.usd_per_million_tokens(output_only=False),
+            "joules_per_request": self.joules_per_request,
             "split": SPLIT,
             "members": [
                 {

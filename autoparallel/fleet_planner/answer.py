@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL, Pool
+from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL, RATE, RATIOS, Pool
 from autoparallel.domain.fleet_result import (
     ColumnRow,
     FleetProof,
@@ -91,7 +91,8 @@ class Answer:
         both = min(sums[PREFILL], sums[DECODE])
         everything = sums[AGGREGATED] + both
         load = served(kinds, self.taken, self.losses)
-        load = min(load, self.fleet.request_rate_per_s or load) / everything
+        demand = None if self.fleet.objective in RATIOS else self.fleet.request_rate_per_s
+        load = min(load, demand or load) / everything
         for one in self.taken:
             role = kinds[one.kind].role
             share = load * (1.0 if role == AGGREGATED else both / sums[role])
@@ -136,10 +137,10 @@ class Answer:
     def _uniform(self) -> Iterator[UniformFleet]:
         """Replicas of one unit on a budget of GPUs of one kind, where nothing may be lost.
 
-        A fleet for a demand leaves GPUs of the budget alone: rates of all of them say nothing about it.
+        A fleet that is to cost little leaves GPUs of the budget alone: rates of all say nothing about it.
         """
-        count, demand = self.fleet.pools[0].count, self.fleet.request_rate_per_s
-        if len(self.fleet.pools) > 1 or count is None or demand is not None or self.losses != (frozenset(),):
+        count, most = self.fleet.pools[0].count, self.fleet.objective == RATE
+        if len(self.fleet.pools) > 1 or count is None or not most or self.losses != (frozenset(),):
             return
         kinds = self.table.kinds
         for per_gpu, words in ((True, "rate_per_gpu"), (False, "rate")):
@@ -160,7 +161,7 @@ class Answer:
 
     def _proof(self, wall_s: float) -> FleetProof:
         solves = tuple(self.model.solves)
-        complete = solves[0].status == "OPTIMAL"
+        complete = self.model.proven
         many = len(self.table.kinds)
         start = f"{self.table.rated:,} launchable instances, {many} of which no other can stand in for"
         end = "of all fleets of them none is better" if complete else "the best fleet found, without a proof"

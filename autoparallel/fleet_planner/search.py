@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from autoparallel.domain.fleet import GPUS, NO_SPARE, RATE, FleetOptions, Pool
+from autoparallel.domain.fleet import GPUS, NO_SPARE, RATE, RATIOS, FleetOptions, Pool
 from autoparallel.domain.fleet_result import FleetResult
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.requirements import SERVED
@@ -88,13 +88,23 @@ class _Search:
         return Space(self.table.kinds, sizes, self.losses, costs)
 
     def _solved(self) -> FleetModel:
-        demand = self.fleet.request_rate_per_s
+        demand, objective = self.fleet.request_rate_per_s, self.fleet.objective
+        if objective in RATIOS:
+            model = FleetModel(
+                self._space(self.sizes, objective),
+                demand=demand,
+                max_gpus=self.problem.requirements.max_gpus,
+                seed=self.seed,
+            )
+            if not model.lowest_ratio():
+                raise loses_all(self.fleet.redundancy) if demand is None else self._too_little(demand)
+            return model
         if demand is None:
             model = self._most()
             if not model.composition().taken:
                 raise loses_all(self.fleet.redundancy)
             return model
-        model = self._cheapest(demand, self.fleet.objective, self.fleet.pools)
+        model = self._cheapest(demand, objective, self.fleet.pools)
         if not model.lowest_cost():
             raise self._too_little(demand)
         return model

@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL, USD_PER_HOUR, WATTS, Pool
+from autoparallel.domain.fleet import (
+    AGGREGATED,
+    DECODE,
+    JOULES_PER_REQUEST,
+    PREFILL,
+    USD_PER_HOUR,
+    USD_PER_MILLION_TOKENS,
+    WATTS,
+    Pool,
+)
 from autoparallel.solver.fleet.kinds import Kind, PoolSize
 
 
 def cost_of(pool: Pool, objective: str) -> float:
     """What a GPU of a pool counts in an objective: its price, its rated power, or one."""
     hardware = pool.hardware
-    if objective == USD_PER_HOUR:
+    if objective in (USD_PER_HOUR, USD_PER_MILLION_TOKENS):
         return hardware.usd_per_gpu_hour or 0.0
-    return (hardware.power_w or 0.0) if objective == WATTS else 1.0
+    return (hardware.power_w or 0.0) if objective in (WATTS, JOULES_PER_REQUEST) else 1.0
 
 
 def sizes_of(pools: Sequence[Pool], otherwise: int) -> tuple[PoolSize, ...]:

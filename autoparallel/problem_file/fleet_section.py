@@ -11,11 +11,15 @@ from autoparallel.domain.fleet import (
     AGGREGATED,
     DECODE,
     GPUS,
+    JOULES_PER_REQUEST,
     NO_SPARE,
     PREFILL,
     RATE,
+    RATIOS,
     ROLES,
+    TOTALS,
     USD_PER_HOUR,
+    USD_PER_MILLION_TOKENS,
     WATTS,
     FleetOptions,
     Pool,
@@ -32,7 +36,12 @@ from autoparallel.problem_file.schema import FleetSection, HardwareSection
 from autoparallel.problem_file.workload_schema import WorkloadSection
 
 # What each objective that costs something needs to know of a GPU.
-PRICES = {USD_PER_HOUR: "usd_per_gpu_hour", WATTS: "power_w"}
+PRICES = {
+    USD_PER_HOUR: "usd_per_gpu_hour",
+    USD_PER_MILLION_TOKENS: "usd_per_gpu_hour",
+    WATTS: "power_w",
+    JOULES_PER_REQUEST: "power_w",
+}
 
 
 def build_fleet(
@@ -168,13 +177,16 @@ def _check_objective(
     if objective == RATE and demand is not None:
         message = f'contradicts the rate of {demand:g} requests/s that is asked for: take "gpus"'
         faults.add(("fleet", "objective"), message)
-    if objective != RATE and demand is None:
+    if objective in TOTALS and demand is None:
         message = f'"{objective}" is least for nothing at all: say what to serve, request_rate_per_s = ...'
         faults.add(("fleet", "objective"), message)
     if demand is None and any(pool.count is None for pool in pools):
         where = ("fleet", "gpus") if section.pool is None else ("fleet", "pool")
         message = "is missing: say how many GPUs there are, or what to serve: request_rate_per_s = ..."
         faults.add(where, message if section.pool is None else f"count {message}")
+    elif objective in RATIOS and any(pool.count is None for pool in pools):
+        message = f'"{objective}" needs the GPUs there are: more of them may always serve for a little less'
+        faults.add(("fleet", "objective"), message)
     price = PRICES.get(objective)
     for index, pool in enumerate(pools):
         if price and getattr(pool.hardware, price) is None:

@@ -115,3 +115,5 @@ def cost_rows(result: FleetResult) -> Iterator[tuple[str, str]]:
             yield f"Price of a million {words}", f"${number(price)}"
     if result.watts is not None:
         yield "Rated power of the GPUs", f"{number(result.watts / 1e3)} kW"
+    if result.joules_per_request is not None:
+        yield "Energy of a request at that power", f"{number(result.joules_per_request)} J"

@@ -16,8 +16,10 @@ from autoparallel.domain.fleet import (
     ANY_INSTANCE,
     DECODE,
     GPUS,
+    JOULES_PER_REQUEST,
     PREFILL,
     USD_PER_HOUR,
+    USD_PER_MILLION_TOKENS,
     WATTS,
     FleetOptions,
     Pool,
@@ -272,3 +274,19 @@ def test_instances_over_nodes_take_whole_ones() -> None:
 def test_the_options_are_what_they_say() -> None:
     with pytest.raises(TypeError):
         FleetOptions()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("objective", [USD_PER_MILLION_TOKENS, JOULES_PER_REQUEST])
+def test_no_row_of_the_column_serves_for_less(problem: Problem, objective: str) -> None:
+    most = fleet(problem)
+    found = fleet(asked(problem, objective=objective))
+    assert found.proof.complete
+    assert found.column == found.uniform == ()
+    each = {row.gpus: row.gpus / row.requests_per_s for row in most.column if row.requests_per_s}
+    assert found.gpus_taken / found.requests_per_s <= min(each.values()) * (1 + 1e-9)
+    assert all(member.load_share <= 1 + 1e-9 for member in found.members)
+    # With a demand beyond what that fleet serves, for as little as that allows.
+    demand = (found.requests_per_s + most.requests_per_s) / 2
+    larger = fleet(asked(problem, objective=objective, request_rate_per_s=demand))
+    assert larger.requests_per_s >= demand * (1 - 1e-6)
+    assert larger.load_per_s == larger.requests_per_s

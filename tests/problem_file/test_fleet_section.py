@@ -84,6 +84,12 @@ def test_it_reads_back_with_its_fingerprint(write: Write, small_problem: str) ->
         ('[fleet]\nobjective = "gpus"\ngpus = 8', "fleet.objective", "say what to serve"),
         ('[fleet]\nobjective = "watts"\nrequest_rate_per_s = 1.0', "hardware.power_w", "is missing"),
         ('[fleet]\nobjective = "cost"\ngpus = 8', "fleet.objective", "is not known"),
+        (
+            '[fleet]\nobjective = "usd_per_million_tokens"\nrequest_rate_per_s = 1.0',
+            "fleet.objective",
+            "needs the GPUs there are",
+        ),
+        ('[fleet]\nobjective = "joules_per_request"\ngpus = 8', "hardware.power_w", "is missing"),
         ('[fleet]\nredundancy = "all"\ngpus = 8', "fleet.redundancy", "is not known"),
         ("[fleet]\nroles = 'aggregated'", "fleet.gpus", "say how many GPUs"),
         ("[[fleet.pool]]\ngpu = 'h200-sxm'", "fleet.pool", "count is missing"),

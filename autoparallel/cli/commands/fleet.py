@@ -18,6 +18,7 @@ EPILOG = """\b
 Examples:
   autoparallel fleet problems/fleet-llama-70b-28xh200.toml
   autoparallel fleet problem.toml --set fleet.request_rate_per_s=40.0 --set fleet.objective=usd_per_hour
+  autoparallel fleet problem.toml --set fleet.objective=usd_per_million_tokens
 """
 
 

@@ -20,6 +20,8 @@ from autoparallel.solver.fleet.nodes import Packing, nodes_of, pack, total
 
 # Integer units that the highest rate of an instance, and the cost of a pool's GPU, are counted in.
 UNITS = 10**7
+# Of products in an objective.
+LARGEST = 2.0**60
 # Share of a demand that the rounding of rates may cost.
 ROUNDED = 1e-6
 # Deterministic time, about as many seconds, for what is asked for, and for what decides between equals.
@@ -86,6 +88,7 @@ class FleetModel:
         self.space, self.seed, self.demand = space, seed, demand
         self.model = cp_model.CpModel()
         self.solves: list[FleetSolve] = []
+        self.proven = False
         self.units_per_request = UNITS / (max((max(kind.rates) for kind in space.kinds), default=0.0) or 1.0)
         self.ways = sorted({kind.receives for kind in space.kinds if kind.role == DECODE})
         self.received = {way: self.model.new_bool_var(f"received {way}") for way in self.ways}
@@ -152,7 +155,7 @@ class FleetModel:
 
     def _rate(self) -> cp_model.IntVar:
         """What is served in the worst case of loss, in integer units."""
-        most = sum(v.units * self._slots(v.kind) for v in self.variants)
+        self.most = most = sum(v.units * self._slots(v.kind) for v in self.variants)
         rate = self.model.new_int_var(0, most, "rate")
         lost = {role: self._largest(role) for role in frozenset().union(*self.space.losses)}
         whole = {role: self._sum(role) for role in (AGGREGATED, PREFILL, DECODE)}
@@ -203,21 +206,58 @@ class FleetModel:
 
     def lowest_cost(self) -> bool:
         """Cost as little as can be, serve as much as that buys, on few nodes; whether any fleet exists."""
-        kinds, costs = self.space.kinds, self.space.costs
+        costs = self.space.costs
         # As they are where all are whole numbers, which GPUs and watts are.
-        scale = 1.0 if all(float(cost).is_integer() for cost in costs) else UNITS / max(costs)
-        cost = total(
-            round(costs[part.pool] * scale) * part.gpus * v.instances
-            for v in self.variants
-            for part in kinds[v.kind].parts
-        )
+        cost = self._cost(1.0 if all(float(one).is_integer() for one in costs) else UNITS / max(costs))
         if not self._solve("cost", cost, maximise=False):
             return False
         self.model.add(cost <= self.solver.value(cost))
+        self._with_most_on_few_nodes()
+        return True
+
+    def lowest_ratio(self) -> bool:
+        """Cost as little by what is served as can be, serve most for that, on few nodes; whether any exists.
+
+        Notes
+        -----
+        Dinkelbach's iteration: with the least of ``cost - q rate``, below 0 where a fleet costs less than
+        ``q``, as the next ``q``; where it is 0, no fleet does. All numbers are whole, so that it is exact
+        but for how costs are rounded.
+
+        References
+        ----------
+        Dinkelbach, "On nonlinear fractional programming", Management Science 13(7), 1967,
+        doi:10.1287/mnsc.13.7.492.
+        """
+        space, most = self.space, self.most
+        gpus = sum(cost * pool.gpus for cost, pool in zip(space.costs, space.pools, strict=True))
+        # The product of both has to stay within 64 bits.
+        cost = self._cost(min(UNITS / max(space.costs), LARGEST / (max(gpus, 1e-9) * max(most, 1))))
+        self.model.add(self.rate >= 1)
+        better = self._solve("rate", self.rate, maximise=True)
+        if not better:
+            return False
+        while better:
+            paid, served = self.solver.value(cost), self.solver.value(self.rate)
+            dearer = served * cost - paid * self.rate
+            self._solve("cost by rate", dearer, maximise=False)
+            better = self.solver.value(dearer) < 0
+        self.model.add(dearer <= 0)
+        self._with_most_on_few_nodes()
+        return True
+
+    def _cost(self, scale: float) -> cp_model.LinearExpr:
+        return total(
+            round(self.space.costs[part.pool] * scale) * part.gpus * v.instances
+            for v in self.variants
+            for part in self.space.kinds[v.kind].parts
+        )
+
+    def _with_most_on_few_nodes(self) -> None:
+        """What decides between fleets that cost the same."""
         self._solve("rate", self.rate, maximise=True, patience=PATIENCE_WITH_EQUALS)
         self.model.add(self.rate >= self.solver.value(self.rate))
         self._on_few_nodes()
-        return True
 
     def _solve(
         self, what: str, objective: cp_model.LinearExprT, *, maximise: bool, patience: float = PATIENCE
@@ -248,6 +288,8 @@ class FleetModel:
                 wall_s=time.perf_counter() - started,
             )
         )
+        if patience == PATIENCE:
+            self.proven = status == "OPTIMAL"
         if found:
             self.solver = solver
             hints = [(v.instances, solver.value(v.instances)) for v in self.variants]

@@ -164,6 +164,26 @@ def test_fewer_gpus_are_those_of_pools_that_are_smaller(space: Space) -> None:
         assert model.composition().supply == fewest
 
 
+@given(spaces(), st.floats(0.0, 1.0))
+@settings(max_examples=120)
+def test_the_lowest_cost_by_rate_is_that_of_all_fleets(space: Space, share: float) -> None:
+    fleets = list(everything(space))
+    demand = share * max(rate for _, _, rate in fleets)
+    ratios = [cost / rate for _, cost, rate in fleets if rate > CLOSE and rate >= demand - CLOSE]
+    model = FleetModel(space, demand=demand or None)
+    assert model.lowest_ratio() is bool(ratios)
+    if ratios:
+        assert model.proven
+        taken = model.composition().taken
+        ratio = cost_of(space, taken) / of_composition(space, model)
+        assert ratio == pytest.approx(min(ratios), rel=1e-6)
+        # Of those that cost as little by rate the one that serves most.
+        equals = [
+            r for _, cost, r in fleets if r >= max(demand - CLOSE, CLOSE) and cost / r <= min(ratios) + 1e-9
+        ]
+        assert of_composition(space, model) == pytest.approx(max(equals), rel=1e-6)
+
+
 @given(spaces())
 @settings(max_examples=60)
 def test_what_is_dominated_is_not_missed(space: Space) -> None:
