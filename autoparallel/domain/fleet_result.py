@@ -206,7 +206,7 @@ class FleetResult:
 
     @property
     def load_per_s(self) -> float:
-        """Requests that it gets: the demand; all it can without one, and where it is to serve for little. [1/s]"""
+        """Requests that it gets: the demand; all it can without one, or to serve for little. [1/s]"""
         fleet = self.problem.fleet
         demand = None if fleet is None or fleet.objective in RATIOS else fleet.request_rate_per_s
         return self.requests_per_s if demand is None else demand
