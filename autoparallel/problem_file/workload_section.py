@@ -141,5 +141,8 @@ def _check_arrivals(section: WorkloadSection, bad: frozenset[str], faults: Fault
     for key in ("request_rate_per_s", "arrivals"):
         if mode != OPEN and getattr(section, key) is not None:
             faults.add(("workload", key), f'has no meaning for mode = "{mode}"; use "open", or drop it')
+    if mode == STATIC and section.cached_share:
+        message = 'has no meaning for a static batch; workload.mode = "closed", "open" or "saturated" has'
+        faults.add(("workload", "cached_share"), message)
     if section.arrivals == TRACE and section.trace is None:
         faults.add(("workload", "arrivals"), "needs a trace; name its file: trace = ...")

@@ -160,6 +160,7 @@ def test_a_trace_gives_lengths_and_arrivals(tmp_path: Path, workload: Callable[[
         ('mode = "closed"\nprompt_tokens = 5\n', "concurrency: is missing"),
         ('mode = "open"\nprompt_tokens = 5\n', "request_rate_per_s: is missing"),
         ("prompt_tokens = 5\nrequest_rate_per_s = 1.0\n", 'has no meaning for mode = "static"'),
+        ("prompt_tokens = 5\ncached_share = 0.5\n", "cached_share: has no meaning for a static batch"),
         ('mode = "open"\nprompt_tokens = 5\nrequest_rate_per_s = 1.0\narrivals = "trace"\n', "needs a trace"),
         ('mode = "often"\nprompt_tokens = 5\n', "is not known"),
     ],
@@ -168,11 +169,10 @@ def test_arrivals_that_cannot_be(workload: Callable[[str], Workload], text: str,
     assert message in faults(workload, text)
 
 
-def test_what_a_static_workload_does_not_say_does_not_change_its_fingerprint(
-    small_problem: str, write: Write
-) -> None:
-    problem = load_problem(write(small_problem))
-    other = load_problem(write(small_problem.replace("[workload]", "[workload]\ncached_share = 0.5", 1)))
+def test_a_share_that_is_cached_changes_the_fingerprint(small_problem: str, write: Write) -> None:
+    served = small_problem.replace('mode = "static"', 'mode = "closed"')
+    problem = load_problem(write(served))
+    other = load_problem(write(served.replace("[workload]", "[workload]\ncached_share = 0.5", 1)))
     assert problem.fingerprint != other.fingerprint
     assert problem.workload.arrivals == "poisson"
 
