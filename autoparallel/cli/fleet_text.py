@@ -8,6 +8,7 @@ from typing import Any
 from autoparallel.cli.tables import table
 from autoparallel.domain.fleet_result import SPLIT, FleetResult
 from autoparallel.report.fleet_words import (
+    band_words,
     column_steps,
     cost_rows,
     fleet_headline,
@@ -32,6 +33,8 @@ def fleet_answer(result: FleetResult) -> Iterator[Any]:
     yield text(fleet_headline(result), "bold")
     words = ("role", "layout", "pool")
     yield table("Instances, each", member_columns(result), member_rows(result), words=words)
+    if bands := band_words(result):
+        yield text(bands)
     yield table("Cost", ("", "value"), cost_rows(result))
     if result.uniform:
         heads = ("replicas of one unit", "chosen by", "requests/s", "idle GPUs", "fleet")

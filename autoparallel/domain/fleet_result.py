@@ -8,6 +8,7 @@ from typing import Any
 
 from autoparallel.domain.fleet import DECODE, PREFILL, RATIOS
 from autoparallel.domain.layout import Layout
+from autoparallel.domain.plan import Interval, Intervals
 from autoparallel.domain.problem import Problem
 
 FLEET_SCHEMA = "autoparallel.fleet/1"
@@ -48,6 +49,8 @@ class InstanceKind:
         That it is launched with, of a data parallel rank. [1], [tokens]
     across : tuple of PoolShare
         Of a pipeline over two pools: its first stages, then its last; else empty.
+    intervals : Intervals or None
+        Of a fleet's member: how far measurements may lie from its rate and times.
     """
 
     pool: str
@@ -63,6 +66,7 @@ class InstanceKind:
     max_num_seqs: int
     max_num_batched_tokens: int
     across: tuple[PoolShare, ...] = ()
+    intervals: Intervals | None = None
 
     def gpus_in(self, pool: str) -> int:
         """GPUs of a pool that nobody else can have."""
@@ -75,6 +79,10 @@ class InstanceKind:
         shown = {**asdict(self), "layout": self.layout.to_dict()}
         if not self.across:
             del shown["across"]
+        if self.intervals is None:
+            del shown["intervals"]
+        else:
+            shown["intervals"] = self.intervals.to_dict()
         return shown
 
 
@@ -188,6 +196,10 @@ class FleetResult:
         The best rate of every number of GPUs, where there is a budget.
     uniform : tuple of UniformFleet
         What replicas of one unit would serve with the same GPUs, for comparison, where there is a budget.
+    interval : Interval or None
+        Where the rate that a measured fleet serves within the SLOs is expected. [1/s]
+    confidence : float or None
+        Chance with which every instance was asked to keep the SLOs; ``None``: as predicted. [1]
     """
 
     problem: Problem
@@ -198,6 +210,8 @@ class FleetResult:
     uniform: tuple[UniformFleet, ...]
     proof: FleetProof
     warnings: tuple[str, ...] = ()
+    interval: Interval | None = None
+    confidence: float | None = None
 
     @property
     def gpus_taken(self) -> int:
@@ -254,6 +268,8 @@ class FleetResult:
             "redundancy": None if fleet is None else fleet.redundancy,
             "demand_requests_per_s": None if fleet is None else fleet.request_rate_per_s,
             "requests_per_s": self.requests_per_s,
+            "requests_per_s_interval": None if self.interval is None else self.interval._asdict(),
+            "confidence": self.confidence,
             "output_tokens_per_s": self.requests_per_s * work.output_tokens.mean,
             "gpus": self.gpus_taken,
             "requests_per_s_per_gpu": self.requests_per_s / self.gpus_taken,

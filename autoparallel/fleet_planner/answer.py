@@ -16,7 +16,9 @@ from autoparallel.domain.fleet_result import (
     UniformFleet,
 )
 from autoparallel.domain.layout import spelled
+from autoparallel.domain.plan import Interval
 from autoparallel.domain.problem import Problem
+from autoparallel.fleet_planner.bands import with_intervals
 from autoparallel.performance.serving.slo import slos_of
 from autoparallel.proof import versions
 from autoparallel.solver.fleet.kinds import Taken, served
@@ -46,11 +48,12 @@ class Answer:
         model: FleetModel,
         losses: Sequence[frozenset[str]],
         seed: int,
+        confidence: float | None = None,
     ) -> None:
         if problem.fleet is None:
             raise ValueError("a problem without a fleet")
         self.problem, self.fleet, self.table, self.model = problem, problem.fleet, table, model
-        self.losses, self.seed = losses, seed
+        self.losses, self.seed, self.confidence = losses, seed, confidence
         self.found = model.composition()
         self.taken = sorted(self.found.taken, key=self._order)
 
@@ -71,15 +74,16 @@ class Answer:
             uniform=tuple(self._uniform()),
             proof=self._proof(wall_s),
             warnings=(*self.problem.warnings, *self._warnings()),
+            interval=self._interval(members),
+            confidence=self.confidence,
         )
 
     def _kind(self, one: Taken, taken: Sequence[Taken]) -> InstanceKind:
-        ways = frozenset(
-            self.table.kinds[other.kind].receives
-            for other in taken
-            if self.table.kinds[other.kind].role == DECODE
-        )
-        return self.table.described(one.kind, one.rate, ways)
+        return self.table.described(one.kind, one.rate, self._ways(taken))
+
+    def _ways(self, taken: Sequence[Taken]) -> frozenset[int]:
+        kinds = (self.table.kinds[one.kind] for one in taken)
+        return frozenset(kind.receives for kind in kinds if kind.role == DECODE)
 
     def _members(self) -> Iterator[Member]:
         """Members with their shares of their own rates; prefill and decode serve what both can."""
@@ -96,7 +100,28 @@ class Answer:
         for one in self.taken:
             role = kinds[one.kind].role
             share = load * (1.0 if role == AGGREGATED else both / sums[role])
-            yield Member(kind=self._kind(one, self.taken), instances=one.instances, load_share=share)
+            kind = with_intervals(
+                self._kind(one, self.taken),
+                one,
+                self.table,
+                self._ways(self.taken),
+                self.problem.requirements,
+            )
+            yield Member(kind=kind, instances=one.instances, load_share=share)
+
+    def _interval(self, members: Sequence[Member]) -> Interval:
+        """Of the fleet's rate: all instances are off alike, as they were predicted alike."""
+        ends = []
+        for end in ("low", "high"):
+            rates = [
+                getattr(member.kind.intervals.metrics["requests_per_s"], end)
+                if member.kind.intervals
+                else 0.0
+                for member in members
+            ]
+            taken = [one._replace(rate=rate) for one, rate in zip(self.taken, rates, strict=True)]
+            ends.append(served(self.table.kinds, taken, self.losses))
+        return Interval(*ends)
 
     # -- where -------------------------------------------------------------------------------------------
 
@@ -178,6 +203,10 @@ class Answer:
         )
 
     def _warnings(self) -> Iterator[str]:
+        if self.confidence is not None:
+            # What was asked for in place of the SLOs, pool by pool.
+            notes = (note for pool in self.table.pools for note in pool.problem.warnings)
+            yield from dict.fromkeys(note for note in notes if note not in self.problem.warnings)
         if self.problem.engine is None:
             yield "no engine is named: vLLM's costs are taken, and layouts that it may not be able to launch."
         required = self.problem.requirements

@@ -15,6 +15,7 @@ from autoparallel.errors import Fault, InfeasibleError, ProblemError
 from autoparallel.fleet_planner.answer import MOST_ROWS, Answer, Smaller
 from autoparallel.fleet_planner.refusal import loses_all, no_instance, too_little
 from autoparallel.fleet_planner.supply import cost_of, enough, sizes_of
+from autoparallel.performance.intervals import at_confidence
 from autoparallel.performance.serving.slo import SLOS, slos_of
 from autoparallel.solver.fleet.kinds import PoolSize, Taken, served
 from autoparallel.solver.fleet.model import FleetModel, Space, cases_of_loss
@@ -25,7 +26,12 @@ Progress = Callable[[int, int, str], None]
 
 
 def fleet(
-    problem: Problem, *, seed: int | None = None, column: bool = True, progress: Progress | None = None
+    problem: Problem,
+    *,
+    seed: int | None = None,
+    column: bool = True,
+    confidence: float | None = None,
+    progress: Progress | None = None,
 ) -> FleetResult:
     """Find the fleet that serves most with the GPUs there are, or the cheapest one that serves a demand.
 
@@ -37,6 +43,9 @@ def fleet(
         Of the solver; by default the problem's.
     column : bool
         Also find the best fleet of every smaller number of GPUs, where there is a budget.
+    confidence : float, optional
+        Chance, from 0.5 to 0.99, with which instances keep the SLOs at their rates, by what predictions
+        were off by on each kind of GPU.
     progress : callable, optional
         Called with steps done, steps in all, and a message.
 
@@ -54,13 +63,17 @@ def fleet(
     >>> result.gpus_taken
     28
     """
-    return _Search(problem, problem.search.seed if seed is None else seed, progress).run(column)
+    own_seed = problem.search.seed if seed is None else seed
+    return _Search(problem, own_seed, confidence, progress).run(column)
 
 
 class _Search:
     """Rates instances, counts them out, answers."""
 
-    def __init__(self, problem: Problem, seed: int, progress: Progress | None) -> None:
+    def __init__(
+        self, problem: Problem, seed: int, confidence: float | None, progress: Progress | None
+    ) -> None:
+        self.confidence = confidence
         self.problem, self.seed, self.started = problem, seed, time.perf_counter()
         self.fleet = _checked(problem)
         self.report = progress or _silent
@@ -72,7 +85,8 @@ class _Search:
         pools = self.fleet.pools
         for number, (pool, size) in enumerate(zip(pools, self.sizes, strict=True)):
             self.report(number, len(pools), f"rating instances on {pool.name}")
-            yield from pool_tables(on_pool(self.problem, pool), number, size.gpus)
+            own = at_confidence(on_pool(self.problem, pool), self.confidence)
+            yield from pool_tables(own, number, size.gpus)
 
     def run(self, column: bool) -> FleetResult:
         """Solve, then the smaller budgets, then the words."""
@@ -80,7 +94,7 @@ class _Search:
             raise no_instance(self.problem, self.table)
         model = self._solved()
         smaller = tuple(self._smaller()) if column and self.fleet.objective == RATE else ()
-        answer = Answer(self.problem, self.table, model, self.losses, self.seed)
+        answer = Answer(self.problem, self.table, model, self.losses, self.seed, self.confidence)
         return answer.result(smaller, time.perf_counter() - self.started)
 
     def _space(self, sizes: tuple[PoolSize, ...], objective: str) -> Space:

@@ -149,6 +149,12 @@ def quantity_of(metric: str) -> str | None:
     return "throughput" if metric in _RATES else None
 
 
+def required_with(problem: Problem, share: float) -> Requirements:
+    """What has to be predicted so that a share of measurements meets a problem's requirements."""
+    changes: dict[str, Any] = dict(_changes(problem.requirements, residuals_of(problem), share))
+    return replace(problem.requirements, **changes)
+
+
 def at_confidence(problem: Problem, confidence: float | None) -> Problem:
     """The problem whose requirements a plan has to meet with a probability.
 

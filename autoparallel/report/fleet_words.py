@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from autoparallel.domain.fleet_result import ColumnRow, FleetResult, InstanceKind
 from autoparallel.domain.layout import spelled
@@ -40,13 +40,31 @@ def member_rows(result: FleetResult) -> list[tuple[str, ...]]:
             *((pool_words(member.kind),) if len(result.pools) > 1 else ()),
             str(member.instances),
             gpus_words(member.kind),
-            number(member.kind.requests_per_s),
-            seconds(member.kind.ttft_s),
-            seconds(member.kind.tpot_s),
+            _between(member.kind, "requests_per_s", number),
+            _between(member.kind, "ttft_s", seconds),
+            _between(member.kind, "tpot_s", seconds),
             percent(member.load_share),
         )
         for member in result.members
     ]
+
+
+def _between(kind: InstanceKind, name: str, words: Callable[[float | None], str]) -> str:
+    """A rate or time with where measurements of it are expected."""
+    band = kind.intervals.metrics.get(name) if kind.intervals else None
+    value = words(getattr(kind, name))
+    return value if band is None else f"{value} [{words(band.low)}, {words(band.high)}]"
+
+
+def band_words(result: FleetResult) -> str:
+    """Where measurements are expected, and what that rests on."""
+    band, intervals = result.interval, result.members[0].kind.intervals
+    if band is None or intervals is None:
+        return ""
+    return (
+        f"In brackets where {percent(intervals.level)} of measurements are expected, of the fleet's rate "
+        f"{number(band.low)} to {number(band.high)} requests/s: by {intervals.basis}."
+    )
 
 
 def pool_words(kind: InstanceKind) -> str:

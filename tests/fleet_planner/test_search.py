@@ -291,3 +291,17 @@ def test_no_row_of_the_column_serves_for_less(problem: Problem, objective: str) 
     larger = fleet(asked(problem, objective=objective, request_rate_per_s=demand))
     assert larger.requests_per_s >= demand * (1 - 1e-6)
     assert larger.load_per_s == larger.requests_per_s
+
+
+def test_intervals_hold_what_is_kept_with_nine_chances_in_ten(problem: Problem) -> None:
+    result, sure = fleet(problem, column=False), fleet(problem, column=False, confidence=0.9)
+    assert sure.confidence == 0.9
+    assert any("Asked with a probability of 90%" in warning for warning in sure.warnings)
+    assert result.interval is not None
+    assert result.interval.low <= sure.requests_per_s < result.requests_per_s < result.interval.high
+    for member in result.members:
+        assert member.kind.intervals is not None
+        bands = member.kind.intervals.metrics
+        given = {name for name in ("ttft_s", "tpot_s") if getattr(member.kind, name) is not None}
+        assert set(bands) == {"requests_per_s", *given}
+        assert all(bands[name].low < getattr(member.kind, name) < bands[name].high for name in bands)

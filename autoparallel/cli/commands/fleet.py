@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoparallel.cli.options import OUTPUT, json_option, problem_argument, quiet_option, set_option
+from autoparallel.cli.options import (
+    OUTPUT,
+    confidence_option,
+    json_option,
+    problem_argument,
+    quiet_option,
+    set_option,
+)
 
 if TYPE_CHECKING:
     from autoparallel.domain.fleet_result import FleetResult
@@ -31,6 +38,7 @@ Examples:
 @click.option(
     "--column/--no-column", default=True, help="Find the best fleet of every smaller number of GPUs too."
 )
+@confidence_option
 @set_option
 @json_option
 @quiet_option
