@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from operator import add
 
 from autoparallel.domain.expert_loads import ExpertLoads
 
@@ -85,6 +86,8 @@ class Trace:
     prefix_blocks : tuple of tuple of int
         Hashes of the prompt's blocks of :data:`PREFIX_BLOCK` tokens, each of a block and all before it:
         equal ones can be found in a prefix cache. Empty where the trace names none.
+    rejected : int
+        Requests that were recorded, but are longer than the engine takes: they are not among the others.
     """
 
     name: str
@@ -92,6 +95,12 @@ class Trace:
     prompt_tokens: tuple[int, ...]
     output_tokens: tuple[int, ...]
     prefix_blocks: tuple[tuple[int, ...], ...] = ()
+    rejected: int = 0
+
+    @property
+    def rejected_share(self) -> float:
+        """Share of the recorded requests that is rejected. [1]"""
+        return self.rejected / (self.rejected + len(self.arrival_s))
 
     @property
     def rate_per_s(self) -> float:
@@ -187,6 +196,13 @@ class Workload:
     cached_share: float = 0.0
     speculation: Speculation | None = None
     expert_loads: ExpertLoads | None = None
+
+    @property
+    def longest_tokens(self) -> int:
+        """Prompt and output of the longest request, of a trace of one that was recorded. [tokens]"""
+        if self.trace is None:
+            return self.prompt_tokens.max + self.output_tokens.max
+        return max(map(add, self.trace.prompt_tokens, self.trace.output_tokens))
 
     @property
     def rate_per_s(self) -> float | None:

@@ -154,8 +154,7 @@ class Deployment:
     @property
     def longest_sequence(self) -> int:
         """Longest prompt and output together. [tokens]"""
-        workload = self.problem.workload
-        return workload.prompt_tokens.max + workload.output_tokens.max
+        return self.problem.workload.longest_tokens
 
     @property
     def layers_of_stages(self) -> tuple[int, ...]:

@@ -171,10 +171,10 @@ class Machine:
         speculation = self.workload.speculation
         return 1.0 + (speculation.draft_share if speculation else 0.0)
 
-    @property
+    @cached_property
     def longest_sequence(self) -> float:
         """Longest ISL + OSL. [tokens]"""
-        return float(self.workload.prompt_tokens.max + self.workload.output_tokens.max)
+        return float(self.workload.longest_tokens)
 
 
 def _driven(problem: Problem) -> tuple[EngineConstants | None, Hardware]:

@@ -88,6 +88,7 @@ def serving_notes(problem: Problem, plan: Plan) -> tuple[str, ...]:
         )
     if serving.too_long_fraction:
         found.append(
-            f"{serving.too_long_fraction:.1%} of the requests are longer than the KV space and are rejected"
+            f"{serving.too_long_fraction:.2%} of the requests are rejected: longer than a rank's KV space "
+            "or workload.max_model_len"
         )
     return tuple(found)

@@ -32,14 +32,21 @@ class _Request(NamedTuple):
     output_tokens: int
     prefix_blocks: tuple[int, ...] = ()
 
+    @property
+    def tokens(self) -> int:
+        """Of prompt and output. [tokens]"""
+        return self.prompt_tokens + self.output_tokens
 
-def read_trace(path: str | Path) -> Trace:
+
+def read_trace(path: str | Path, max_model_len: int | None = None) -> Trace:
     """Read a trace.
 
     Parameters
     ----------
     path : str or Path
         A CSV file with Azure's columns or JSON lines with Mooncake's fields; ``.gz`` is unpacked.
+    max_model_len : int, optional
+        Requests of more tokens, prompt and output together, are rejected: counted and left out. [tokens]
 
     Raises
     ------
@@ -56,7 +63,11 @@ def read_trace(path: str | Path) -> Trace:
         raise ProblemError([Fault(message, file=str(file))])
     first = text.lstrip()[0]
     rows = _mooncake(text, str(file)) if first == "{" else _azure(text, str(file))
-    requests = _checked(rows, str(file))
+    recorded = _checked(rows, str(file))
+    requests = [one for one in recorded if max_model_len is None or one.tokens <= max_model_len]
+    if not requests:
+        message = f"has no request of at most {max_model_len:,} tokens, which is workload.max_model_len"
+        raise ProblemError([Fault(message, file=str(file))])
     start = requests[0].arrival_s
     blocks = tuple(request.prefix_blocks for request in requests)
     return Trace(
@@ -65,6 +76,7 @@ def read_trace(path: str | Path) -> Trace:
         prompt_tokens=tuple(request.prompt_tokens for request in requests),
         output_tokens=tuple(request.output_tokens for request in requests),
         prefix_blocks=blocks if any(blocks) else (),
+        rejected=len(recorded) - len(requests),
     )
 
 

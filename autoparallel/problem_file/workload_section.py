@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from operator import add
 from pathlib import Path
 
 from autoparallel.domain.model import Model
@@ -28,6 +29,8 @@ from autoparallel.problem_file.trace_file import read_trace, trace_lengths
 from autoparallel.problem_file.workload_schema import WorkloadSection
 
 DEFAULT_OUTPUT_TOKENS = 128
+# A longest request of so many times the usual ones' tokens is told: plans are laid out for it.
+OUTLIER = 4
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,9 @@ def _described(section: WorkloadSection, bad: frozenset[str], faults: Faults) ->
     if section.prompt_tokens is None and "prompt_tokens" not in bad:
         faults.add(("workload", "prompt_tokens"), "is missing: say how long the prompts are")
     prompt = build_lengths(section.prompt_tokens, "prompt_tokens", faults)
+    if section.max_model_len is not None:
+        message = "has no meaning without a trace: say what lengths there are (prompt_tokens, output_tokens)"
+        faults.add(("workload", "max_model_len"), message)
     return _Requests(prompt, build_lengths(section.output_tokens, "output_tokens", faults))
 
 
@@ -119,13 +125,20 @@ def _traced(section: WorkloadSection, faults: Faults) -> _Requests:
         if getattr(section, key) is not None:
             faults.add(("workload", key), "follows from the trace; drop it, or the trace")
     try:
-        trace = read_trace(Path(faults.document.file).parent / str(section.trace))
+        trace = read_trace(Path(faults.document.file).parent / str(section.trace), section.max_model_len)
     except ProblemError as error:
         faults.found.extend(error.faults)
         return _Requests(None, None)
     if section.mode == OPEN and section.request_rate_per_s is None and math.isinf(trace.rate_per_s):
         message = "is missing: all requests of the trace arrive at once, which is no rate"
         faults.add(("workload", "request_rate_per_s"), message)
+    tokens = sorted(map(add, trace.prompt_tokens, trace.output_tokens))
+    longest, usual = tokens[-1], tokens[int(0.999 * (len(tokens) - 1))]
+    if longest > OUTLIER * usual:
+        faults.notes.append(
+            f"workload.trace: memory is kept for its longest request, {longest:,} tokens; 99.9 % have at "
+            f"most {usual:,}; workload.max_model_len = {usual} rejects longer ones, as an engine would."
+        )
     return _Requests(trace_lengths(trace.prompt_tokens), trace_lengths(trace.output_tokens), trace)
 
 

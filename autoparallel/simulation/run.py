@@ -329,7 +329,9 @@ class _Run:
         for name, values in (("ttft", ttft_s), ("tpot", np.nan_to_num(tpot_s, nan=0.0)), ("e2e", e2e_s)):
             if (bound := required.bound(name)) is not None:
                 good &= values <= bound
-        return float(good.mean())
+        trace = self.workload.trace
+        # What is rejected before it reaches the engine's queue is not good either.
+        return float(good.mean()) * (1.0 - (trace.rejected_share if trace else 0.0))
 
     def analysis(self) -> dict[str, float]:
         """What the steady state's analysis says of the same instance."""

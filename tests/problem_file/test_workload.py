@@ -154,6 +154,24 @@ def test_a_trace_gives_lengths_and_arrivals(tmp_path: Path, workload: Callable[[
     assert "there is no such file" in faults(workload, 'mode = "open"\ntrace = "missing.csv"\n')
 
 
+def test_long_requests_of_a_trace_are_rejected_and_counted(
+    tmp_path: Path, workload: Callable[[str], Workload]
+) -> None:
+    rows = [{"timestamp": t, "input_length": 100 + t, "output_length": 10} for t in range(1, 9)]
+    rows.append({"timestamp": 9, "input_length": 90_000, "output_length": 10})
+    (tmp_path / "long.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    text = 'mode = "open"\ntrace = "long.jsonl"\n'
+    every, some = workload(text), workload(f"{text}max_model_len = 118\n")
+    assert every.trace is not None
+    assert some.trace is not None
+    assert (every.longest_tokens, every.trace.rejected) == (90_010, 0)
+    assert (some.longest_tokens, some.trace.rejected, some.trace.rejected_share) == (118, 1, 1 / 9)
+    assert "no request of at most 99 tokens" in faults(workload, f"{text}max_model_len = 99\n")
+    assert "max_model_len: has no meaning without a trace" in faults(
+        workload, 'mode = "open"\nprompt_tokens = 5\nrequest_rate_per_s = 1.0\nmax_model_len = 9\n'
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

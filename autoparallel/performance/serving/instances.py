@@ -153,7 +153,7 @@ class Instances:
         means = work.prompt_tokens.mean, work.output_tokens.mean
         load = Load(SATURATED, *means, mix=self.mix, cached_share=self.cached_share)
         found = self.serve(np.arange(len(self.table.tp)), load)
-        longest = float(work.prompt_tokens.max + work.output_tokens.max)
+        longest = self.machine.longest_sequence
         room = (found.capacity >= 1.0) & self.holds(longest)
         return np.where(room, found.stable_requests_per_s, 0.0)
 

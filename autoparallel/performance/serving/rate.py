@@ -171,14 +171,16 @@ class Served:
         return dict(zip(MemoryRows._fields, columns, strict=True))
 
     def _too_long(self) -> Array:
-        """Share of the requests that a rank's KV cache does not hold, of a trace exactly. [1]"""
+        """Share of the requests that are rejected, by the engine or for a rank's KV cache. [1]"""
         trace, panel = self.workload.trace, self.panel
-        lengths = panel.prompt + panel.output
+        lengths, rejected = panel.prompt + panel.output, 0.0
         if trace is not None:
             lengths = np.array(trace.prompt_tokens) + np.array(trace.output_tokens, dtype=np.float64)
+            rejected = trace.rejected_share
         # What fills the cache to the last token fits, whatever rounding says.
         room = self.kv_tokens / np.asarray(self.table.dp) * (1.0 + 1e-9)
-        return np.asarray(1.0 - np.searchsorted(np.sort(lengths), room, side="right") / len(lengths))
+        held = np.searchsorted(np.sort(lengths), room, side="right") / len(lengths)
+        return np.asarray(1.0 - held * (1.0 - rejected))
 
     def serving(self, spread_s: Spread | None) -> ServingColumns:
         """The columns that continuous batching adds; what needs a spread is not a number without one."""
