@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from operator import add
 
 from autoparallel.domain.expert_loads import ExpertLoads
 
@@ -202,7 +201,8 @@ class Workload:
         """Prompt and output of the longest request, of a trace of one that was recorded. [tokens]"""
         if self.trace is None:
             return self.prompt_tokens.max + self.output_tokens.max
-        return max(map(add, self.trace.prompt_tokens, self.trace.output_tokens))
+        requests = zip(self.trace.prompt_tokens, self.trace.output_tokens, strict=True)
+        return max(prompt + output for prompt, output in requests)
 
     @property
     def rate_per_s(self) -> float | None:
