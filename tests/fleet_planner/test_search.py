@@ -33,6 +33,7 @@ from autoparallel.performance.serving.instances import Instances
 from autoparallel.problem_file import load_problem
 from autoparallel.solver.fleet.kinds import Kind, PoolSize
 from autoparallel.solver.fleet.layouts import gpus_taken, instance_layouts
+from autoparallel.solver.fleet.settings import Setting
 
 PROBLEMS = Path(__file__).parent.parent.parent / "problems"
 SECTIONS = """
@@ -94,15 +95,11 @@ def test_everything_it_says_of_a_fleet_holds(problem: Problem) -> None:
 
 def test_aggregated_members_keep_the_slos_and_one_per_cent_more_does_not(problem: Problem) -> None:
     result = fleet(asked(problem, roles=(AGGREGATED,)), column=False)
-    own = replace(
-        problem,
-        workload=replace(problem.workload, mode="open"),
-        search=replace(problem.search, chunk=(8192,)),
-    )
-    problem = replace(problem, search=own.search)
+    own = replace(problem, workload=replace(problem.workload, mode="open"))
     table = instance_layouts(own, 11)
-    instances = Instances(Machine(own), engine_of(own), table)
     for member in result.members:
+        setting = Setting(member.kind.max_num_seqs, member.kind.max_num_batched_tokens)
+        instances = Instances(Machine(own), setting.of(engine_of(own)), table)
         (row,) = [r for r in range(len(table.tp)) if table.layout(r) == member.kind.layout]
         for factor, keeps in ((1.0, True), (1.01, False)):
             at = instances.open_load(np.array([row]), np.array([member.kind.requests_per_s * factor]))

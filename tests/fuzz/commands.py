@@ -88,7 +88,7 @@ def _problem(path: str) -> Lines:
     return (
         *(evaluate, evaluate, ("search", path, _DRY), search, ("check", path, PLAN), ("explain", path, "-q")),
         ("simulate", path, *_LAYOUT, *_CLOSED),
-        ("fleet", path, "--set", "fleet.gpus=2", "-q", "--out", "fleet"),
+        ("fleet", path, "--set", "fleet.gpus=2", "--set", "workload.mode=saturated", "-q", "--out", "fleet"),
     )
 
 

@@ -101,7 +101,19 @@ def commands(problem: str, measured: str) -> Iterator[tuple[list[str], int]]:
     shutil.copytree("result", FILE)
     yield ["report", "result", f"./{FILE}", "--out", "compared.html"], 0
     yield (
-        ["fleet", problem, "--set", "fleet.gpus=2", "--set", "requirements.tpot_s=1", "--out", "fleet", "-q"],
+        [
+            "fleet",
+            problem,
+            "--set",
+            "fleet.gpus=2",
+            "--set",
+            "workload.mode=saturated",
+            "--set",
+            "requirements.tpot_s=1",
+            "--out",
+            "fleet",
+            "-q",
+        ],
         0,
     )
     yield ["explain", problem, "--plot", "tornado.html", "-q"], 0
