@@ -164,7 +164,8 @@ class Answer:
 
         A fleet that is to cost little leaves GPUs of the budget alone: rates of all say nothing about it.
         """
-        count, most = self.fleet.pools[0].count, self.fleet.objective == RATE
+        count = self.fleet.pools[0].count
+        most = self.fleet.objective == RATE and self.fleet.request_rate_per_s is None
         if len(self.fleet.pools) > 1 or count is None or not most or self.losses != (frozenset(),):
             return
         kinds = self.table.kinds
