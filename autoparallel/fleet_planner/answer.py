@@ -155,7 +155,7 @@ class Answer:
             kinds = [
                 (self._kind(one, row.taken), one.instances) for one in sorted(row.taken, key=self._order)
             ]
-            instances = tuple((kind.role, _words(kind), kind.pool, many) for kind, many in kinds)
+            instances = tuple((kind.role, words(kind), kind.pool, many) for kind, many in kinds)
             for gpus in range(row.gpus, row.limit + 1):
                 yield ColumnRow(gpus=gpus, requests_per_s=rate, instances=instances)
 
@@ -169,7 +169,7 @@ class Answer:
         if len(self.fleet.pools) > 1 or count is None or not most or self.losses != (frozenset(),):
             return
         kinds = self.table.kinds
-        for per_gpu, words in ((True, "rate_per_gpu"), (False, "rate")):
+        for per_gpu, chosen_by in ((True, "rate_per_gpu"), (False, "rate")):
             unit = best_uniform(kinds, count, per_gpu=per_gpu)
             if unit is None:
                 return
@@ -177,8 +177,8 @@ class Answer:
             replicas = unit.replicas(count)
             parts = [(self._kind(one, taken), one.instances) for one in taken]
             yield UniformFleet(
-                chosen_by=words,
-                unit=tuple((kind.role, _words(kind), many) for kind, many in parts),
+                chosen_by=chosen_by,
+                unit=tuple((kind.role, words(kind), many) for kind, many in parts),
                 unit_gpus=unit.gpus,
                 replicas=replicas,
                 requests_per_s=unit.rate * replicas,
@@ -247,7 +247,7 @@ def _on_nodes(
         yield tuple(left[size].pop(0) for size in sizes)
 
 
-def _words(kind: InstanceKind) -> str:
+def words(kind: InstanceKind) -> str:
     """The degrees above one of a layout, as `str` of all of them would be too long."""
     degrees = {name: size for name, size in kind.layout.to_dict().items() if name != "sp_kind" and size != 1}
     if kind.layout.layers:

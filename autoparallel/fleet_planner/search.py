@@ -13,6 +13,7 @@ from autoparallel.domain.requirements import SERVED
 from autoparallel.domain.workload import CLOSED, STATIC
 from autoparallel.errors import Fault, InfeasibleError, ProblemError
 from autoparallel.fleet_planner.answer import MOST_ROWS, Answer, Smaller
+from autoparallel.fleet_planner.recorded import WrittenFleet
 from autoparallel.fleet_planner.refusal import loses_all, no_instance, too_little
 from autoparallel.fleet_planner.supply import cost_of, enough, sizes_of
 from autoparallel.performance.intervals import at_confidence
@@ -20,6 +21,7 @@ from autoparallel.performance.serving.slo import SLOS, slos_of
 from autoparallel.solver.fleet.kinds import PoolSize, Taken, served
 from autoparallel.solver.fleet.model import FleetModel, Space, cases_of_loss
 from autoparallel.solver.fleet.pool_table import PoolTable, on_pool, pool_tables
+from autoparallel.solver.fleet.recorded import RecordedFleet
 from autoparallel.solver.fleet.table import InstanceTable
 
 Progress = Callable[[int, int, str], None]
@@ -64,17 +66,36 @@ def fleet(
     28
     """
     own_seed = problem.search.seed if seed is None else seed
-    return _Search(problem, own_seed, confidence, progress).run(column)
+    return Fleets(problem, own_seed, confidence, progress).run(column)
 
 
-class _Search:
-    """Rates instances, counts them out, answers."""
+class Fleets:
+    """Rates instances, counts them out, answers.
+
+    Parameters
+    ----------
+    written : WrittenFleet, optional
+        A fleet that was found before: nothing is solved, and its instances are answered.
+
+    Attributes
+    ----------
+    table : InstanceTable
+        The instances, rated.
+    space : Space
+        What the fleet was made of, once it was.
+    """
 
     def __init__(
-        self, problem: Problem, seed: int, confidence: float | None, progress: Progress | None
+        self,
+        problem: Problem,
+        seed: int,
+        confidence: float | None = None,
+        progress: Progress | None = None,
+        written: WrittenFleet | None = None,
     ) -> None:
         self.confidence = confidence
         self.problem, self.seed, self.started = problem, seed, time.perf_counter()
+        self.written = written
         self.fleet = _checked(problem)
         self.report = progress or _silent
         self.losses = cases_of_loss(self.fleet.redundancy, self.fleet.roles)
@@ -93,6 +114,7 @@ class _Search:
         if not self.table.can_serve:
             raise no_instance(self.problem, self.table)
         model = self._solved()
+        self.space = model.space
         smaller = tuple(self._smaller()) if column and self.fleet.objective == RATE else ()
         answer = Answer(self.problem, self.table, model, self.losses, self.seed, self.confidence)
         return answer.result(smaller, time.perf_counter() - self.started)
@@ -104,12 +126,7 @@ class _Search:
     def _solved(self) -> FleetModel:
         demand, objective = self.fleet.request_rate_per_s, self.fleet.objective
         if objective in RATIOS:
-            model = FleetModel(
-                self._space(self.sizes, objective),
-                demand=demand,
-                max_gpus=self.problem.requirements.max_gpus,
-                seed=self.seed,
-            )
+            model = self._model(self.sizes, objective, demand)
             if not model.lowest_ratio():
                 raise loses_all(self.fleet.redundancy) if demand is None else self._too_little(demand)
             return model
@@ -124,21 +141,40 @@ class _Search:
         return model
 
     def _most(self) -> FleetModel:
-        most = self.problem.requirements.max_gpus
-        model = FleetModel(self._space(self.sizes, RATE), max_gpus=most, seed=self.seed)
+        model = self._model(self.sizes, RATE)
         model.highest_rate()
         return model
+
+    def _model(self, sizes: tuple[PoolSize, ...], objective: str, demand: float | None = None) -> FleetModel:
+        most = self.problem.requirements.max_gpus
+        space, recorded = self._space(sizes, objective), self._recorded()
+        return FleetModel(space, demand=demand, max_gpus=most, seed=self.seed, recorded=recorded)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that a fleet may take."""
+        total = sum(size.gpus for size in self.sizes)
+        return min(total, self.problem.requirements.max_gpus or total)
+
+    def _recorded(self) -> RecordedFleet | None:
+        if self.written is None:
+            return None
+        found = self.written.fleet(self.table, self.sizes)
+        if not served(self.table.kinds, found.composition.taken, self.losses):
+            raise ProblemError([Fault("serve nothing together", self.written.file, key="members")])
+        return found
 
     def _cheapest(self, demand: float, objective: str, pools: tuple[Pool, ...]) -> FleetModel:
         spare = int(self.fleet.redundancy != NO_SPARE)
         sizes = enough(pools, self.sizes, self.table.kinds, demand=demand, objective=objective, spare=spare)
-        most = self.problem.requirements.max_gpus
-        return FleetModel(self._space(sizes, objective), demand=demand, max_gpus=most, seed=self.seed)
+        return self._model(sizes, objective, demand)
 
     def _smaller(self) -> Iterator[Smaller]:
         """The best fleets of fewer and fewer GPUs; what leaves nodes idle is the best of fewer too."""
-        total = sum(size.gpus for size in self.sizes)
-        limit = total = min(total, self.problem.requirements.max_gpus or total)
+        if self.written:
+            yield from self.written.smaller(self.table, self.losses)
+            return
+        limit = total = self.gpus
         step = -(-total // MOST_ROWS)
         while limit > 0:
             self.report(total - limit, total, f"the best fleet of {limit} GPUs")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoparallel.errors import Fault, ProblemError
-from autoparallel.results_folder import held_instead
+from autoparallel.results_folder import FLEET_FILE, FLEET_PROBLEM_FILE, PLAN_FILE, SWEEP_FILE
 from autoparallel.verification.check import Check
+from autoparallel.verification.fleets import Fleet
 from autoparallel.verification.searched import FILES, Searched
 
 __all__ = ["SCHEMA", "Check", "verify"]
@@ -15,7 +16,7 @@ SCHEMA = "autoparallel.verify/1"
 
 
 def verify(folder: Path, *, solve: bool = False) -> tuple[Check, ...]:
-    """Re-check what a folder holds: every number, every rule, and what is claimed of what is not there.
+    """Re-check what a folder holds, a plan, a fleet or both: every number, every rule, and every claim.
 
     Parameters
     ----------
@@ -28,14 +29,22 @@ def verify(folder: Path, *, solve: bool = False) -> tuple[Check, ...]:
         The folder holds no result that can be read.
     """
     _check_folder(folder)
-    return tuple(Searched(folder, solve=solve).checks())
+    checks: list[Check] = []
+    if (folder / PLAN_FILE).exists() or not (folder / FLEET_FILE).exists():
+        checks += Searched(folder, solve=solve).checks()
+    if (folder / FLEET_FILE).exists():
+        checks += Fleet(folder, solve=solve).checks()
+    return tuple(checks)
 
 
 def _check_folder(folder: Path) -> None:
     """Refuse what is no results folder before its files are missed one by one."""
-    missing = [name for name in FILES if not (folder / name).exists()]
-    if other := held_instead(folder):
-        raise ProblemError([Fault(f"{other}; name a folder that search wrote", str(folder))])
+    held = [name for name in (PLAN_FILE, FLEET_FILE) if (folder / name).exists()]
+    wanted = (FLEET_FILE, FLEET_PROBLEM_FILE) if held == [FLEET_FILE] else FILES
+    missing = [name for name in wanted if not (folder / name).exists()]
+    if not held and (folder / SWEEP_FILE).exists():
+        message = "holds a sweep, not a plan; name a folder that search wrote: cells keep no proof"
+        raise ProblemError([Fault(message, str(folder))])
     if missing:
         lacks = "there is no such folder" if not folder.exists() else f"it lacks {', '.join(missing)}"
         makes = f"autoparallel search PROBLEM --out {folder} writes one"

@@ -10,9 +10,8 @@ from autoparallel.domain.result import Proof
 from autoparallel.errors import Fault, ProblemError
 from autoparallel.reading import read_text
 from autoparallel.results_folder import size_faults
+from autoparallel.verification.faults import MOST_FAULTS, faults_of
 
-# A file that is wrong throughout says so in so many faults.
-_MOST_FAULTS = 20
 # Requests that are simulated again at most.
 _MOST_REQUESTS = 10**6
 
@@ -47,12 +46,7 @@ class ProofFile:
         except (OSError, UnicodeDecodeError) as error:
             raise ProblemError([Fault(f"cannot be read: {error}", file)]) from error
         except pydantic.ValidationError as error:
-            raise ProblemError(
-                [
-                    Fault(f"is no proof of a search: {found['msg']}", file, key=_key(found["loc"]))
-                    for found in error.errors(include_url=False, include_input=False)[:_MOST_FAULTS]
-                ]
-            ) from None
+            raise ProblemError(faults_of(error, file, "is no proof of a search")) from None
         wrong = [
             fault
             for index, solve in enumerate(self.proof.solves)
@@ -67,7 +61,7 @@ class ProofFile:
         if not isinstance(self.fingerprint, str):
             wrong.append(Fault("must be the problem's fingerprint", file, key="fingerprint"))
         if wrong:
-            raise ProblemError(wrong[:_MOST_FAULTS])
+            raise ProblemError(wrong[:MOST_FAULTS])
 
     @staticmethod
     def _requests(simulated: Any, file: str, wrong: list[Fault]) -> int | None:
@@ -80,8 +74,3 @@ class ProofFile:
             return requests
         wrong.append(Fault("is no list of simulations of so many requests", file, key="simulated"))
         return None
-
-
-def _key(place: tuple[int | str, ...]) -> str:
-    """A place in a document as people write it."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")

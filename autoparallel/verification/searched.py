@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Metrics, Plan
@@ -25,7 +24,6 @@ from autoparallel.performance.rate import rate
 from autoparallel.placement_file import PLACEMENTS_FILE, read_placements
 from autoparallel.planner import search_again
 from autoparallel.problem_file.fingerprint import SILENT
-from autoparallel.proof import NEGLIGIBLE
 from autoparallel.reading import read_text
 from autoparallel.results_folder import (
     FRONT_FILE,
@@ -37,18 +35,16 @@ from autoparallel.results_folder import (
     result_files,
 )
 from autoparallel.solver.answers import objectives_of
-from autoparallel.solver.landscape import Landscape, landscape
 from autoparallel.solver.placement.model import place_experts, without_balances
 from autoparallel.solver.placement.placing import PlacingSolver
 from autoparallel.solver.recorded import Recorded
 from autoparallel.solver.rules import Facts, fulfilled, violations
-from autoparallel.tuning.space import PairSpace
 from autoparallel.verification.check import SAME, Check
+from autoparallel.verification.claims import Claims
 from autoparallel.verification.documents import file_check
 from autoparallel.verification.front_file import CHUNK, front_rows
 from autoparallel.verification.placements import Placements
 from autoparallel.verification.proof_file import ProofFile
-from autoparallel.verification.splits import split_layouts
 
 FILES = (PLAN_FILE, PROBLEM_FILE, FRONT_FILE, PROOF_FILE)
 # What nothing else in a result determines.
@@ -142,12 +138,9 @@ class Searched:
         yield self._dominance()
         yield self._best()
         yield from self._files()
-        everything = self._exhaustion()
-        yield everything
-        splits = self._splits() if self.problem.search.optimal_stages else None
-        if splits:
-            yield splits
-        yield self._claim(proven=bool(everything.holds and (splits is None or splits.holds)))
+        again = None if isinstance(self.again, str) else self.again.proof
+        solver = self._solver(self.layouts)
+        yield from Claims(self.problem, self.proof, self.objectives, again, solver).checks(solved=self.solve)
 
     # -- what follows from the plans ---------------------------------------------------------------------
 
@@ -246,89 +239,6 @@ class Searched:
                 yield file_check(name, read_text(path), text, FREE.get(name, ()))
             else:
                 yield Check(name=name, holds=False, says="is missing")
-
-    # -- what is claimed ---------------------------------------------------------------------------------
-
-    def _exhaustion(self) -> Check:
-        """Every layout of every pair, estimated and compared, where they are few enough."""
-        plans = self.everything
-        if plans is None:
-            return Check(name="exhaustion", holds=None, says="too many layouts to look at every one")
-        missing = len(self._not_covered(plans))
-        # In another order on the network a layout is the same.
-        chooses = self.problem.search.order is None
-        count = int((plans.table.order == 0).sum()) if chooses else len(plans.table.tp)
-        if self.proof.complete and self.proof.layouts_spanned != count:
-            says = f"{count:,} layouts exist, the proof spans {self.proof.layouts_spanned:,}"
-            return Check(name="exhaustion", holds=False, says=says)
-        even = " with even stages" if self.problem.search.optimal_stages else ""
-        missed = f"{missing:,} of them beaten or equalled by no plan of the front"
-        says = f"{count:,} layouts{even} looked at, {missed}{self._closely()}"
-        return Check(name="exhaustion", holds=not missing or not self.proof.complete, says=says)
-
-    @cached_property
-    def everything(self) -> Landscape | None:
-        """Every layout of every pair, ``None`` where they are too many."""
-        pairs, solver = PairSpace(self.problem).pairs, self._solver(self.layouts)
-        while True:
-            plans = landscape(solver.machine, pairs)
-            if not plans.complete:
-                return None
-            rows = self._not_covered(plans)
-            # A layout whose experts were not placed was rated too well.
-            if not solver.place(plans.table.layout(row) for row in rows.tolist()):
-                return plans
-
-    def _splits(self) -> Check:
-        """Layouts of several stages with their best splits."""
-        even = None if self.problem.workload.expert_loads else self.everything
-        found = split_layouts(self.machine, even, self.objectives) if even else None
-        if found is None:
-            says = "layouts are split one by one only with even loads, and where they are few enough"
-            return Check(name="splits", holds=None, says=says)
-        missing = len(self._not_covered(found.plans))
-        these = "all" if found.plans.complete else f"the {found.split:,} nearest to the front"
-        says = (
-            f"{these} of {found.layouts:,} layouts of several stages split anew: "
-            f"{len(found.plans.table.tp):,} best splits, {missing:,} of them neither beaten nor equalled"
-        )
-        whole = True if found.plans.complete else None
-        return Check(name="splits", holds=False if missing and self.proof.complete else whole, says=says)
-
-    @property
-    def _rounding(self) -> float:
-        """Relative error of the solver's times, as the models have it and not as the file says."""
-        return 0.0 if isinstance(self.again, str) else self.again.proof.rounding
-
-    def _closely(self) -> str:
-        return f", to within {100 * self._rounding:.2g} % of a time" if self._rounding > NEGLIGIBLE else ""
-
-    def _not_covered(self, plans: Landscape) -> npt.NDArray[np.int64]:
-        """Feasible layouts that no plan of the front dominates or equals, up to the solver's rounding."""
-        values, rows = plans.values, plans.feasible
-        throughput = -values.total_tokens_per_ms_per_gpu
-        costs = np.stack([values.gpus[rows], throughput[rows], values.ttft_s[rows]], axis=1)
-        room = np.abs(costs) * max(self._rounding, SAME)
-        covered = np.zeros(len(costs), dtype=bool)
-        for own in self.objectives:
-            covered |= (np.array(own.costs()) <= costs + room).all(axis=1)
-        return np.flatnonzero(rows)[~covered]
-
-    def _claim(self, *, proven: bool) -> Check:
-        """Whether that nothing is missing was shown here, or is what the solver has said."""
-        nothing = [solve for solve in self.proof.solves if solve.status == "INFEASIBLE"]
-        if not self.proof.complete:
-            says = "the result does not claim that no plan is missing"
-            return Check(name="completeness", holds=None, says=says)
-        if proven:
-            says = "no plan is missing: shown here, without the solver"
-            return Check(name="completeness", holds=True, says=says)
-        answers = f"{len(nothing):,} answers of the solver that a model has no layout"
-        if self.solve:
-            says = f"no plan is missing: {answers}, which it has given again"
-            return Check(name="completeness", holds=not isinstance(self.again, str), says=says)
-        says = f"that no plan is missing rests on {answers}; --solve asks it again"
-        return Check(name="completeness", holds=None, says=says)
 
 
 def _first(faults: Sequence[str]) -> str:

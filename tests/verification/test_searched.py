@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autoparallel.domain.result import SearchResult, Solve
 from autoparallel.errors import ProblemError
-from autoparallel.planner import search
+from autoparallel.planner import search, search_again
 from autoparallel.problem_file import load_problem
 from autoparallel.results_folder import result_files
+from autoparallel.solver import starts
+from autoparallel.solver.recorded import Recorded
 from autoparallel.verification import Check, verify
 
 MOE10B = Path(__file__).parents[2] / "problems" / "moe10b.toml"
@@ -218,3 +222,54 @@ def test_a_result_with_uneven_stages_holds(tmp_path: Path) -> None:
     edit_rows(tmp_path, lambda rows: [{**row, "layers": "1+x" if row["layers"] else ""} for row in rows])
     with pytest.raises(ProblemError, match="'1\\+x' is no list of layers"):
         verify(tmp_path)
+
+
+@pytest.fixture
+def solved_for(monkeypatch: pytest.MonkeyPatch, small_problem: str, tmp_path: Path) -> SearchResult:
+    """A search that knows no plan before its first solve, so that every plan is an answer of the solver."""
+    monkeypatch.setattr(starts, "MOST_RATED", 0)
+    path = tmp_path / "problem.toml"
+    path.write_text(small_problem + "batch = [32]\nmicrobatch = [8]\nmax_gpus = 8\n", encoding="utf-8")
+    return search(load_problem(path))
+
+
+def told_again(result: SearchResult, solves: Sequence[Solve], folder: Path) -> SearchResult:
+    """The files that a search with these answers writes, which say nothing against one another."""
+    proof = result.proof
+    recorded = Recorded(solves=tuple(solves), pairs_visited=proof.pairs_visited)
+    again = search_again(result.problem, recorded, trials=proof.trials, seed=proof.seed)
+    for name, text in result_files(again).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return again
+
+
+def test_a_false_answer_that_nothing_is_left_is_refuted(solved_for: SearchResult, tmp_path: Path) -> None:
+    solves = solved_for.proof.solves
+    nothing = replace(solves[1], status="INFEASIBLE", layout=None, objective=None, bound=None, gap=None)
+    less = told_again(solved_for, [solves[0], nothing], tmp_path)
+    assert len(less.front) < len(solved_for.front)
+    assert less.proof.complete
+    assert [check.name for check in verify(tmp_path) if check.holds is False] == ["exhaustion"]
+    asked = {check.name: check.holds for check in verify(tmp_path, solve=True)}
+    assert asked["proof.json"] is False
+    assert asked["completeness"] is False
+
+
+def test_a_false_answer_that_nothing_is_better_is_solved_anew(
+    solved_for: SearchResult, tmp_path: Path
+) -> None:
+    """Another layout of the pair, found later, is the better one."""
+    first, second, *rest = solved_for.proof.solves
+    swapped = [replace(first, layout=second.layout), replace(second, layout=first.layout), *rest]
+    again = told_again(solved_for, swapped, tmp_path)
+    assert again.proof.solves[0].layout == first.layout
+    assert all(check.holds for check in verify(tmp_path, solve=True))
+
+
+def test_the_rounding_is_that_of_the_models(folder: Path) -> None:
+    """A front without its last plan is not complete, however roughly its proof says that it compares."""
+    edit_rows(folder, lambda rows: rows[:-1])
+    edit_proof(folder, rounding=10.0)
+    found = verdicts(folder)
+    assert found["exhaustion"] is False
+    assert found["proof.json"] is False

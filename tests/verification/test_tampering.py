@@ -20,6 +20,7 @@ from autoparallel.errors import ProblemError
 from autoparallel.problem_file import load_problem
 from autoparallel.results_folder import read_problem, result_files
 from autoparallel.verification import searched, verify
+from autoparallel.verification.claims import Claims
 from autoparallel.verification.documents import file_check
 
 MOE10B = Path(__file__).parents[2] / "problems" / "moe10b.toml"
@@ -174,10 +175,10 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         return once(key, lambda: search_again(problem, recorded, **options))
 
     search_again = planner.search_again
-    rated = searched.Searched.__dict__["everything"].func
+    rated = Claims.__dict__["everything"].func
     everything = property(lambda self: once(self.problem.fingerprint, lambda: rated(self)))
     monkeypatch.setattr(searched, "search_again", again)
-    monkeypatch.setattr(searched.Searched, "everything", everything)
+    monkeypatch.setattr(Claims, "everything", everything)
 
 
 def test_a_result_as_it_was_written_holds(written: Written) -> None:

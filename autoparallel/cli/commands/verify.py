@@ -22,11 +22,11 @@ VERDICTS = {True: "holds", False: "FAILS", None: "not checked"}
 @click.option("--solve", is_flag=True, help="Also ask the solver again for every answer of it.")
 @json_option
 def command(folder: Path, solve: bool, as_json: bool) -> None:
-    """Re-check RESULT, a folder that search wrote, without trusting the solver.
+    """Re-check RESULT, a folder that search or fleet wrote, without trusting the solver.
 
     Every rule in its plain form, every value of every file made again from the performance core, dominance,
-    and all layouts where they are few enough; what rests on the solver is named. Exit code 1 where a check
-    fails.
+    and all layouts where they are few enough; fleets by another solver. What rests on the solver is named.
+    Exit code 1 where a check fails.
     """
     from autoparallel.cli.plan_argument import problem_of
     from autoparallel.cli.tables import table

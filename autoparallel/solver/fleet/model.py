@@ -15,9 +15,12 @@ from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL
 from autoparallel.domain.fleet_result import FleetSolve
 from autoparallel.solver.cp_sat import ENDS, LAST_PATIENCE, fingerprint, new_solver
 from autoparallel.solver.fleet.bound import rate_bounds
-from autoparallel.solver.fleet.kinds import Kind, PoolSize, Taken, usable_rates
+from autoparallel.solver.fleet.kinds import Kind, PoolSize, Taken, served, usable_rates
 from autoparallel.solver.fleet.nodes import Packing, nodes_of, pack, total
+from autoparallel.solver.fleet.recorded import Composition, RecordedFleet
 
+# Objective of the iteration that ends with the least cost by what is served.
+BY_RATE = "cost by rate"
 # Integer units that the highest rate of an instance, and the cost of a pool's GPU, are counted in.
 UNITS = 10**7
 # Of products in an objective.
@@ -48,17 +51,6 @@ class Space(NamedTuple):
     costs: tuple[float, ...]
 
 
-class Composition(NamedTuple):
-    """A fleet: instances taken, and the sizes of those on every node that it needs, pool by pool.
-
-    ``supply`` is the GPUs of all these nodes.
-    """
-
-    taken: tuple[Taken, ...]
-    nodes: tuple[tuple[tuple[int, ...], ...], ...]
-    supply: int
-
-
 class _Variant(NamedTuple):
     """A kind at one of its rates, and the ways of receiving at which it cannot have it."""
 
@@ -78,17 +70,25 @@ class FleetModel:
         Kinds without those that are dominated, for speed; with them the optimum is the same.
     demand : float or None
         Requests per second that have to be served in every case of loss. [1/s]
+    recorded : RecordedFleet or None
+        What is answered in the place of the solver's answers.
     max_gpus : int or None
         GPUs of all pools together, shared out as is best; those of a pool are as few nodes as they need.
     """
 
     def __init__(
-        self, space: Space, *, demand: float | None = None, max_gpus: int | None = None, seed: int = 0
+        self,
+        space: Space,
+        *,
+        demand: float | None = None,
+        max_gpus: int | None = None,
+        seed: int = 0,
+        recorded: RecordedFleet | None = None,
     ) -> None:
-        self.space, self.seed, self.demand = space, seed, demand
+        self.space, self.seed, self.demand, self.recorded = space, seed, demand, recorded
         self.model = cp_model.CpModel()
         self.solves: list[FleetSolve] = []
-        self.proven = False
+        self.proven, self.scale = False, 1.0
         self.units_per_request = UNITS / (max((max(kind.rates) for kind in space.kinds), default=0.0) or 1.0)
         self.ways = sorted({kind.receives for kind in space.kinds if kind.role == DECODE})
         self.received = {way: self.model.new_bool_var(f"received {way}") for way in self.ways}
@@ -186,9 +186,9 @@ class FleetModel:
         """Serve as much as can be with few GPUs on few nodes; whether any fleet exists."""
         if not self._solve("rate", self.rate, maximise=True):
             return False
-        self.model.add(self.rate >= self.solver.value(self.rate))
+        self.model.add(self.rate >= self._reached)
         self._solve("gpus", self.gpus, maximise=False, patience=PATIENCE_WITH_EQUALS)
-        self.model.add(self.gpus <= self.solver.value(self.gpus))
+        self.model.add(self.gpus <= self._reached)
         self._on_few_nodes()
         return True
 
@@ -196,7 +196,7 @@ class FleetModel:
         """Serve as much as can be, on nodes of as few GPUs as that takes; whether any fleet exists."""
         if not self._solve("rate", self.rate, maximise=True):
             return False
-        self.model.add(self.rate >= self.solver.value(self.rate))
+        self.model.add(self.rate >= self._reached)
         self._on_few_nodes()
         return True
 
@@ -208,10 +208,11 @@ class FleetModel:
         """Cost as little as can be, serve as much as that buys, on few nodes; whether any fleet exists."""
         costs = self.space.costs
         # As they are where all are whole numbers, which GPUs and watts are.
-        cost = self._cost(1.0 if all(float(one).is_integer() for one in costs) else UNITS / max(costs))
+        self.scale = 1.0 if all(float(one).is_integer() for one in costs) else UNITS / max(costs)
+        cost = self._cost()
         if not self._solve("cost", cost, maximise=False):
             return False
-        self.model.add(cost <= self.solver.value(cost))
+        self.model.add(cost <= self._reached)
         self._with_most_on_few_nodes()
         return True
 
@@ -229,10 +230,16 @@ class FleetModel:
         Dinkelbach, "On nonlinear fractional programming", Management Science 13(7), 1967,
         doi:10.1287/mnsc.13.7.492.
         """
+        if self.recorded is not None:
+            # The fleets on the way, of which every model is made, are not recorded.
+            self.solves = list(self.recorded.solves)
+            self.proven = all(one.status == "OPTIMAL" for one in self.solves if one.objective == BY_RATE)
+            return True
         space, most = self.space, self.most
         gpus = sum(cost * pool.gpus for cost, pool in zip(space.costs, space.pools, strict=True))
         # The product of both has to stay within 64 bits.
-        cost = self._cost(min(UNITS / max(space.costs), LARGEST / (max(gpus, 1e-9) * max(most, 1))))
+        self.scale = min(UNITS / max(space.costs), LARGEST / (max(gpus, 1e-9) * max(most, 1)))
+        cost = self._cost()
         self.model.add(self.rate >= 1)
         better = self._solve("rate", self.rate, maximise=True)
         if not better:
@@ -240,24 +247,30 @@ class FleetModel:
         while better:
             paid, served = self.solver.value(cost), self.solver.value(self.rate)
             dearer = served * cost - paid * self.rate
-            self._solve("cost by rate", dearer, maximise=False)
+            self._solve(BY_RATE, dearer, maximise=False)
             better = self.solver.value(dearer) < 0
         self.model.add(dearer <= 0)
         self._with_most_on_few_nodes()
         return True
 
-    def _cost(self, scale: float) -> cp_model.LinearExpr:
-        return total(
-            round(self.space.costs[part.pool] * scale) * part.gpus * v.instances
-            for v in self.variants
-            for part in self.space.kinds[v.kind].parts
-        )
+    def _cost(self) -> cp_model.LinearExpr:
+        return total(self._cost_of(v.kind) * v.instances for v in self.variants)
+
+    def _cost_of(self, kind: int) -> int:
+        """What an instance costs, in whole numbers."""
+        parts = self.space.kinds[kind].parts
+        return sum(round(self.space.costs[part.pool] * self.scale) * part.gpus for part in parts)
 
     def _with_most_on_few_nodes(self) -> None:
         """What decides between fleets that cost the same."""
         self._solve("rate", self.rate, maximise=True, patience=PATIENCE_WITH_EQUALS)
-        self.model.add(self.rate >= self.solver.value(self.rate))
+        self.model.add(self.rate >= self._reached)
         self._on_few_nodes()
+
+    @property
+    def _reached(self) -> int:
+        """What the last solve has found."""
+        return round(self.solves[-1].value or 0.0)
 
     def _solve(
         self, what: str, objective: cp_model.LinearExprT, *, maximise: bool, patience: float = PATIENCE
@@ -268,6 +281,14 @@ class FleetModel:
         else:
             self.model.minimize(objective)
         started = time.perf_counter()
+        bare = self.model.clone()
+        bare.clear_hints()  # type: ignore[no-untyped-call]
+        model = fingerprint(bare)
+        if self.recorded is not None:
+            self.solves.append(self.recorded.solve(len(self.solves), what, self._worth(what), model))
+            if patience == PATIENCE:
+                self.proven = self.solves[-1].status == "OPTIMAL"
+            return True
         solver = new_solver(self.seed)
         solver.parameters.cp_model_presolve = True
         solver.parameters.linearization_level = 2
@@ -284,7 +305,7 @@ class FleetModel:
                 value=value,
                 bound=bound,
                 gap=None if value is None or bound is None else abs(value - bound) / max(abs(value), 1.0),
-                fingerprint=fingerprint(self.model),
+                fingerprint=model,
                 wall_s=time.perf_counter() - started,
             )
         )
@@ -298,10 +319,24 @@ class FleetModel:
                 self.model.add_hint(variable, count)
         return found
 
+    def _worth(self, what: str) -> float:
+        """What a recorded fleet comes to in an objective."""
+        kinds = self.space.kinds
+        taken, _, supply = self.composition()
+        if what == "supply":
+            return float(supply)
+        if what == "rate":
+            units = [one._replace(rate=self._units(one.rate)) for one in taken]
+            return float(served(kinds, units, self.space.losses))
+        cost = {"gpus": lambda kind: kinds[kind].all_gpus, "cost": self._cost_of}[what]
+        return float(sum(cost(one.kind) * one.instances for one in taken))
+
     # -- the answer --------------------------------------------------------------------------------------
 
     def composition(self) -> Composition:
         """The fleet of the last solve, rates as they are before they were rounded to units."""
+        if self.recorded is not None:
+            return self.recorded.composition
         kinds, value = self.space.kinds, self.solver.value
         counts: defaultdict[int, int] = defaultdict(int)
         for variant in self.variants:
