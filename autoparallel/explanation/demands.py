@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.search_space import CHUNKS, DEGREES, SP_KINDS
 from autoparallel.domain.workload import STATIC
 from autoparallel.explanation.scales import Scale
+from autoparallel.explanation.what_if import Found
 from autoparallel.solver.candidates import divisors, stage_counts
-from autoparallel.solver.rules import LIMITS, Facts, LimitRule
+from autoparallel.solver.rules import LIMITS, LimitRule
 from autoparallel.solver.rules.constraint import ConstraintRule
 from autoparallel.tuning.space import PairSpace
 
+F = TypeVar("F")
 # Without their limit GPUs are as many times more, but at least so many, fewer where every plan is rated; an
 # engine has as many times the memory; requests come so many times more slowly.
 MORE_GPUS, FEWEST_GPUS, FEWEST_RATED_GPUS, MORE_MEMORY, SLOWER = 4, 1024, 32, 64.0, 1024.0
@@ -33,7 +35,7 @@ LISTED = ("batch", "microbatch", "chunk", *DEGREES, "sp_kind", "replicas", "even
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demand:
+class Demand(Generic[F]):
     """Something that a problem asks and could do without.
 
     Attributes
@@ -41,7 +43,7 @@ class Demand:
     keys : tuple of str
         Where the problem file says it.
     holds : callable
-        Whether a plan of the problem keeps it.
+        Whether a plan or fleet of the problem keeps it.
     without : callable
         Problems without it: a plan of any of them shows what is possible.
     scale : Scale or None
@@ -50,24 +52,25 @@ class Demand:
 
     name: str
     keys: tuple[str, ...]
-    holds: Callable[[Facts], bool]
+    holds: Callable[[F], bool]
     without: Callable[[Problem], tuple[Problem, ...]]
-    scale: Scale | None = None
+    scale: Scale[F] | None = None
 
 
-def demands_of(problem: Problem) -> tuple[Demand, ...]:
+def demands_of(problem: Problem) -> tuple[Demand[Found], ...]:
     """Everything that a problem asks: limits first, then GPUs, conditions, and candidates that it lists."""
     limits = (rule for rule in LIMITS if rule.name != "max_gpus" and rule.limit(problem) is not None)
+    return (*(_limit(problem, rule) for rule in limits), _gpus(problem), *conditions_of(problem))
+
+
+def conditions_of(problem: Problem) -> Iterator[Demand[Found]]:
+    """What narrows the layouts: conditions, and candidates that are listed."""
     conditions = problem.search.constraints
-    return (
-        *(_limit(problem, rule) for rule in limits),
-        _gpus(problem),
-        *(_condition(conditions.index(text), text) for text in dict.fromkeys(conditions)),
-        *_candidates(problem),
-    )
+    yield from (_condition(conditions.index(text), text) for text in dict.fromkeys(conditions))
+    yield from _candidates(problem)
 
 
-def without(problem: Problem, demands: Sequence[Demand]) -> tuple[Problem, ...]:
+def without(problem: Problem, demands: Sequence[Demand[F]]) -> tuple[Problem, ...]:
     """The problems that are left when demands are given up."""
     problems: tuple[Problem, ...] = (problem,)
     # Candidates go first: without a concurrency the batches that are left are listed.
@@ -79,7 +82,7 @@ def without(problem: Problem, demands: Sequence[Demand]) -> tuple[Problem, ...]:
 # -- limits -------------------------------------------------------------------------------------------
 
 
-def _limit(problem: Problem, rule: LimitRule) -> Demand:
+def _limit(problem: Problem, rule: LimitRule) -> Demand[Found]:
     limit = rule.limit(problem)
     if limit is None:
         raise ValueError(f"{rule.name} is not asked")
@@ -90,14 +93,14 @@ def _limit(problem: Problem, rule: LimitRule) -> Demand:
     return Demand(
         name=rule.name,
         keys=() if shared else KEYS.get(rule.name, (f"requirements.{rule.name}",)),
-        holds=rule.holds,
+        holds=lambda found: rule.holds(found.facts),
         without=partial(_without_limit, rule, limit) if moves or rule.name == "concurrency" else _free(rule),
         scale=Scale(
             unit=rule.unit,
             at_least=rule.at_least,
             limit=limit,
             at=rule.with_limit,
-            value=partial(_asked_of, rule) if moves else rule.value,
+            value=partial(_asked_of, rule) if moves else lambda found: rule.value(found.facts),
             parts=rule.name != "concurrency",
             limits_only=not moves and rule.name != "concurrency",
             islands=partial(_more_sequences, limit) if rule.name == "concurrency" else None,
@@ -105,9 +108,9 @@ def _limit(problem: Problem, rule: LimitRule) -> Demand:
     )
 
 
-def _asked_of(rule: LimitRule, facts: Facts) -> float:
+def _asked_of(rule: LimitRule, found: Found) -> float:
     """The limit of the problem that a plan is of."""
-    return rule.limit(facts.problem) or 0.0
+    return rule.limit(found.facts.problem) or 0.0
 
 
 def _free(rule: LimitRule) -> Callable[[Problem], tuple[Problem, ...]]:
@@ -155,7 +158,7 @@ def most_gpus(problem: Problem) -> int:
     return max(MORE_GPUS * problem.max_gpus, fewest)
 
 
-def _gpus(problem: Problem) -> Demand:
+def _gpus(problem: Problem) -> Demand[Found]:
     """The most GPUs of the requirements and those that the search goes up to: the lower binds."""
     asked, looked_at = problem.requirements.max_gpus, problem.search.max_gpus
     limit = problem.max_gpus
@@ -164,14 +167,14 @@ def _gpus(problem: Problem) -> Demand:
     return Demand(
         name="search.max_gpus" if asked is None else "max_gpus",
         keys=keys,
-        holds=lambda facts: facts.layout.gpus <= limit,
+        holds=lambda found: found.point.layout.gpus <= limit,
         without=lambda other: (with_gpus(other, most_gpus(problem)),),
         scale=Scale(
             unit="GPUs",
             at_least=False,
             limit=float(limit),
             at=with_gpus,
-            value=lambda facts: float(facts.layout.gpus),
+            value=lambda found: float(found.point.layout.gpus),
         ),
     )
 
@@ -193,16 +196,21 @@ def with_gpus(problem: Problem, gpus: float) -> Problem:
 # -- conditions and candidates ------------------------------------------------------------------------
 
 
-def _condition(number: int, text: str) -> Demand:
+def _condition(number: int, text: str) -> Demand[Found]:
     def without(problem: Problem) -> tuple[Problem, ...]:
         left = tuple(other for other in problem.search.constraints if other != text)
         return (replace(problem, search=replace(problem.search, constraints=left)),)
 
     rule = ConstraintRule(text)
-    return Demand(name=rule.name, keys=(f"search.constraints[{number}]",), holds=rule.holds, without=without)
+    return Demand(
+        name=rule.name,
+        keys=(f"search.constraints[{number}]",),
+        holds=lambda found: rule.holds(found.facts),
+        without=without,
+    )
 
 
-def _candidates(problem: Problem) -> Iterator[Demand]:
+def _candidates(problem: Problem) -> Iterator[Demand[Found]]:
     """What the search narrows: lists of candidates, and stages that have to be equal."""
     usual = type(problem.search)()
     for name in LISTED:
@@ -217,7 +225,8 @@ def _candidates(problem: Problem) -> Iterator[Demand]:
         )
 
 
-def _is_listed(problem: Problem, name: str, facts: Facts) -> bool:
+def _is_listed(problem: Problem, name: str, found: Found) -> bool:
+    facts = found.facts
     own: Any = getattr(problem.search, name)
     if name in ("batch", "microbatch", "chunk"):
         return getattr(facts, name) in own

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.workload import STATIC
 from autoparallel.explanation.scales import Scale, together
-from autoparallel.explanation.what_if import Found, WhatIf
-from autoparallel.tuning.space import PairSpace
+from autoparallel.explanation.what_if import Asks
 
+F = TypeVar("F")
 # Limits that are looked at one by one, at most.
 MOST_ISLANDS = 128
 
 
-class Moved(NamedTuple):
-    """Where limits have moved, a plan there, and whether solves refused every one of them a step before."""
+class Moved(NamedTuple, Generic[F]):
+    """Where limits have moved, what is there, and whether solves refused every one of them a step before."""
 
     limits: tuple[float, ...]
-    found: Found
+    found: F
     proven: bool
 
 
-class Least:
-    """Moves some limits of a problem that no plan keeps together.
+class Least(Generic[F]):
+    """Moves some limits of a problem that nothing keeps together.
 
     Parameters
     ----------
@@ -33,11 +32,11 @@ class Least:
         Without what gives way whole.
     """
 
-    def __init__(self, what_if: WhatIf, base: Problem, scales: Sequence[Scale]) -> None:
+    def __init__(self, what_if: Asks[F], base: Problem, scales: Sequence[Scale[F]]) -> None:
         self.what_if, self.base, self.scales = what_if, base, tuple(scales)
 
-    def found(self, start: Found) -> Moved:
-        """The least from a plan on that keeps all other limits.
+    def found(self, start: F) -> Moved[F]:
+        """The least from something on that keeps all other limits.
 
         Several limits are first loosened by one and the same share, as little as does; then each as far
         back as it goes while the others stay, so that none can be less.
@@ -49,7 +48,7 @@ class Least:
             return Moved((limit,), found, proven)
         joint = together(self.scales)
         _, found, proven = self._back(self.base, joint, start)
-        limits = [scale.value(found.facts) for scale in self.scales]
+        limits = [scale.value(found) for scale in self.scales]
         for index, scale in enumerate(self.scales):
             others = self.base
             for other, limit in zip(self.scales, limits, strict=True):
@@ -59,17 +58,13 @@ class Least:
         return Moved(tuple(limits), found, proven)
 
     def _back(
-        self, problem: Problem, scale: Scale, start: Found, limit: float | None = None
-    ) -> tuple[float, Found, bool]:
+        self, problem: Problem, scale: Scale[F], start: F, limit: float | None = None
+    ) -> tuple[float, F, bool]:
         """One limit as far back as it goes, in every pair of batch and microbatch."""
         if limit is None:
-            limit = scale.value(start.facts)
+            limit = scale.value(start)
         found, proven = start, True
-        parts: list[tuple[Pair, ...] | None] = [None]
-        if scale.parts and problem.workload.mode == STATIC:
-            own = start.point.pair
-            rest = (pair for pair in PairSpace(problem).pairs if pair != own)
-            parts = [(pair,) for pair in (own, *rest)]
+        parts = self.what_if.parts(problem, start) if scale.parts else (None,)
         for pairs in parts:
             limit, found, refused = self._back_in(problem, scale, pairs, limit, found)
             proven &= refused
@@ -78,8 +73,8 @@ class Least:
         return limit, found, proven
 
     def _nearest(
-        self, problem: Problem, scale: Scale, between: Sequence[float], last: tuple[float, Found]
-    ) -> tuple[float, Found, bool]:
+        self, problem: Problem, scale: Scale[F], between: Sequence[float], last: tuple[float, F]
+    ) -> tuple[float, F, bool]:
         """Of limits between the problem's and one that does the first that does, if they are not too many."""
         if len(between) > MOST_ISLANDS:
             return (*last, False)
@@ -92,14 +87,14 @@ class Least:
         return (*last, proven)
 
     def _back_in(
-        self, problem: Problem, scale: Scale, pairs: tuple[Pair, ...] | None, limit: float, found: Found
-    ) -> tuple[float, Found, bool]:
+        self, problem: Problem, scale: Scale[F], pairs: Sequence[Pair] | None, limit: float, found: F
+    ) -> tuple[float, F, bool]:
         """One limit as far back as it goes in some pairs: first a step, then halfway to what is refused."""
         refused, asked = scale.limit, scale.tighter(limit)
         while scale.is_tighter(refused, scale.tighter(limit)):
             verdict = self.what_if.fits(scale.at(problem, asked), pairs)
             if verdict.found:
-                limit, found = scale.reached(verdict.found.facts, asked), verdict.found
+                limit, found = scale.reached(verdict.found, asked), verdict.found
             elif verdict.proven:
                 refused = asked
             else:

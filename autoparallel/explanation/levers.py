@@ -11,6 +11,7 @@ from autoparallel.domain.hardware import Link
 from autoparallel.domain.problem import Problem
 from autoparallel.explanation.demands import Demand, demands_of, without
 from autoparallel.explanation.scales import COUNTS
+from autoparallel.explanation.what_if import Found
 
 # One step of a lever, up and down; of counts at least one.
 STEP = 0.1
@@ -46,7 +47,7 @@ def steps_of(problem: Problem) -> Iterator[Step]:
         yield from _of_number(f"{name} bandwidth", "GB/s", link.bandwidth_gb_per_s, move)
 
 
-def _of_demand(problem: Problem, demand: Demand) -> Iterator[Step]:
+def _of_demand(problem: Problem, demand: Demand[Found]) -> Iterator[Step]:
     if demand.scale is None:
         (moved,) = without(problem, [demand])
         yield Step(demand.name, "", None, None, moved)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from autoparallel.domain.problem import Problem
-from autoparallel.solver.rules import Facts
+
+# What is found: a plan, or a fleet.
+F = TypeVar("F")
 
 COUNTS = ("GPUs", "sequences")
 # One step of a limit that is not a count, as a share of it.
@@ -15,7 +18,7 @@ STEP = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class Scale(Generic[F]):
     """A limit that can be moved.
 
     Attributes
@@ -23,8 +26,8 @@ class Scale:
     at : callable
         The problem with another limit.
     value : callable
-        The tightest limit that a plan is known to keep: what it makes of the limited quantity, or the limit
-        of its own problem where that decides what plans come to.
+        The tightest limit that what is found is known to keep: what it makes of the limited quantity, or the
+        limit of its own problem where that decides what plans come to.
     parts : bool
         Whether the pairs of batch and microbatch stay the same wherever the limit is.
     limits_only : bool
@@ -32,32 +35,35 @@ class Scale:
     islands : callable, optional
         Where a limit may do although a looser one does not: limits that are tighter than one, the tightest
         first.
+    step : float
+        One step of a limit that is no count, as a share of it.
     """
 
     unit: str
     at_least: bool
     limit: float
     at: Callable[[Problem, float], Problem]
-    value: Callable[[Facts], float]
+    value: Callable[[F], float]
     parts: bool = True
     limits_only: bool = True
     islands: Callable[[Problem, float], Sequence[float]] | None = None
+    step: float = STEP
 
     @property
     def counts(self) -> bool:
         """Whether it has whole numbers only."""
         return self.unit in COUNTS
 
-    def reached(self, facts: Facts, asked: float) -> float:
-        """The tightest limit that a plan is known to keep which was found at one."""
-        own = self.value(facts)
+    def reached(self, found: F, asked: float) -> float:
+        """The tightest limit that is known to be kept by what was found at one."""
+        own = self.value(found)
         return own if self.is_tighter(own, asked) else asked
 
     def tighter(self, limit: float) -> float:
         """The limit one step on the way back."""
         if self.counts:
             return round(limit) + (1 if self.at_least else -1)
-        return limit * (1 + STEP) if self.at_least else limit * (1 - STEP)
+        return limit * (1 + self.step if self.at_least else 1 - self.step)
 
     def is_tighter(self, limit: float, other: float) -> bool:
         """Whether a limit asks more than another."""
@@ -88,7 +94,7 @@ class Scale:
         return value if self.counts else outward(value, down=self.at_least)
 
 
-def together(scales: Sequence[Scale]) -> Scale:
+def together(scales: Sequence[Scale[F]]) -> Scale[F]:
     """Several limits loosened by one and the same share."""
 
     def at(problem: Problem, share: float) -> Problem:
@@ -96,11 +102,12 @@ def together(scales: Sequence[Scale]) -> Scale:
             problem = scale.at(problem, scale.loosened(share))
         return problem
 
-    def value(facts: Facts) -> float:
-        return max(scale.share(scale.value(facts)) for scale in scales)
+    def value(found: F) -> float:
+        return max(scale.share(scale.value(found)) for scale in scales)
 
     parts = all(scale.parts for scale in scales)
-    return Scale(unit="", at_least=False, limit=1.0, at=at, value=value, parts=parts)
+    step = max(scale.step for scale in scales)
+    return Scale(unit="", at_least=False, limit=1.0, at=at, value=value, parts=parts, step=step)
 
 
 def outward(value: float, *, down: bool) -> float:

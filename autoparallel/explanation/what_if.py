@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.workload import STATIC
 from autoparallel.pareto import Objectives, preference_key
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.answers import Point, objectives_of, rated_facts
@@ -22,6 +23,8 @@ from autoparallel.solver.rules import Facts, fulfilled, violations
 from autoparallel.solver.sweep import PairSolver, pair_solver
 from autoparallel.tuning.space import PairSpace
 
+F = TypeVar("F")
+
 
 class Found(NamedTuple):
     """A plan of a problem, and all that the rules ask about it."""
@@ -30,15 +33,15 @@ class Found(NamedTuple):
     facts: Facts
 
 
-class Verdict(NamedTuple):
-    """What solves say: a plan or none, and whether they proved that there is no other or better one."""
+class Verdict(NamedTuple, Generic[F]):
+    """What solves say: something or nothing, and whether they proved that there is no other or better."""
 
-    found: Found | None
+    found: F | None
     proven: bool
 
 
-class WhatIf:
-    """Asks the solver, over all batches and microbatches, until the time is over.
+class Asks(Protocol[F]):
+    """Who answers whether a problem has a plan, or a fleet.
 
     Attributes
     ----------
@@ -46,17 +49,35 @@ class WhatIf:
         Whether every question so far was answered with a proof.
     """
 
+    proven: bool
+
+    def fits(self, problem: Problem, pairs: Sequence[Pair] | None = None) -> Verdict[F]:
+        """Anything that a problem allows, of some pairs of batch and microbatch where they are named."""
+        ...
+
+    def parts(self, problem: Problem, found: F) -> Sequence[Sequence[Pair] | None]:
+        """Pairs that can be asked about one after another, that of what was found first."""
+        ...
+
+    def as_asked(self, problem: Problem, found: F) -> F | None:
+        """What was found for a similar problem as the problem itself rates it; ``None`` where it cannot."""
+        ...
+
+
+class WhatIf:
+    """Asks the solver for plans, over all batches and microbatches, until the time is over."""
+
     def __init__(self, *, seed: int = 0, time_limit_s: float | None = None) -> None:
         self.seed, self.deadline = seed, Deadline(time_limit_s)
         self.proven = True
         # Experts are placed and tables rated once, whatever limits change.
         self._place, self._rate = remembered(place_experts), Ratings()
 
-    def fits(self, problem: Problem, pairs: Iterable[Pair] | None = None) -> Verdict:
+    def fits(self, problem: Problem, pairs: Sequence[Pair] | None = None) -> Verdict[Found]:
         """Any plan of a problem, of these pairs of batch and microbatch where some are named."""
         if problem.max_gpus < 1:
             return Verdict(None, proven=True)
-        pairs = PairSpace(problem).pairs if pairs is None else tuple(pairs)
+        pairs = PairSpace(problem).pairs if pairs is None else pairs
         if (verdict := self._of_all(problem, pairs)) is not None:
             return verdict
         solver, proven = self._solver(problem), True
@@ -71,17 +92,25 @@ class WhatIf:
         self.proven &= proven
         return Verdict(None, proven)
 
-    def fits_any(self, problems: Iterable[Problem]) -> Verdict:
-        """Any plan of any of some problems."""
-        proven = True
-        for problem in problems:
-            verdict = self.fits(problem)
-            if verdict.found:
-                return verdict
-            proven &= verdict.proven
-        return Verdict(None, proven)
+    def parts(self, problem: Problem, found: Found) -> Sequence[Sequence[Pair] | None]:
+        """Every pair on its own where each is solved; all at once where all plans are rated."""
+        if problem.workload.mode != STATIC:
+            return (None,)
+        own = found.point.pair
+        return ((own,), *((pair,) for pair in PairSpace(problem).pairs if pair != own))
 
-    def best(self, problem: Problem, known: Sequence[Point] = (), *, least: Point | None = None) -> Verdict:
+    def as_asked(self, problem: Problem, found: Found) -> Found | None:
+        """A plan as the problem rates it; ``None`` where it cannot be launched there."""
+        point = found.point
+        bare = replace(problem, search=replace(problem.search, constraints=()))
+        facts = Facts(bare, point.layout, point.pair.batch, point.pair.microbatch, chunk=point.pair.chunk)
+        if violations(facts) or problem.workload.expert_loads is not None:
+            return None
+        return Found(point, rated_facts(Machine(problem), point.layout, point.pair))
+
+    def best(
+        self, problem: Problem, known: Sequence[Point] = (), *, least: Point | None = None
+    ) -> Verdict[Found]:
         """The preferred plan of a problem.
 
         Parameters
@@ -116,7 +145,7 @@ class WhatIf:
         self.proven &= proven
         return Verdict(_found(solver, best) if best else None, proven)
 
-    def _of_all(self, problem: Problem, pairs: Sequence[Pair]) -> Verdict | None:
+    def _of_all(self, problem: Problem, pairs: Sequence[Pair]) -> Verdict[Found] | None:
         """The preferred plan of all, where an engine's plans can all be rated at once; ``None`` elsewhere."""
         machine = Machine(problem)
         if machine.engine is None or problem.workload.expert_loads is not None or not pairs:

@@ -13,6 +13,7 @@ import pytest
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
 from autoparallel.explanation import demands
+from autoparallel.pareto import Objectives
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.rate import rate
@@ -78,6 +79,11 @@ class Rated(NamedTuple):
     throughput: float
     ttft_s: float
     memory: float
+
+    @property
+    def objectives(self) -> Objectives:
+        """What it is compared by."""
+        return Objectives(self.gpus, self.throughput, self.ttft_s)
 
 
 @pytest.fixture

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from autoparallel.answer import plan_objectives
+from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.explanation import Change, explain
 from autoparallel.explanation.demands import Demand, demands_of
+from autoparallel.explanation.what_if import Found
 from autoparallel.pareto import Objectives, preference_key
+from autoparallel.solver.answers import Point
 from tests.explanation.conftest import Rated, every_plan, load
 
 Kept = Callable[[Rated], bool]
@@ -45,8 +48,10 @@ def kept_by(problem: Problem, plans: list[Rated]) -> dict[str, Kept]:
     return kept | {demand.name: partial(_holds, demand) for demand in given_up}
 
 
-def _holds(demand: Demand, plan: Rated) -> bool:
-    return demand.holds(plan.facts)
+def _holds(demand: Demand[Found], plan: Rated) -> bool:
+    facts = plan.facts
+    point = Point(facts.layout, Pair(facts.batch, facts.microbatch), plan.objectives)
+    return demand.holds(Found(point, facts))
 
 
 def minimal_sets(names: list[str], conflicts: Callable[[tuple[str, ...]], bool]) -> list[set[str]]:
@@ -114,7 +119,7 @@ def preferred(problem: Problem) -> Objectives | None:
     """The best plan of all that keep every demand."""
     plans = every_plan(problem, most=problem.max_gpus, fewer=False)
     kept = kept_by(problem, plans).values()
-    rows = [Objectives(p.gpus, p.throughput, p.ttft_s) for p in plans if all(keeps(p) for keeps in kept)]
+    rows = [p.objectives for p in plans if all(keeps(p) for keeps in kept)]
     return min(rows, key=lambda row: preference_key(row, problem.prefer), default=None)
 
 
