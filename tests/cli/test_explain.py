@@ -50,5 +50,27 @@ def test_the_feasible_shows_what_a_step_would_buy(run: Run) -> None:
     assert Path("tornado.html").is_file()
 
 
+def test_of_a_fleet_it_explains_the_fleet(run: Run) -> None:
+    fleet = MOE10B.replace("moe10b", "fleet-llama-70b-28xh200")
+    small = (
+        "--set",
+        "fleet.gpus=2",
+        "--set",
+        'fleet.roles=["aggregated"]',
+        "--set",
+        "search.tp=1",
+        "--quiet",
+    )
+    done = run("explain", fleet, *small, "--json")
+    assert done.exit_code == 0
+    document = json.loads(done.stdout)
+    assert document["schema"] == "autoparallel.explain-fleet/1"
+    assert {"fleet.gpus", "requirements.tpot_s"} <= {gain["lever"] for gain in document["gains"]}
+    none = run("explain", fleet, *small, "--set", "requirements.tpot_s=0.001", "--time-limit", "0.01")
+    assert none.exit_code == 3
+    assert "No fleet for fleet-llama-70b-28xh200: no instance keeps" in none.stderr
+    assert run("explain", fleet, *small, "--plot", "plot.html").exit_code == 2
+
+
 def test_a_missing_problem_is_exit_code_2(run: Run) -> None:
     assert run("explain", "nowhere.toml").exit_code == 2

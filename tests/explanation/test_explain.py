@@ -33,7 +33,6 @@ def feasible() -> Explanation:
     [
         ("requirements.max_gpus=1",),
         ("requirements.ttft_s=0.5",),
-        ("hardware.memory_gb=4",),
         ("requirements.throughput_tokens_per_ms_per_gpu=70",),
         ("requirements.throughput_phase='decode'",),
     ],

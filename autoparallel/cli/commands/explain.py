@@ -56,7 +56,10 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Explain PROBLEM: rules in conflict and the smallest changes, or slack and what more would buy."""
+    """Explain PROBLEM: rules in conflict and the smallest changes, or slack and what more would buy.
+
+    Of a problem with [fleet] it explains the fleet.
+    """
     from autoparallel.cli.terminal import progress_bar, say
     from autoparallel.explanation import explain
     from autoparallel.performance.notes import notes
@@ -67,6 +70,11 @@ def command(
     if plot is not None:
         check_file(plot, overwrite=force, page=True)
     problem = load_problem(problem_path, overrides)
+    if problem.fleet is not None:
+        if plot is not None:
+            raise click.UsageError("--plot draws what steps buy of plans, and the problem asks for a fleet")
+        _answer_fleet(problem, time_limit_s, quiet=quiet, as_json=as_json)
+        return
     with progress_bar(quiet) as progress:
         explanation = explain(problem, progress=progress, time_limit_s=time_limit_s)
     if plot is not None and explanation.feasible:
@@ -83,6 +91,22 @@ def command(
     if not as_json and not quiet:
         for warning in notes(problem):
             say(f"Warning: {warning}")
+    if not explanation.feasible:
+        click.get_current_context().exit(3)
+
+
+def _answer_fleet(problem: Problem, time_limit_s: float, *, quiet: bool, as_json: bool) -> None:
+    from autoparallel.cli.fleet_explanation import answer_fleet
+    from autoparallel.cli.terminal import progress_bar
+    from autoparallel.explanation.fleet import explain_fleet
+    from autoparallel.results_folder import json_text
+
+    with progress_bar(quiet) as progress:
+        explanation = explain_fleet(problem, progress=progress, time_limit_s=time_limit_s)
+    if as_json:
+        click.echo(json_text({"problem": problem.name, **explanation.to_dict()}), nl=False)
+    else:
+        answer_fleet(problem, explanation)
     if not explanation.feasible:
         click.get_current_context().exit(3)
 
