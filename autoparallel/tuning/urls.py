@@ -67,6 +67,8 @@ def _secrets(url: str) -> Iterator[str]:
         whole = url[span]
         password = whole.partition(":")[2] if "://" in url else whole
         found = [whole, password] if password else []
+        # Another URL may stand inside this one, as when it was pasted twice.
+        found += {part.rpartition("@")[0].partition(":")[2] for part in url.split("://")[1:]}
     else:
         match = _HOST_MISSING.search(url)
         found = [match[1]] if match else []

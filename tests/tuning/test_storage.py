@@ -75,6 +75,11 @@ def test_the_url_in_a_word_of_a_command_line_is_found(word: str) -> None:
     assert url_in("problems/moe10b.toml") == ""
 
 
+def test_a_url_inside_another_keeps_its_secret() -> None:
+    url = "postgresql://user:hunter2@127.0.0.1/x?sslmode=disable"
+    assert "hunter2" not in hidden(f'invalid sslmode value: "disable{url}"', url + url)
+
+
 @pytest.mark.parametrize("word", ["{'a':" * 20_000, "://" * 30_000, ":" * 100_000 + "@", "a" * 100_000])
 def test_a_long_word_is_read_at_once(word: str) -> None:
     """Every pattern is linear in what it reads: else this takes minutes."""
