@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
 from autoparallel.domain.rank_map import rank_map
 from autoparallel.performance.degrees import PlanTable
@@ -74,16 +76,10 @@ class ConstraintRule(StructureRule):
             model, node = facts.problem.model, facts.problem.hardware.gpus_per_node
             # Replicas repeat as soon as one starts a node again: the others lie as these do.
             apart = min(layout.replicas, node // math.gcd(node, layout.gpus_per_instance))
-            placed = rank_map(
-                replace(layout, replicas=apart),
-                gpus_per_node=node,
-                layers=model.num_hidden_layers,
-                experts=model.routed_experts,
-            )
+            placed = replace(layout, replicas=apart)
             for kind in self.constraint.groups:
-                groups = placed.groups(kind)
-                nodes = [len({placed.gpus[rank].node for rank in ranks}) for ranks in groups]
-                values[f"nodes of {kind}"] = max(nodes)
+                nodes = _nodes_of(placed, kind, node, model.num_hidden_layers, model.routed_experts)
+                values[f"nodes of {kind}"] = nodes
         return values
 
     # -- candidates of one part -------------------------------------------------------------------
@@ -212,3 +208,10 @@ def _nodes(problem: Problem, values: Mapping[str, Any]) -> dict[str, Any]:
         together = (values["pp"] == 1) | (values["pp"] * size <= node)
         nodes["nodes of pp"] = np.where(together, 1, 2)
     return nodes
+
+
+@lru_cache(maxsize=1 << 16)
+def _nodes_of(layout: Layout, kind: str, gpus_per_node: int, layers: int, experts: int) -> int:
+    """Nodes that a group of a kind lies on, at most; asked again for every batch of a layout."""
+    placed = rank_map(layout, gpus_per_node=gpus_per_node, layers=layers, experts=experts)
+    return max(len({placed.gpus[rank].node for rank in ranks}) for ranks in placed.groups(kind))
