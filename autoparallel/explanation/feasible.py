@@ -75,13 +75,13 @@ def moved(before: Plan, gain: Gain, prefer: Sequence[str]) -> str:
     old_values, after = plan_objectives(before), gain.objectives
     if after is None:
         return "nothing fits" if gain.exact else "not known: the time was over"
-    unproven = "" if gain.exact else ", at least"
     if preference_key(old_values, prefer) == preference_key(after, prefer):
-        return f"no change{unproven and ' found: the time was over'}"
+        return "no change" if gain.exact else "no change found: the time was over"
     parts = []
     words = {"gpus": "GPUs", "throughput": "tokens/ms/GPU", "ttft_s": "s TTFT"}
     for name in Objectives._fields:
         old, new = getattr(old_values, name), getattr(after, name)
         if abs(new - old) > WORTH_SAYING * abs(old):
             parts.append(f"{old:.4g} -> {new:.4g} {words[name]}")
-    return "; ".join(parts) + unproven if parts else "less than 0.1 %"
+    change = "; ".join(parts) or "less than 0.1 %"
+    return change if gain.exact else f"{change}, maybe better: the time was over"
