@@ -5,18 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from autoparallel.domain import Pair, Problem
+from autoparallel.domain import Layout, Pair, Problem
+from autoparallel.domain.rank_map import KINDS, rank_map
 from autoparallel.pareto import Objectives
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.candidates import candidates_for
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import count_layouts
 from autoparallel.solver.rules import Facts, structure_of
+from autoparallel.solver.rules.constraint import _nodes_of, _telling
 from tests.solver.conftest import BruteForce
 
 AsRows = Callable[[list[Objectives]], npt.NDArray[np.float64]]
@@ -93,3 +96,30 @@ def test_a_condition_that_is_not_set_changes_nothing(random_problem: Callable[[i
     always = conditioned(problem, "tp * ep >= 1")
     counts = {count_layouts(each, candidates_for(each, *pair), Pair(*pair)) for each in (problem, always)}
     assert len(counts) == 1
+
+
+@pytest.mark.parametrize("order", [(), ("cp",), ("ep",), ("pp",)])
+@pytest.mark.parametrize("node", [4, 6, 8])
+def test_nodes_of_groups_are_those_of_the_whole_map(order: tuple[str, ...], node: int) -> None:
+    """One instance, or one stage of it, tells as much as the map of every GPU."""
+    counts = []
+    for tp, cp, dp, pp, replicas, ep in product((1, 2, 3), (1, 2), (1, 2, 4), (1, 2, 3), (1, 3), (1, 2, 4)):
+        stage = tp * cp * dp
+        if stage % ep or ("pp" in order and (pp == 1 or node % pp or stage % (node // pp))):
+            continue
+        layout = Layout(
+            tp=tp,
+            sp=cp,
+            sp_kind="ring" if cp > 1 else None,
+            dp=dp,
+            pp=pp,
+            ep=ep,
+            replicas=replicas,
+            order=order,
+        )
+        placed = rank_map(layout, gpus_per_node=node, layers=pp, experts=ep)
+        for kind in KINDS:
+            whole = max(len({placed.gpus[rank].node for rank in ranks}) for ranks in placed.groups(kind))
+            assert _nodes_of(_telling(layout, kind), kind, node) == whole
+            counts.append(whole)
+    assert min(counts) == 1 < max(counts)

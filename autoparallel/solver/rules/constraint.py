@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -73,13 +72,9 @@ class ConstraintRule(StructureRule):
         values = {name: getattr(layout, name, 0) for name in _PARTS}
         values |= {"batch": facts.batch, "microbatch": facts.microbatch}
         if self.constraint.groups:
-            model, node = facts.problem.model, facts.problem.hardware.gpus_per_node
-            # Replicas repeat as soon as one starts a node again: the others lie as these do.
-            apart = min(layout.replicas, node // math.gcd(node, layout.gpus_per_instance))
-            placed = replace(layout, replicas=apart)
+            node = facts.problem.hardware.gpus_per_node
             for kind in self.constraint.groups:
-                nodes = _nodes_of(placed, kind, node, model.num_hidden_layers, model.routed_experts)
-                values[f"nodes of {kind}"] = nodes
+                values[f"nodes of {kind}"] = _nodes_of(_telling(layout, kind), kind, node)
         return values
 
     # -- candidates of one part -------------------------------------------------------------------
@@ -210,8 +205,14 @@ def _nodes(problem: Problem, values: Mapping[str, Any]) -> dict[str, Any]:
     return nodes
 
 
+def _telling(layout: Layout, kind: str) -> Layout:
+    """What says how the groups of a kind lie: every instance starts alike, and so does every stage of one."""
+    stages = layout.pp if kind == "pp" or "pp" in layout.order else 1
+    return replace(layout, replicas=1, pp=stages, layers=None, redundant_experts=0)
+
+
 @lru_cache(maxsize=1 << 16)
-def _nodes_of(layout: Layout, kind: str, gpus_per_node: int, layers: int, experts: int) -> int:
-    """Nodes that a group of a kind lies on, at most; asked again for every batch of a layout."""
-    placed = rank_map(layout, gpus_per_node=gpus_per_node, layers=layers, experts=experts)
+def _nodes_of(layout: Layout, kind: str, gpus_per_node: int) -> int:
+    """Nodes of the group of a kind that lies on most."""
+    placed = rank_map(layout, gpus_per_node=gpus_per_node, layers=layout.pp, experts=layout.ep)
     return max(len({placed.gpus[rank].node for rank in ranks}) for ranks in placed.groups(kind))
