@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from autoparallel.domain.fleet import Pool
 from autoparallel.domain.problem import Problem
@@ -16,7 +17,7 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.serving import engine_of
 from autoparallel.performance.serving.decode_only import DecodeInstances
-from autoparallel.performance.serving.instances import InstanceRates, Instances
+from autoparallel.performance.serving.instances import Array, InstanceRates, Instances
 from autoparallel.performance.serving.prefill_only import PrefillSteps, prefill_rates, prefill_steps
 from autoparallel.performance.serving.transfer import (
     KvSides,
@@ -27,7 +28,7 @@ from autoparallel.performance.serving.transfer import (
 )
 from autoparallel.solver.fleet.layouts import gpus_taken, instance_layouts
 from autoparallel.solver.fleet.promise import rates_by_promise
-from autoparallel.solver.fleet.settings import Setting, settings_of
+from autoparallel.solver.fleet.settings import GAIN, Setting, settings_of
 
 
 class PoolTable:
@@ -41,10 +42,20 @@ class PoolTable:
         The pool's place among the fleet's.
     layouts : PlanTable
         Of an instance each.
+    rival : PoolTable, optional
+        The pool's instances with the setting that these have to gain on.
     """
 
-    def __init__(self, problem: Problem, number: int, setting: Setting, layouts: PlanTable) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        number: int,
+        setting: Setting,
+        layouts: PlanTable,
+        rival: PoolTable | None = None,
+    ) -> None:
         self.problem, self.number, self.setting, self.table = problem, number, setting, layouts
+        self.rival = rival
         self.instances = Instances(Machine(problem), setting.of(engine_of(problem)), layouts)
         self.gpus = gpus_taken(layouts, problem.hardware.gpus_per_node)
 
@@ -56,7 +67,15 @@ class PoolTable:
     @cached_property
     def aggregated(self) -> InstanceRates:
         """Rates of aggregated instances; layouts that cannot be the best of their size have none."""
-        return rates_by_promise(self.instances, self.gpus)
+        beaten = None if self.rival is None else (1.0 + GAIN) * self.rival.best_of_sizes(self.gpus)
+        return rates_by_promise(self.instances, self.gpus, beaten)
+
+    def best_of_sizes(self, gpus: npt.NDArray[np.int64]) -> Array:
+        """The highest rate of an aggregated instance of each size. [1/s]"""
+        sizes, place = np.unique(np.concatenate([self.gpus, gpus]), return_inverse=True)
+        best = np.zeros(len(sizes))
+        np.maximum.at(best, place[: len(self.gpus)], self.aggregated.requests_per_s)
+        return np.asarray(best[place[len(self.gpus) :]])
 
     @cached_property
     def decode(self) -> InstanceRates:
@@ -97,8 +116,10 @@ def pool_tables(own: Problem, number: int, largest: int) -> Iterator[PoolTable]:
     own : Problem
         As :func:`on_pool` gives it.
     """
-    layouts = instance_layouts(own, min(largest, own.search.max_gpus))
+    layouts, first = instance_layouts(own, min(largest, own.search.max_gpus)), None
     for setting in settings_of(own):
         rows = np.flatnonzero(layouts.dp == setting.dp) if setting.dp else np.arange(len(layouts.dp))
         if len(rows):
-            yield PoolTable(own, number, setting, layouts.rows(rows))
+            table = PoolTable(own, number, setting, layouts.rows(rows), first)
+            first = first or table
+            yield table

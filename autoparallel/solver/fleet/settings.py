@@ -12,6 +12,9 @@ from autoparallel.domain.search_space import CHUNKS
 from autoparallel.performance.serving import engine_of
 from autoparallel.solver.candidates import divisors
 
+# What another setting than the engine's own has to gain to be taken.
+GAIN = 1e-3
+
 
 class Setting(NamedTuple):
     """``max_num_seqs`` and ``max_num_batched_tokens`` of a rank, and the ``dp`` of instances it is for."""

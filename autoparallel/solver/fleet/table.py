@@ -19,11 +19,9 @@ from autoparallel.performance.serving.transfer import KvSides, transfer_s
 from autoparallel.solver.fleet.across import AcrossTable
 from autoparallel.solver.fleet.kinds import Kind, Part, PoolSize, serves_alone, undominated
 from autoparallel.solver.fleet.pool_table import PoolTable
-from autoparallel.solver.fleet.settings import settings_of
+from autoparallel.solver.fleet.settings import GAIN, settings_of
 
 Rows = npt.NDArray[np.int64]
-# What another setting than the engine's own has to gain to be taken.
-GAIN = 1e-3
 
 
 class Way(NamedTuple):
