@@ -23,6 +23,7 @@ from autoparallel.solver.fleet.table import InstanceTable
 from autoparallel.verification import verify
 from autoparallel.verification.fleets import Fleet
 from autoparallel.verification.second_fleet import SecondFleet
+from tests.verification.tampered import changed, is_found, leaves
 
 SECTIONS = """
 [model]
@@ -100,35 +101,9 @@ def folder(found: FleetResult, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def is_found(folder: Path) -> bool:
-    try:
-        return any(check.holds is False for check in verify(folder))
-    except ProblemError as error:
-        return all(fault.file for fault in error.faults)
-
-
 def test_a_fleet_as_it_was_written_holds(folder: Path) -> None:
     assert [check.name for check in verify(folder) if not check.holds] == []
     assert [check.name for check in verify(folder, solve=True) if not check.holds] == []
-
-
-def leaves(document: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    parts = document.items() if isinstance(document, dict) else enumerate(document)
-    found = []
-    for key, value in parts:
-        inside = isinstance(value, dict | list) and value
-        found += leaves(value, (*place, key)) if inside else [(*place, key)]
-    return found
-
-
-def other(value: Any) -> Any:
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return 2 * value + 1
-    if isinstance(value, str):
-        return f"{value}x"
-    return 1 if value is None else [1]
 
 
 def test_every_changed_value_is_found(folder: Path, found: FleetResult) -> None:
@@ -142,12 +117,7 @@ def test_every_changed_value_is_found(folder: Path, found: FleetResult) -> None:
         if free & set(leaf) or alike in seen:
             continue
         seen.add(alike)
-        document = json.loads(text)
-        holder = document
-        for part in leaf[:-1]:
-            holder = holder[part]
-        holder[leaf[-1]] = other(holder[leaf[-1]])
-        (folder / "fleet.json").write_text(json.dumps(document))
+        (folder / "fleet.json").write_text(json.dumps(changed(json.loads(text), leaf)))
         if not is_found(folder):
             missed.append(leaf)
     assert missed == []

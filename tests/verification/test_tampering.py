@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from autoparallel.domain.problem import Problem
 from autoparallel.errors import ProblemError
 from autoparallel.problem_file import load_problem
 from autoparallel.results_folder import read_problem, result_files
-from autoparallel.verification import searched, verify
+from autoparallel.verification import searched
 from autoparallel.verification.claims import Claims
 from autoparallel.verification.documents import file_check
+from tests.verification.tampered import Leaf, changed, is_found, leaves
 
 MOE10B = Path(__file__).parents[2] / "problems" / "moe10b.toml"
 SERVED = """
@@ -58,7 +59,6 @@ FREE = {
     "front.csv": "",
     "problem.json": r".*\b(sources|source|checkpoint|l2_cache_mb)\b.*",
 }
-Leaf = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -104,49 +104,8 @@ def text_of(name: str, document: Any) -> str:
     return out.getvalue()
 
 
-def leaves(document: Any, place: Leaf = ()) -> Iterator[Leaf]:
-    """Every value that is no table or list of others; of empty ones themselves."""
-    parts = document.items() if isinstance(document, dict) else enumerate(document)
-    for key, value in parts:
-        if isinstance(value, dict | list) and value:
-            yield from leaves(value, (*place, key))
-        else:
-            yield (*place, key)
-
-
 def key_of(leaf: Leaf) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in leaf).lstrip(".")
-
-
-def changed(document: Any, leaf: Leaf) -> Any:
-    """A copy with another value at a leaf, of the same type where that is possible."""
-    document = copy.deepcopy(document)
-    holder = document
-    for part in leaf[:-1]:
-        holder = holder[part]
-    value = holder[leaf[-1]]
-    holder[leaf[-1]] = _other(value)
-    return document
-
-
-def _other(value: Any) -> Any:
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return 2 * value + 1
-    if isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", value):
-        return str(_other(float(value) if "." in value or "e" in value else int(value)))
-    if isinstance(value, str):
-        return f"{value}x"
-    return 1 if value is None else [1] if isinstance(value, list) else {"x": 1}
-
-
-def is_found(folder: Path) -> bool:
-    try:
-        return any(check.holds is False for check in verify(folder))
-    except ProblemError as error:
-        # Named with its file, never a traceback.
-        return all(fault.file for fault in error.faults)
 
 
 def is_read(folder: Path) -> bool:
