@@ -70,6 +70,7 @@ def evaluate(
     batch: int | None = None,
     microbatch: int | None = None,
     chunk: int | None = None,
+    launched: bool = True,
 ) -> Plan:
     """Estimate a plan, also one that misses a requirement.
 
@@ -80,6 +81,8 @@ def evaluate(
         and in one of its pipeline slots, by default the batch, as always in continuous batching.
     chunk : int, optional
         Tokens of a step of a data parallel rank, in continuous batching; by default the engine's.
+    launched : bool
+        Whether the problem's engine has to be able to launch the layout.
 
     Raises
     ------
@@ -87,21 +90,8 @@ def evaluate(
         The layout, batch, microbatch or chunk is impossible; ``violations`` lists every rule it breaks.
     """
     machine = Machine(problem)
-    return _evaluated(pair_solver(machine), layout, _pair(machine, layout, batch, microbatch, chunk))
-
-
-def estimate(
-    problem: Problem,
-    layout: Layout,
-    *,
-    batch: int | None = None,
-    microbatch: int | None = None,
-    chunk: int | None = None,
-) -> Plan:
-    """Estimate a plan as :func:`evaluate` does, also one that the problem's engine cannot launch."""
-    machine = Machine(problem)
     pair = _pair(machine, layout, batch, microbatch, chunk)
-    return _evaluated(pair_solver(machine), layout, pair, launched=False)
+    return _evaluated(pair_solver(machine), layout, pair, launched=launched)
 
 
 def _pair(

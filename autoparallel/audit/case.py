@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypedDict
 
 from autoparallel.audit.written import PLAN, Claim, Stated, WrittenPlan
 from autoparallel.domain.layout import Layout
@@ -11,6 +12,14 @@ from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import LayoutError
 from autoparallel.planner import evaluate
+
+
+class Sizes(TypedDict, total=False):
+    """What ``evaluate`` is told beside the layout."""
+
+    batch: int
+    microbatch: int
+    chunk: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +41,8 @@ class Reading:
     chunk: int | None = None
     changes: tuple[str, ...] = ()
 
-    def sizes(self, problem: Problem) -> dict[str, int | None]:
-        """What `evaluate` is told of the reading: in continuous batching a chunk, and no microbatch."""
+    def sizes(self, problem: Problem) -> Sizes:
+        """Sizes of the reading: in continuous batching a chunk, and no microbatch."""
         if problem.workload.mode == "static":
             return {"batch": self.batch, "microbatch": self.microbatch}
         return {"batch": self.batch, "chunk": self.chunk}

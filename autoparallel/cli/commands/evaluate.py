@@ -74,7 +74,7 @@ def command(
     if batch is None:
         batch = own_pair(problem, Layout(**layout), chunk=sizes["chunk"]).batch
     degrees = {"replicas": problem.replicas_for(batch), **layout}
-    plan = planner.estimate(problem, Layout(**degrees), **sizes)
+    plan = planner.evaluate(problem, Layout(**degrees), **sizes, launched=False)
     if as_json:
         click.echo(
             json_text({**plan.to_dict(), "problem": problem.name, "warnings": _warnings(problem, plan)}),
