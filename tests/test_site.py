@@ -11,10 +11,11 @@ from pathlib import Path
 
 import click
 import pytest
+from playwright.sync_api import Browser
 
 import autoparallel
 from autoparallel.cli.application import application
-from tests.report.visit import CHROMIUM, needs_chromium
+from tests.report.visit import needs_chromium
 
 needs_mkdocs = pytest.mark.skipif(
     importlib.util.find_spec("mkdocs") is None, reason="the extra [docs] is not installed"
@@ -77,22 +78,17 @@ def test_an_option_without_a_default_shows_none(site: Path) -> None:
 
 @needs_mkdocs
 @needs_chromium
-def test_a_browser_searches_it_in_a_folder_and_a_phone_shows_whole_tables(site: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(offline=True).new_page()
-        page.goto((site / "how-to" / "share.html").as_uri())
-        page.click("input.md-search__input")
-        page.get_by_text("Type to start searching").wait_for(timeout=30_000)
-        page.keyboard.type("journal", delay=50)
-        page.get_by_text("matching documents").wait_for(timeout=30_000)
-        assert page.locator(".md-search-result__item").count() > 1
-        page.set_viewport_size({"width": 390, "height": 844})
-        page.goto((site / "reference" / "cli.html").as_uri())
-        edges = (
-            "[...document.querySelectorAll('.options td')].map(cell => cell.getBoundingClientRect().right)"
-        )
-        assert max(page.evaluate(edges)) <= 390
-        browser.close()
+def test_a_browser_searches_it_in_a_folder_and_a_phone_shows_whole_tables(
+    site: Path, browser: Browser
+) -> None:
+    page = browser.new_context(offline=True).new_page()
+    page.goto((site / "how-to" / "share.html").as_uri())
+    page.click("input.md-search__input")
+    page.get_by_text("Type to start searching").wait_for(timeout=30_000)
+    page.keyboard.type("journal", delay=50)
+    page.get_by_text("matching documents").wait_for(timeout=30_000)
+    assert page.locator(".md-search-result__item").count() > 1
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto((site / "reference" / "cli.html").as_uri())
+    edges = "[...document.querySelectorAll('.options td')].map(cell => cell.getBoundingClientRect().right)"
+    assert max(page.evaluate(edges)) <= 390

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 
@@ -73,7 +73,9 @@ def run_on_cluster(tasks: Mapping[str, str], address: str) -> Iterator[Answer]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         # A client that cannot connect leaves a thread behind that complains at the end of the program.
-        asyncio.run(_reach(address))
+        # In a thread of its own, as the caller may have a running loop: notebooks do.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _reach(address)).result()
         client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
     except MemoryError:
         raise SweepError(f"what answers at {address} is no Dask scheduler") from None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from autoparallel.domain import (
     Hardware,
@@ -24,7 +23,6 @@ from autoparallel.domain import (
     Workload,
 )
 from autoparallel.domain.result import Binding, Candidate, Limit, Proof, SearchResult, Solve
-from tests.report.visit import CHROMIUM
 
 MODEL = Model(
     name="toy", num_hidden_layers=16, hidden_size=512, num_attention_heads=16, num_key_value_heads=16,
@@ -150,15 +148,6 @@ RESULT = SearchResult(
         candidate(20.0, 5.0, 2, "ttft_s", "memory"),
     ),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -98,6 +99,17 @@ def test_no_scheduler_is_told(monkeypatch: pytest.MonkeyPatch, address: str) -> 
     monkeypatch.setattr(executors, "CONNECT_S", 0.5)
     with pytest.raises(SweepError, match="no Dask scheduler answers at"):
         next(run_on_cluster({"a": "{}"}, address))
+
+
+def test_a_running_event_loop_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As notebooks have one."""
+    monkeypatch.setattr(executors, "CONNECT_S", 0.5)
+
+    async def in_a_notebook() -> None:
+        with pytest.raises(SweepError, match="no Dask scheduler answers at"):
+            next(run_on_cluster({"a": "{}"}, "tcp://127.0.0.1:1"))
+
+    asyncio.run(in_a_notebook())
 
 
 def test_a_missing_dask_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
