@@ -148,6 +148,10 @@ class Placement(NamedTuple):
         """Ranks that share out the experts."""
         return group_on_nodes(ep, 1.0 if "ep" in self.order else etp, gpus_per_stage, self.width)
 
+    def copies(self, copies: Quantity, ranks: Quantity, gpus_per_stage: Quantity) -> Group:
+        """Ranks of one kind in all ``dp`` copies of attention, or ``edp`` of experts, of ``ranks`` each."""
+        return group_on_nodes(copies, ranks, gpus_per_stage, self.width)
+
     def hops(self, pp: int, gpus_per_stage: Quantity) -> Hops:
         """Hops between neighbouring stages, each node holding as many whole stages as fit into it."""
         fit = self.pp if "pp" in self.order else np.floor(self.gpus_per_node / gpus_per_stage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Conflict
+from autoparallel.problem_file.constraint import Constraint
 from autoparallel.solver.candidates import Candidates, candidates_for, divisors
 from autoparallel.solver.landscape import Landscape
 from autoparallel.solver.rules import Facts, structure_of
@@ -24,6 +25,18 @@ UNLIMITED = 1 << 60
 MOST_COUNTED = 4
 # Numbers of conditions that are looked at as degrees.
 MOST_SPOKEN_OF = 4096
+# Layouts that are looked at beyond the problem's own candidates, a few seconds of work.
+MOST_LAYOUTS = 50_000
+# What a name of a condition stands for in degrees.
+MEANT = {
+    "cp": {"sp"},
+    "ep": {"ep", "dp"},
+    "etp": {"etp", "dp"},
+    "edp": {"dp"},
+    "gpus_per_stage": {"tp", "dp"},
+    "gpus_per_instance": {"tp", "dp", "pp"},
+    "gpus": {"tp", "dp", "pp"},
+}
 CANDIDATES = Conflict("candidates", "degrees are among the search's candidates, which [search] can list")
 
 
@@ -65,7 +78,7 @@ def conflicting_structure(problem: Problem, pairs: Sequence[Pair]) -> tuple[Conf
     """
     rows: dict[tuple[bool, ...], int] = {}
     for pair in pairs:
-        for row, gpus in _structure_rows(problem, pair).items():
+        for row, gpus in _structure_rows(problem, pair, MOST_LAYOUTS / len(pairs)).items():
             rows[row] = min(gpus, rows.get(row, gpus))
     if not rows:
         return ()
@@ -99,11 +112,59 @@ def _budget(problem: Problem, rows: dict[tuple[bool, ...], int]) -> Conflict:
     return Conflict("search.max_gpus", sentence, problem.search.max_gpus, smallest, "GPUs")
 
 
-def _structure_rows(problem: Problem, pair: Pair) -> dict[tuple[bool, ...], int]:
+def _structure_rows(problem: Problem, pair: Pair, most: float) -> dict[tuple[bool, ...], int]:
     """Which rules a layout can keep at once: every pattern that occurs, with the fewest GPUs it occurs at."""
+    kinds = _kinds(problem, pair, most)
+    candidates, rules = kinds.candidates, structure_of(problem)
+    patterns: dict[tuple[bool, ...], int] = {}
+    for a, experts in kinds.together():
+        for e in experts:
+            for p in kinds.stages:
+                layout = candidates.layout(int(a), int(e), int(p))
+                facts = Facts(problem, layout, pair.batch, pair.microbatch, chunk=pair.chunk)
+                is_listed = bool(kinds.listed[0][a] and kinds.listed[1][e] and kinds.listed[2][p])
+                small = layout.gpus <= problem.search.max_gpus
+                pattern = (*(rule.holds(facts) for rule in rules), small, is_listed)
+                patterns[pattern] = min(layout.gpus, patterns.get(pattern, layout.gpus))
+    return patterns
+
+
+class _Kinds(NamedTuple):
+    """One candidate of each kind that the rules tell apart, and which of all are the problem's own."""
+
+    candidates: Candidates
+    listed: tuple[npt.NDArray[np.bool_], ...]
+    attention: npt.NDArray[np.int64]
+    experts: npt.NDArray[np.int64]
+    stages: npt.NDArray[np.int64]
+
+    def together(self) -> Iterator[tuple[np.int64, npt.NDArray[np.int64]]]:
+        """Every attention candidate, and the experts that share its GPUs."""
+        of_attention = self.candidates.attention.gpus_per_stage
+        of_experts = self.candidates.experts.gpus_per_stage[self.experts]
+        for a in self.attention:
+            yield a, self.experts[of_experts == of_attention[a]]
+
+    @property
+    def layouts(self) -> int:
+        """How many layouts they make."""
+        return len(self.stages) * sum(len(experts) for _, experts in self.together())
+
+
+def _kinds(problem: Problem, pair: Pair, most: float) -> _Kinds:
+    """The problem's candidates, with as many of what its conditions speak of as can be looked at."""
     own = candidates_for(problem, pair.batch, pair.microbatch, keep_refused=True, max_gpus=UNLIMITED)
-    spoken = _with_spoken_of(problem, own)
-    candidates = candidates_for(spoken, pair.batch, pair.microbatch, keep_refused=True, max_gpus=UNLIMITED)
+    spoken = _spoken_of(problem)
+    while True:
+        kinds = _with(problem, pair, own, spoken)
+        if not spoken or kinds.layouts <= most:
+            return kinds
+        spoken = spoken[: len(spoken) // 2]
+
+
+def _with(problem: Problem, pair: Pair, own: Candidates, spoken: Sequence[int]) -> _Kinds:
+    wider = _wider(problem, own, spoken)
+    candidates = candidates_for(wider, pair.batch, pair.microbatch, keep_refused=True, max_gpus=UNLIMITED)
     attention, experts, pp = candidates.attention, candidates.experts, candidates.pp
     rules = structure_of(problem)
     apart = frozenset[str]().union(*(rule.tells_apart(problem) for rule in rules))
@@ -125,28 +186,23 @@ def _structure_rows(problem: Problem, pair: Pair) -> dict[tuple[bool, ...], int]
     stages = _one_of_each(
         listed[2], *([pp] if apart else ()), *(rule.allows_stages(problem, pp) for rule in rules)
     )
-    patterns: dict[tuple[bool, ...], int] = {}
-    for a in like_attention:
-        for e in like_experts[experts.gpus_per_stage[like_experts] == attention.gpus_per_stage[a]]:
-            for p in stages:
-                layout = candidates.layout(int(a), int(e), int(p))
-                facts = Facts(problem, layout, pair.batch, pair.microbatch, chunk=pair.chunk)
-                is_listed = bool(listed[0][a] and listed[1][e] and listed[2][p])
-                small = layout.gpus <= problem.search.max_gpus
-                pattern = (*(rule.holds(facts) for rule in rules), small, is_listed)
-                patterns[pattern] = min(layout.gpus, patterns.get(pattern, layout.gpus))
-    return patterns
+    return _Kinds(candidates, listed, like_attention, like_experts, stages)
 
 
-def _with_spoken_of(problem: Problem, own: Candidates) -> Problem:
-    """The problem with degrees that its conditions speak of beside the candidates that it has."""
-    rules = structure_of(problem)
-    conditions = [rule.constraint for rule in rules if isinstance(rule, ConstraintRule)]
-    if not conditions:
-        return problem
-    numbers = {number for condition in conditions for number in condition.numbers if number}
-    near = {n for number in numbers for n in (number - 1, number + 1, 2 * number) if 0 < n <= MOST_SPOKEN_OF}
-    near |= {n for number in numbers if number <= MOST_SPOKEN_OF for n in divisors(number)}
+def _conditions(problem: Problem) -> list[Constraint]:
+    return [rule.constraint for rule in structure_of(problem) if isinstance(rule, ConstraintRule)]
+
+
+def _spoken_of(problem: Problem) -> tuple[int, ...]:
+    """Degrees that the numbers of the problem's conditions hint at, the likeliest to keep one first."""
+    numbers = sorted(frozenset[int]().union(*(condition.numbers for condition in _conditions(problem))))
+    hints = [n for number in numbers for n in (number, number + 1, number - 1, 2 * number)]
+    hints += [n for number in numbers if 0 < number <= MOST_SPOKEN_OF for n in divisors(number)]
+    return tuple(dict.fromkeys(n for n in hints if 0 < n <= MOST_SPOKEN_OF))
+
+
+def _wider(problem: Problem, own: Candidates, spoken: Sequence[int]) -> Problem:
+    """The problem with these degrees beside its candidates, where its conditions mean such a degree."""
     degrees = {
         "tp": own.attention.tp,
         "sp": own.attention.sp,
@@ -155,9 +211,12 @@ def _with_spoken_of(problem: Problem, own: Candidates) -> Problem:
         "ep": own.experts.ep,
         "etp": own.experts.etp,
     }
-    # All of them: a stage of another size needs other experts, too.
+    named = frozenset[str]().union(*(each.names | each.groups for each in _conditions(problem)))
+    meant = frozenset[str]().union(*(MEANT.get(name, {name}) for name in named))
     wider: dict[str, Any] = {
-        name: tuple(sorted({*column.tolist(), *near})) for name, column in degrees.items()
+        name: tuple(sorted({*column.tolist(), *spoken}))
+        for name, column in degrees.items()
+        if spoken and name in meant
     }
     return replace(problem, search=replace(problem.search, **wider))
 

@@ -7,15 +7,18 @@ where no layout of it beats the plans that are known, no order does, and none of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from autoparallel.domain.pair import Pair
+from autoparallel.domain.problem import Problem
 from autoparallel.domain.result import Solve
 from autoparallel.pareto import Objectives, non_dominated, preference_key
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.microbatch import LayerCosts
+from autoparallel.problem_file.constraint import parse
 from autoparallel.solver.answers import PairFront, Point
 from autoparallel.solver.candidates import Candidates, order_variants
 from autoparallel.solver.cuts import Cuts
@@ -45,7 +48,7 @@ class OrderSolver(FrontSolver):
         self._usual = FrontSolver(Machine(usual), **same)
         self._others = tuple(FrontSolver(Machine(other), **same) for other in others)
         # A pinned order is no choice: its variants are parts of one whole.
-        self._relaxed = _RelaxedSolver(Machine(usual), **same) if self._chooses else None
+        self._relaxed = _RelaxedSolver(Machine(_relaxed(usual)), **same) if self._chooses else None
 
     def solve(
         self,
@@ -124,6 +127,12 @@ def _together(first: PairFront, second: PairFront) -> PairFront:
         complete=first.complete and second.complete,
         rounding=max(first.rounding, second.rounding),
     )
+
+
+def _relaxed(problem: Problem) -> Problem:
+    """The problem without conditions on where groups lie: another order may meet them."""
+    anywhere = tuple(text for text in problem.search.constraints if not parse(text).groups)
+    return replace(problem, search=replace(problem.search, constraints=anywhere))
 
 
 class _RelaxedSolver(FrontSolver):

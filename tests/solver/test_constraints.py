@@ -19,7 +19,6 @@ from autoparallel.solver.candidates import candidates_for
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import count_layouts
 from autoparallel.solver.rules import Facts, structure_of
-from autoparallel.solver.rules.constraint import _nodes_of, _telling
 from tests.solver.conftest import BruteForce
 
 AsRows = Callable[[list[Objectives]], npt.NDArray[np.float64]]
@@ -98,28 +97,30 @@ def test_a_condition_that_is_not_set_changes_nothing(random_problem: Callable[[i
     assert len(counts) == 1
 
 
-@pytest.mark.parametrize("order", [(), ("cp",), ("ep",), ("pp",)])
+@pytest.mark.parametrize("order", [(), ("cp",), ("ep",), ("pp",), ("cp", "ep", "pp")])
 @pytest.mark.parametrize("node", [4, 6, 8])
-def test_nodes_of_groups_are_those_of_the_whole_map(order: tuple[str, ...], node: int) -> None:
-    """One instance, or one stage of it, tells as much as the map of every GPU."""
-    counts = []
-    for tp, cp, dp, pp, replicas, ep in product((1, 2, 3), (1, 2), (1, 2, 4), (1, 2, 3), (1, 3), (1, 2, 4)):
+def test_groups_lie_inside_a_node_where_the_map_of_all_gpus_says_so(
+    order: tuple[str, ...], node: int, moe10b: Problem
+) -> None:
+    problem = replace(moe10b, hardware=replace(moe10b.hardware, gpus_per_node=node))
+    problem = conditioned(problem, *(f"group {kind} inside a node" for kind in KINDS))
+    rules = dict(zip(KINDS, structure_of(problem)[-len(KINDS) :], strict=True))
+    seen = set()
+    degrees = product((1, 2, 3), (1, 2), (1, 2, 4), (1, 2, 3), (1, 3), (1, 2, 4), (1, 2))
+    for tp, cp, dp, pp, replicas, ep, etp in degrees:
         stage = tp * cp * dp
-        if stage % ep or ("pp" in order and (pp == 1 or node % pp or stage % (node // pp))):
+        if stage % (ep * etp) or ("pp" in order and (pp == 1 or node % pp or stage % (node // pp))):
             continue
+        kind_of_sp = "ring" if cp > 1 else None
         layout = Layout(
-            tp=tp,
-            sp=cp,
-            sp_kind="ring" if cp > 1 else None,
-            dp=dp,
-            pp=pp,
-            ep=ep,
-            replicas=replicas,
-            order=order,
+            tp=tp, sp=cp, sp_kind=kind_of_sp, dp=dp, pp=pp, ep=ep, etp=etp, replicas=replicas, order=order
         )
         placed = rank_map(layout, gpus_per_node=node, layers=pp, experts=ep)
-        for kind in KINDS:
-            whole = max(len({placed.gpus[rank].node for rank in ranks}) for ranks in placed.groups(kind))
-            assert _nodes_of(_telling(layout, kind), kind, node) == whole
-            counts.append(whole)
-    assert min(counts) == 1 < max(counts)
+        for kind, rule in rules.items():
+            inside = all(
+                len({placed.gpus[rank].node for rank in ranks}) == 1 for ranks in placed.groups(kind)
+            )
+            assert rule.holds(Facts(problem, layout, 1, 1)) == inside, (kind, layout)
+            seen.add((kind, inside))
+    assert {kind for kind, inside in seen if inside} == set(KINDS)
+    assert not all(inside for _, inside in seen)

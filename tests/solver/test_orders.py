@@ -60,6 +60,29 @@ def test_the_front_is_that_of_all_layouts_in_all_orders(
     np.testing.assert_allclose(as_rows([point.objectives for point in found.points]), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("seed", [2, 8, 11, 20])
+@pytest.mark.parametrize("kind", ["tp", "cp", "ep", "etp", "pp"])
+def test_conditions_on_groups_hold_in_the_order_of_the_layout(
+    seed: int,
+    kind: str,
+    random_problem: Callable[[int], Problem],
+    brute_force: BruteForce,
+    as_rows: AsRows,
+) -> None:
+    """A group that one order takes across nodes may lie inside of one in another."""
+    free = on_small_nodes(random_problem(seed), 4)
+    conditions = (f"group {kind} inside a node", f"{kind} > 1")
+    problem = replace(free, search=replace(free.search, constraints=conditions))
+    pair = problem.workload.concurrency or 4, 1
+    layouts = in_all_orders(problem, list(brute_force.layouts(free, *pair)), pair)
+    found = OrderSolver(Machine(problem)).solve(*pair)
+    assert found.complete
+    assert bool(found.points) == bool(layouts)
+    if layouts:
+        expected = brute_force.front(brute_force.rated(problem, layouts, *pair).objectives)
+        np.testing.assert_allclose(as_rows([each.objectives for each in found.points]), expected, rtol=1e-9)
+
+
 def test_an_order_can_be_better_than_the_usual_one(
     random_problem: Callable[[int], Problem], brute_force: BruteForce
 ) -> None:

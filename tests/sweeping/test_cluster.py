@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,9 @@ def test_a_running_event_loop_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(SweepError, match="no Dask scheduler answers at"):
             next(run_on_cluster({"a": "{}"}, "tcp://127.0.0.1:1"))
 
-    asyncio.run(in_a_notebook())
+    # A thread of its own: a browser that other tests have open runs a loop in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, in_a_notebook()).result()
 
 
 def test_a_missing_dask_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
-from autoparallel.domain.rank_map import rank_map
 from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.links import group_on_nodes
+from autoparallel.performance.links import Group, Placement
 from autoparallel.problem_file.constraint import Constraint, parse
 from autoparallel.solver.rules.base import Facts, Mask, StructureRule
 
@@ -62,19 +58,18 @@ class ConstraintRule(StructureRule):
         values = self._plain(facts)
         said = [f"{name}={values[name]}" for name in sorted(self.constraint.names)]
         for kind in sorted(self.constraint.groups):
-            nodes = values[f"nodes of {kind}"]
-            said.append(f"a group of {kind} lies on {nodes} node{'s' * (nodes > 1)}")
+            inside = values[f"nodes of {kind}"] == 1
+            said.append(f"groups of {kind} {'lie inside a node' if inside else 'across nodes'}")
         return f"{self.name}: does not hold with {', '.join(said)}"
 
     def _plain(self, facts: Facts) -> dict[str, int]:
-        """What the condition may mention, of one layout; nodes counted on the map of its GPUs."""
+        """What the condition may mention, of one layout."""
         layout = facts.layout
         values = {name: getattr(layout, name, 0) for name in _PARTS}
         values |= {"batch": facts.batch, "microbatch": facts.microbatch}
         if self.constraint.groups:
             node = facts.problem.hardware.gpus_per_node
-            for kind in self.constraint.groups:
-                values[f"nodes of {kind}"] = _nodes_of(_telling(layout, kind), kind, node)
+            values |= _nodes(Placement(node, layout.order, layout.pp), values)
         return values
 
     # -- candidates of one part -------------------------------------------------------------------
@@ -122,7 +117,7 @@ class ConstraintRule(StructureRule):
         values |= {"cp": attention.cp, "edp": experts.edp, "gpus_per_stage": attention.gpus_per_stage}
         values["gpus_per_instance"] = values["gpus_per_stage"] * table.pp
         values["gpus"] = values["gpus_per_instance"] * table.replicas
-        values |= _nodes(problem, values)
+        values |= _nodes(_placement(problem), values)
         return self._mask(len(table.tp), values)
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
@@ -178,41 +173,36 @@ def _pair_values(problem: Problem, batch: int, microbatch: int) -> dict[str, Any
 def _attention_values(problem: Problem, attention: AttentionCandidates, pp: int = 1) -> dict[str, Any]:
     values = {"tp": attention.tp, "sp": attention.sp, "cp": attention.cp, "dp": attention.dp}
     values["gpus_per_stage"] = attention.gpus_per_stage
-    return {**values, **_nodes(problem, {**values, "pp": pp})}
+    return {**values, **_nodes(_placement(problem), {**values, "pp": pp})}
 
 
 def _expert_values(problem: Problem, experts: ExpertCandidates) -> dict[str, Any]:
     values: dict[str, Any] = experts._asdict()
     values["gpus_per_stage"] = experts.gpus_per_stage
-    return {**values, **_nodes(problem, values)}
+    return {**values, **_nodes(_placement(problem), values)}
 
 
-def _nodes(problem: Problem, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nodes that a group of each kind lies on, of the kinds whose degrees are known."""
-    node, size = problem.hardware.gpus_per_node, values["gpus_per_stage"]
-    strides: dict[str, Any] = {}
+def _placement(problem: Problem) -> Placement:
+    """Where the candidates lie: in the order that the problem pins, with ``pp`` in it also the stages."""
+    search, node = problem.search, problem.hardware.gpus_per_node
+    order = search.pinned_order
+    return Placement(node, order, search.pp[0] if search.pp and "pp" in order else 1)
+
+
+def _nodes(place: Placement, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nodes that a group of each kind lies on at most, of the kinds whose degrees are known."""
+    size = values["gpus_per_stage"]
+    groups: dict[str, Group] = {}
     if "tp" in values:
-        strides |= {"tp": 1, "cp": values["tp"], "dp": values["tp"] * values["cp"]}
+        tp, cp = values["tp"], values["cp"]
+        groups |= {"tp": place.tp(tp, cp, size), "cp": place.cp(tp, cp, size)}
+        groups["dp"] = place.copies(values["dp"], tp * cp, size)
     if "ep" in values:
-        strides |= {"etp": 1, "ep": values["etp"], "edp": values["etp"] * values["ep"]}
-    nodes = {
-        f"nodes of {kind}": group_on_nodes(values[kind], stride, size, node).nodes
-        for kind, stride in strides.items()
-    }
+        etp, ep = values["etp"], values["ep"]
+        groups |= {"etp": place.etp(etp, ep, size), "ep": place.ep(etp, ep, size)}
+        groups["edp"] = place.copies(values["edp"], etp * ep, size)
+    nodes: dict[str, Any] = {kind: group.nodes for kind, group in groups.items()}
     if "pp" in values:
-        together = (values["pp"] == 1) | (values["pp"] * size <= node)
-        nodes["nodes of pp"] = np.where(together, 1, 2)
-    return nodes
-
-
-def _telling(layout: Layout, kind: str) -> Layout:
-    """What says how the groups of a kind lie: every instance starts alike, and so does every stage of one."""
-    stages = layout.pp if kind == "pp" or "pp" in layout.order else 1
-    return replace(layout, replicas=1, pp=stages, layers=None, redundant_experts=0)
-
-
-@lru_cache(maxsize=1 << 16)
-def _nodes_of(layout: Layout, kind: str, gpus_per_node: int) -> int:
-    """Nodes of the group of a kind that lies on most."""
-    placed = rank_map(layout, gpus_per_node=gpus_per_node, layers=layout.pp, experts=layout.ep)
-    return max(len({placed.gpus[rank].node for rank in ranks}) for ranks in placed.groups(kind))
+        together = ("pp" in place.order) | (values["pp"] == 1) | (values["pp"] * size <= place.gpus_per_node)
+        nodes["pp"] = np.where(together, 1, 2)
+    return {f"nodes of {kind}": count for kind, count in nodes.items()}

@@ -14,6 +14,8 @@ class Layers(StructureRule):
 
     def holds(self, facts: Facts) -> bool:
         layers, pp = facts.problem.model.num_hidden_layers, facts.layout.pp
+        if pp > layers:
+            return False
         own = facts.layout.layers_of_stages(layers)
         whole = len(own) == pp and sum(own) == layers and min(own) >= 1
         return whole and (len(set(own)) == 1 or not facts.problem.search.even_stages)
