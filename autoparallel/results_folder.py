@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from autoparallel.domain.cost import Cost
 from autoparallel.domain.fleet_result import FleetResult
 from autoparallel.domain.layout import ORDERS, Layout
 from autoparallel.domain.plan import (
@@ -194,6 +195,8 @@ def _number_faults(plan: Plan, file: str) -> Iterator[Fault]:
         if one.phase not in ("prefill", "decode"):
             yield Fault(f"must be prefill or decode, not {_shown(one.phase)}", file, key=f"{place}.phase")
     numbers |= _serving_numbers(plan)
+    costs = asdict(plan.cost) if plan.cost else {}
+    numbers |= {f"cost.{name}": number for name, number in costs.items() if number is not None}
     if plan.serving is not None and not plan.serving.stable:
         # Beyond saturation times have no end.
         numbers = {key: number for key, number in numbers.items() if number != math.inf}
@@ -328,6 +331,7 @@ def _plan(data: dict[str, Any]) -> Plan:
         decode_stage_s=tuple(data["decode_stage_s"]),
         serving=_serving(data),
         intervals=_intervals(data["intervals"]) if "intervals" in data else None,
+        cost=Cost(**data["cost"]) if "cost" in data else None,
     )
 
 

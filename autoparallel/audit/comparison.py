@@ -98,6 +98,12 @@ _METRICS = (
     ("expert_busy_share", "share", MORE, False),
     ("pipeline_bubble_share", "share", LESS, False),
 )
+# Where prices and power are known. What GPUs cost an hour, their number says already.
+_COSTS = (
+    ("usd_per_million_output_tokens", "$", True),
+    ("usd_per_hour", "$/h", False),
+    ("joules_per_request", "J", False),
+)
 _MEMORY = (
     "weights_bytes", "expert_weights_bytes", "kv_cache_bytes", "activation_bytes", "buffer_bytes",
 )  # fmt: skip
@@ -123,6 +129,7 @@ def _rows(a: Plan, b: Plan) -> Iterator[Row]:
     yield _row("gpus", "GPUs", float(a.gpus), float(b.gpus), LESS, leads=True)
     for name, unit, better, leads in _METRICS:
         yield _row(name, unit, getattr(a.metrics, name), getattr(b.metrics, name), better, leads=leads)
+    yield from _cost_rows(a, b)
     yield _row("memory_bytes", "B", a.memory.total_bytes, b.memory.total_bytes, LESS, leads=True)
     for name in _MEMORY:
         yield _row(name, "B", getattr(a.memory, name), getattr(b.memory, name), NEITHER, leads=False)
@@ -145,6 +152,13 @@ def _rows(a: Plan, b: Plan) -> Iterator[Row]:
         better = "" if None in met or met[0] == met[1] else "a" if met[0] else "b"
         first, second = map(_kept, met)
         yield Row(name=f"meets {name}", unit="", a=first, b=second, factor=None, better=better, leads=True)
+
+
+def _cost_rows(a: Plan, b: Plan) -> Iterator[Row]:
+    for name, unit, leads in _COSTS:
+        first, second = (getattr(plan.cost, name, None) for plan in (a, b))
+        if first is not None and second is not None:
+            yield _row(name, unit, first, second, LESS, leads=leads)
 
 
 def _kept(met: bool | None) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 from autoparallel.cli.tables import table
 from autoparallel.domain.fleet_result import SPLIT, FleetResult
+from autoparallel.report.cost_rows import cost_rows
 from autoparallel.report.fleet_words import (
     band_words,
     column_steps,
-    cost_rows,
     fleet_headline,
     instances_words,
     member_columns,
@@ -35,7 +35,7 @@ def fleet_answer(result: FleetResult) -> Iterator[Any]:
     yield table("Instances, each", member_columns(result), member_rows(result), words=words)
     if bands := band_words(result):
         yield text(bands)
-    yield table("Cost", ("", "value"), cost_rows(result))
+    yield table("Cost", ("", "value"), cost_rows(result.cost))
     if result.uniform:
         heads = ("replicas of one unit", "chosen by", "requests/s", "idle GPUs", "fleet")
         title = "The same GPUs as replicas of one unit"

@@ -11,6 +11,7 @@ from autoparallel.domain.problem import Problem
 from autoparallel.domain.requirements import PERCENTILES
 from autoparallel.domain.result import Limit, OrderCost, SearchResult
 from autoparallel.domain.simulated import Simulated
+from autoparallel.report.cost_rows import cost_rows
 from autoparallel.report.requirement_rows import requirement_rows
 from autoparallel.report.simulated_rows import simulated_rows
 from autoparallel.report.wording import (
@@ -174,6 +175,8 @@ def search_answer(result: SearchResult) -> Iterator[Any]:
     if result.best.serving is not None:
         yield serving_table(result.best)
     yield memory_table(result.problem, result.best.memory)
+    if costs := tuple(cost_rows(result.best.cost)):
+        yield table("Cost", ("", "value"), costs)
     yield front_table(result)
     if result.runner_up is not None:
         yield text(f"Runner-up: {plan_line(result.runner_up)}\n  Why it lost: {result.runner_up_reason}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autoparallel.domain.cost import Cost, cost_of
 from autoparallel.domain.fleet import DECODE, PREFILL, RATIOS
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Interval, Intervals
@@ -226,26 +227,11 @@ class FleetResult:
         return self.requests_per_s if demand is None else demand
 
     @property
-    def usd_per_hour(self) -> float | None:
-        """Price of all GPUs of the fleet, ``None`` where one is not known."""
-        return _total([pool.usd_per_hour for pool in self.pools if pool.gpus_taken])
-
-    @property
-    def watts(self) -> float | None:
-        """Rated power of all GPUs of the fleet, ``None`` where one is not known. [W]"""
-        return _total([pool.watts for pool in self.pools if pool.gpus_taken])
-
-    def usd_per_million_tokens(self, *, output_only: bool) -> float | None:
-        """What a million tokens cost at the load that the fleet gets."""
-        work = self.problem.workload
-        tokens = work.output_tokens.mean + (0.0 if output_only else work.prompt_tokens.mean)
-        per_hour = self.load_per_s * tokens * 3600.0
-        return None if self.usd_per_hour is None or not per_hour else self.usd_per_hour / per_hour * 1e6
-
-    @property
-    def joules_per_request(self) -> float | None:
-        """Energy of a request at the load that the fleet gets and the GPUs' rated power. [J]"""
-        return None if self.watts is None or not self.load_per_s else self.watts / self.load_per_s
+    def cost(self) -> Cost:
+        """What its GPUs cost at the load that it gets."""
+        used = [pool for pool in self.pools if pool.gpus_taken]
+        price, power = (_total([getattr(pool, name) for pool in used]) for name in ("usd_per_hour", "watts"))
+        return cost_of(self.problem.workload, self.load_per_s, usd_per_hour=price, watts=power)
 
     @property
     def is_disaggregated(self) -> bool:
@@ -273,11 +259,7 @@ class FleetResult:
             "output_tokens_per_s": self.requests_per_s * work.output_tokens.mean,
             "gpus": self.gpus_taken,
             "requests_per_s_per_gpu": self.requests_per_s / self.gpus_taken,
-            "usd_per_hour": self.usd_per_hour,
-            "watts": self.watts,
-            "usd_per_million_output_tokens": self.usd_per_million_tokens(output_only=True),
-            "usd_per_million_tokens": self.usd_per_million_tokens(output_only=False),
-            "joules_per_request": self.joules_per_request,
+            **asdict(self.cost),
             "split": SPLIT,
             "members": [
                 {

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from autoparallel.domain.cost import Cost
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
 
@@ -215,6 +216,8 @@ class Plan:
         Percentiles, queue and limits of continuous batching; ``None`` for a static batch.
     intervals : Intervals or None
         How far measurements may lie from the metrics; ``None`` in a plan of an earlier version.
+    cost : Cost or None
+        Money and energy at the rate that it serves; ``None`` in a plan of an earlier version.
     """
 
     layout: Layout
@@ -228,6 +231,7 @@ class Plan:
     decode_stage_s: tuple[float, ...]
     serving: ServingMetrics | None = None
     intervals: Intervals | None = None
+    cost: Cost | None = None
 
     @property
     def pair(self) -> Pair:
@@ -275,6 +279,7 @@ class Plan:
             "metrics": asdict(self.metrics),
             **({"serving": {**asdict(self.serving), "stable": self.serving.stable}} if self.serving else {}),
             **({"intervals": self.intervals.to_dict()} if self.intervals else {}),
+            **({"cost": asdict(self.cost)} if self.cost else {}),
             "memory": {**asdict(self.memory), "total_bytes": self.memory.total_bytes},
             "communication": self.communication(),
             "operations": [asdict(operation) for operation in self.operations],

@@ -175,8 +175,8 @@ def size_of(result: FleetResult) -> FleetSize:
     return FleetSize(
         requests_per_s=result.requests_per_s,
         gpus=result.gpus_taken,
-        usd_per_hour=result.usd_per_hour,
-        watts=result.watts,
+        usd_per_hour=result.cost.usd_per_hour,
+        watts=result.cost.watts,
     )
 
 

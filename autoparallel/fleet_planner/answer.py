@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from autoparallel.domain.cost import of_all
 from autoparallel.domain.fleet import AGGREGATED, DECODE, PREFILL, RATE, RATIOS, Pool
 from autoparallel.domain.fleet_result import (
     ColumnRow,
@@ -128,7 +129,6 @@ class Answer:
     def _pools(self, members: Sequence[Member]) -> Iterator[PoolUse]:
         for pool, nodes in zip(self.fleet.pools, self.found.nodes, strict=True):
             gpus = sum(member.kind.gpus_in(pool.name) * member.instances for member in members)
-            price, power = pool.hardware.usd_per_gpu_hour, pool.hardware.power_w
             yield PoolUse(
                 name=pool.name,
                 gpus_per_node=pool.hardware.gpus_per_node,
@@ -137,8 +137,8 @@ class Answer:
                 nodes=tuple(
                     _on_nodes(_with_idle(nodes, pool), members, pool.name, pool.hardware.gpus_per_node)
                 ),
-                usd_per_hour=None if price is None else price * gpus,
-                watts=None if power is None else power * gpus,
+                usd_per_hour=of_all(gpus, pool.hardware.usd_per_gpu_hour),
+                watts=of_all(gpus, pool.hardware.power_w),
             )
 
     # -- beside it ---------------------------------------------------------------------------------------

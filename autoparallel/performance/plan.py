@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from autoparallel.domain.cost import cost_of, of_all
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Memory, Metrics, Operation, Plan, ServingMetrics
 from autoparallel.performance.attention_part import AttentionPart
@@ -63,6 +64,12 @@ def build_plan(
         decode_stage_s=decode.stage_times(),
         serving=serving,
         intervals=intervals_of(machine.problem, {**vars(metrics), **(vars(serving) if serving else {})}),
+        cost=cost_of(
+            machine.problem.workload,
+            metrics.requests_per_s,
+            usd_per_hour=of_all(layout.gpus, machine.problem.hardware.usd_per_gpu_hour),
+            watts=of_all(layout.gpus, machine.problem.hardware.power_w),
+        ),
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoparallel.domain.cost import usd_per_hour, usd_per_million_tokens
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import ProblemError
@@ -50,7 +49,7 @@ class Compared:
     def row(self) -> dict[str, Any]:
         """The cells of :data:`COLUMNS`, numbers in their units; ``None`` where nothing is known."""
         problem, plan = self.problem, self.plan
-        price, rate = problem.hardware.usd_per_gpu_hour, plan.metrics.total_tokens_per_ms_per_gpu
+        cost, rate = plan.cost, plan.metrics.total_tokens_per_ms_per_gpu
         return {
             "name": self.name,
             "model": problem.model.name,
@@ -65,8 +64,8 @@ class Compared:
             "tpot_s": plan.metrics.tpot_s,
             "tokens_per_ms_per_gpu": rate,
             "memory_gb": plan.memory.total_bytes / 1e9,
-            "usd_per_hour": usd_per_hour(plan.gpus, price),
-            "usd_per_million_tokens": usd_per_million_tokens(rate, price),
+            "usd_per_hour": cost and cost.usd_per_hour,
+            "usd_per_million_tokens": cost and cost.usd_per_million_tokens,
         }
 
 

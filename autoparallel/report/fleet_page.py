@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from autoparallel.domain.fleet_result import SPLIT, FleetResult
 from autoparallel.performance.serving.slo import slos_of
+from autoparallel.report.cost_rows import cost_rows
 from autoparallel.report.figures import fleet_column, fleet_nodes
 from autoparallel.report.fleet_words import (
     column_steps,
-    cost_rows,
     fleet_headline,
     instances_words,
     member_columns,
@@ -53,7 +53,7 @@ def render_fleet(result: FleetResult) -> str:
         head=member_columns(result),
         words=WORDS,
         members=member_rows(result),
-        costs=list(cost_rows(result)),
+        costs=list(cost_rows(result.cost)),
         uniform=list(uniform_rows(result)),
         steps=steps,
         drawings=drawings,

@@ -121,17 +121,3 @@ def uniform_rows(result: FleetResult) -> Iterator[tuple[str, ...]]:
             str(row.idle_gpus),
             NONE if more is None else f"{more * 100:+.1f} %",
         )
-
-
-def cost_rows(result: FleetResult) -> Iterator[tuple[str, str]]:
-    """Price and power, where they are known."""
-    if result.usd_per_hour is not None:
-        yield "Price", f"${number(result.usd_per_hour)} per hour"
-    for output_only, words in ((True, "output tokens"), (False, "tokens, prompts counted")):
-        price = result.usd_per_million_tokens(output_only=output_only)
-        if price is not None:
-            yield f"Price of a million {words}", f"${number(price)}"
-    if result.watts is not None:
-        yield "Rated power of the GPUs", f"{number(result.watts / 1e3)} kW"
-    if result.joules_per_request is not None:
-        yield "Energy of a request at that power", f"{number(result.joules_per_request)} J"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autoparallel.domain.cost import Cost
 from autoparallel.domain.result import SearchResult
 from autoparallel.report.wording import count, given, number, percent, printable, seconds
 
@@ -47,5 +48,11 @@ def tiles(result: SearchResult) -> tuple[tuple[str, str, str], ...]:
         ("TPOT", seconds(metrics.tpot_s), tpot_note),
         ("Throughput", number(metrics.total_tokens_per_ms_per_gpu), "tokens/ms/GPU, total"),
         ("Memory", f"{number(used)} GB", f"of {given(cap, 'GB')}, {percent(used / cap)}"),
-        ("Requests", f"{number(metrics.requests_per_s)}/s", "whole deployment"),
+        ("Requests", f"{number(metrics.requests_per_s)}/s", f"whole deployment{_price_note(best.cost)}"),
     )
+
+
+def _price_note(cost: Cost | None) -> str:
+    """What the served tokens cost, where the GPU has a price."""
+    price = None if cost is None else cost.usd_per_million_output_tokens
+    return "" if price is None else f", ${number(price)} a million output tokens"

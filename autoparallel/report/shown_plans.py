@@ -9,6 +9,7 @@ from typing import Any
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Interval, Plan
 from autoparallel.domain.result import Candidate, SearchResult
+from autoparallel.report.cost_rows import cost_rows
 from autoparallel.report.wording import brief, gigabytes, number, percent, rule_label, seconds
 
 # More points than this make a drawing slow and no clearer.
@@ -132,6 +133,7 @@ def plan_rows(plan: Plan) -> tuple[tuple[str, str], ...]:
         ("… prefill", _banded(plan, "prefill_tokens_per_ms_per_gpu", number)),
         ("… decode", _banded(plan, "decode_tokens_per_ms_per_gpu", number)),
         ("Requests", f"{_banded(plan, 'requests_per_s', number)} per s"),
+        *cost_rows(plan.cost),
         ("MFU, prefill / decode", f"{percent(metrics.prefill_mfu)} / {percent(metrics.decode_mfu)}"),
         (
             "Bandwidth used, prefill / decode",

@@ -19,17 +19,6 @@ METRICS = ("ttft_s", "tpot_s", "total_tokens_per_ms_per_gpu", "requests_per_s")
 LAYOUT = ("tp", "sp", "sp_kind", "dp", "pp", "ep", "etp", "replicas", "batch", "microbatch")
 
 
-def usd_per_million_tokens(usd_per_gpu_hour: float, tokens_per_ms_per_gpu: float) -> float:
-    """Cost of a million tokens on GPUs of a price and a throughput.
-
-    Examples
-    --------
-    >>> usd_per_million_tokens(3.6, 1.0)  # 3.6 million tokens an hour
-    1.0
-    """
-    return usd_per_gpu_hour / (3.6 * tokens_per_ms_per_gpu)
-
-
 @dataclass(frozen=True)
 class Row:
     """A cell with its answer; ``values`` are the columns of the table besides the settings.
@@ -70,7 +59,6 @@ def row_of(cell: Cell, problem: Problem, answer: Mapping[str, Any]) -> Row:
     values = None
     if answer["status"] == PLAN and best is not None:
         metrics, layout = best["metrics"], {**best["layout"], **best}
-        throughput = metrics["total_tokens_per_ms_per_gpu"]
         values = {
             "gpus": best["gpus"],
             **{name: layout.get(name) for name in LAYOUT},
@@ -78,7 +66,7 @@ def row_of(cell: Cell, problem: Problem, answer: Mapping[str, Any]) -> Row:
             **{name: metrics.get(name) for name in METRICS},
             "memory_gb": best["memory"]["total_bytes"] / 1e9,
             PRICE: price,
-            COST: usd_per_million_tokens(price, throughput) if price and throughput else None,
+            COST: best["cost"][COST],
             "complete": answer["complete"],
         }
     return Row(cell, answer["status"], answer["reason"], problem.fingerprint, source, values)

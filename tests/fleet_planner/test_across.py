@@ -71,7 +71,7 @@ def test_a_model_that_fits_in_neither_pool_is_served(problem: Callable[[int, int
     assert kind.layout.layers is not None
     assert (len(kind.layout.layers), sum(kind.layout.layers)) == (2, 80)
     assert [pool.nodes for pool in result.pools] == [((0,),), ((0,),)]
-    assert result.usd_per_hour == pytest.approx(sum(pool.usd_per_hour or 0.0 for pool in result.pools))
+    assert result.cost.usd_per_hour == pytest.approx(sum(pool.usd_per_hour or 0.0 for pool in result.pools))
     (row,) = result.to_dict()["members"]
     assert [share["stages"] for share in row["across"]] == [1, 1]
     assert [row.gpus for row in result.column if row.requests_per_s] == [2]

@@ -88,9 +88,9 @@ def test_everything_it_says_of_a_fleet_holds(problem: Problem) -> None:
     assert sorted(sizes, reverse=True)[0] <= 8
     assert sum(sizes) == result.gpus_taken
     price = result.gpus_taken * 2.95
-    assert result.usd_per_hour == pytest.approx(price)
+    assert result.cost.usd_per_hour == pytest.approx(price)
     per_hour = result.requests_per_s * 200 * 3600 / 1e6
-    assert result.usd_per_million_tokens(output_only=True) == pytest.approx(price / per_hour)
+    assert result.cost.usd_per_million_output_tokens == pytest.approx(price / per_hour)
 
 
 def test_aggregated_members_keep_the_slos_and_one_per_cent_more_does_not(problem: Problem) -> None:

@@ -96,7 +96,7 @@ def _label(name: str) -> str:
         return "memory of the fullest GPU"
     plain = name.removesuffix("_bytes").replace("_tokens_per_ms_per_gpu", " tokens/ms/GPU").replace("_", " ")
     written = {"gpus": "GPUs", "ttft s": "TTFT", "tpot s": "TPOT", "mfu": "MFU", "kv cache": "KV cache",
-               "requests per s": "requests/s"}  # fmt: skip
+               "requests per s": "requests/s", "usd": "$"}  # fmt: skip
     for words, known in written.items():
         plain = plain.replace(words, known)
     return plain

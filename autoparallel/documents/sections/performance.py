@@ -7,6 +7,7 @@ from autoparallel.documents.breakdown import COMPUTE, PHASES, bound_shares, time
 from autoparallel.documents.figures import drawing
 from autoparallel.documents.phrases import data, flops, listed, microbatches, span
 from autoparallel.documents.subject import Subject
+from autoparallel.report.cost_rows import cost_rows
 from autoparallel.report.wording import count, number, percent, seconds, worked_on
 
 MOST_OPERATORS = 10
@@ -68,6 +69,7 @@ def _metrics(subject: Subject) -> Table:
             f"{percent(metrics.decode_bandwidth_utilisation)}",
             "prefill / decode, fullest stage",
         ),
+        *((label, shown, "GPUs alone") for label, shown in cost_rows(subject.plan.cost)),
     ]
     return Table(columns=("Metric", "Value", "Of what"), rows=tuple(rows), words=("Of what",))
 
