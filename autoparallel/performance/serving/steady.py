@@ -8,15 +8,14 @@ meanwhile on top: with a share :math:`f` of the others' prompts,
 *Closed*: the concurrency's sequences run as far as they fit, the others wait their turn. *Saturated*: as
 many as fit run. *Open*: ``n`` follows from the rate by Little's law, and
 :math:`\mathrm{TPOT} = d(n) / (1 - \rho)` with the share :math:`\rho` of the time that prompts take; waits
-are those of :mod:`open_waits`. Requests that all start at once, as
-those of a benchmark's first round, wait for each other's prompts.
+are those of :mod:`open_waits`. Requests that all start at once, as those of a benchmark's first round,
+wait for each other's prompts.
 
 References
 ----------
 Little, "A proof for the queuing formula L = λW", Operations Research 9(3), 1961,
-doi:10.1287/opre.9.3.383; Kingman, "The single server queue in heavy traffic", Proc. Cambridge
-Philosophical Society 57(4), 1961, doi:10.1017/S0305004100036094; Agrawal et al., "Taming
-throughput-latency tradeoff in LLM inference with Sarathi-Serve", arXiv 2403.02310.
+doi:10.1287/opre.9.3.383; Agrawal et al., "Taming throughput-latency tradeoff in LLM inference with
+Sarathi-Serve", arXiv 2403.02310.
 """
 
 from __future__ import annotations
