@@ -11,7 +11,7 @@ from autoparallel.domain.hardware import Hardware
 from autoparallel.domain.model import Model
 from autoparallel.domain.requirements import Requirements
 from autoparallel.domain.search_space import SearchSpace
-from autoparallel.domain.workload import OPEN, STATIC, Workload
+from autoparallel.domain.workload import CLOSED, OPEN, STATIC, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,13 @@ class Problem:
         """Sequences that a deployment of instances of ``batch`` serves at once."""
         served = self.replicas_for(batch) * batch
         return served if self.workload.concurrency is None else min(served, self.workload.concurrency)
+
+    @property
+    def replicas_vary(self) -> bool:
+        """Whether a layout is rated with several numbers of replicas: where neither batch nor problem decides."""
+        load = self.workload
+        open_rate = load.mode == OPEN and load.rate_per_s is not None
+        return self.search.replicas is None and (load.mode == CLOSED or open_rate)
 
     def replicas_for(self, batch: int) -> int:
         """Instances of ``batch`` sequences that the deployment has."""

@@ -194,13 +194,12 @@ def _found(solver: PairSolver, point: Point) -> Found:
 def _still_there(solver: PairSolver, pairs: Sequence[Pair], known: Sequence[Point]) -> Point | None:
     """The preferred of other problems' plans that is a plan of the solver's as well, as it rates it."""
     problem, there = solver.problem, frozenset(pairs)
-    fixed = problem.workload.rate_per_s is None
     plans = [
         (layout, pair)
         for layout, pair in dict.fromkeys((point.layout, point.pair) for point in known)
         if pair in there
         and layout.gpus <= problem.max_gpus
-        and (layout.replicas == problem.replicas_for(pair.batch) or not fixed)
+        and (layout.replicas == problem.replicas_for(pair.batch) or problem.replicas_vary)
     ]
     solver.place(layout for layout, _ in plans)
     rated = []

@@ -80,6 +80,8 @@ def landscape(
         for variant in variants
     ]
     table = with_replicas(machine, PlanTable.joined(tables), largest, rate)
+    kept = [rule.allows_deployments(problem, table) for rule in structure_of(problem)]
+    table = table.rows(np.flatnonzero(np.all(kept, axis=0)))
     complete = len(table.tp) <= LARGEST
     if not complete:
         chosen = np.random.default_rng(seed).choice(len(table.tp), LARGEST, replace=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from autoparallel import explanation, planner
-from autoparallel.domain import Layout, Lengths, Pair, Problem, Requirements, Workload
+from autoparallel.domain import Layout, Lengths, Pair, Plan, Problem, Requirements, Workload
 from autoparallel.domain.requirements import SERVED
 from autoparallel.errors import InfeasibleError, LayoutError
 from autoparallel.pareto import front_rows
@@ -48,7 +48,7 @@ def served_problem(moe10b: Problem, mode: str, **asked: Any) -> Problem:
 
 
 def everything(problem: Problem, brute_force: Any) -> tuple[PlanTable, Estimates, npt.NDArray[np.bool_]]:
-    """Every plan, by the plain rules alone; of an open load every number of replicas that fits."""
+    """Every plan, by the plain rules alone; with every number of replicas that a load may have."""
     machine = Machine(problem)
     layouts: list[Layout] = []
     pairs: list[Pair] = []
@@ -67,10 +67,13 @@ def everything(problem: Problem, brute_force: Any) -> tuple[PlanTable, Estimates
 
 
 def _replicas(problem: Problem, layout: Layout) -> Iterator[int]:
-    if problem.workload.mode != "open":
+    most = problem.max_gpus // layout.gpus_per_instance
+    if problem.workload.mode == "open":
+        yield from range(1, most + 1)
+    elif problem.workload.mode == "closed":
+        yield from range(layout.replicas, min(most, 2 * layout.replicas - 1) + 1)
+    else:
         yield layout.replicas
-        return
-    yield from range(1, problem.max_gpus // layout.gpus_per_instance + 1)
 
 
 @pytest.mark.parametrize("mode", LOADS)
@@ -187,6 +190,31 @@ def test_replicas_start_at_the_fewest_that_are_stable(moe10b: Problem) -> None:
         assert counts.min() == np.floor(40.0 / serving.stable_requests_per_s[row]) + 1
         assert (np.diff(counts[counts <= 16]) == 1).all()
         assert counts.max() * gpus <= 64
+
+
+def test_a_closed_load_has_every_number_of_replicas_that_its_batch_needs(moe10b: Problem) -> None:
+    """Of 40 sequences in batches of 16 three replicas hold all; from six on, batches of 8 do."""
+    problem = served_problem(moe10b, "closed")
+    problem = replace(problem, workload=replace(problem.workload, concurrency=40))
+    one = PlanTable.of([Layout(replicas=3), Layout(tp=4, etp=4, replicas=3)], [16, 16], [16, 16], [512, 512])
+    table = with_replicas(Machine(problem), one, 16)
+    assert table.replicas[table.tp == 1].tolist() == [3, 4, 5]
+    assert table.replicas[table.tp == 4].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("mode", ["closed", "open"])
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [("replicas == 3", lambda p: p.layout.replicas == 3), ("gpus >= 8", lambda p: p.gpus >= 8)],
+)
+def test_conditions_on_replicas_hold_of_the_replicas_that_are_rated(
+    moe10b: Problem, mode: str, condition: str, kept: Callable[[Plan], bool]
+) -> None:
+    problem = served_problem(moe10b, mode)
+    search = replace(problem.search, constraints=(condition,), batch=(6,), chunk=(512,), max_gpus=12)
+    front = planner.search(replace(problem, search=search)).front
+    assert front
+    assert all(map(kept, front))
 
 
 def test_rows_of_a_front_by_hand() -> None:

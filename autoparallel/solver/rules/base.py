@@ -83,6 +83,10 @@ class StructureRule:
         """Rows of a table of allowed candidates that the rule allows: for rules about several parts."""
         return np.ones(len(table.tp), dtype=bool)
 
+    def allows_deployments(self, problem: Problem, table: PlanTable) -> Mask:
+        """Rows of a table of whole deployments that the rule allows: for rules about varying replicas."""
+        return np.ones(len(table.tp), dtype=bool)
+
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         """The CP-SAT form: candidates that the rule refuses are not chosen while it is enforced."""
         problem, candidates = model.problem, model.candidates

@@ -75,7 +75,7 @@ class ConstraintRule(StructureRule):
     # -- candidates of one part -------------------------------------------------------------------
 
     def allows_pair(self, problem: Problem, batch: int, microbatch: int) -> bool:
-        if self.parts != {PAIR}:
+        if self.parts != {PAIR} or self._waits(problem):
             return True
         return bool(self.constraint.holds(_pair_values(problem, batch, microbatch)))
 
@@ -110,8 +110,20 @@ class ConstraintRule(StructureRule):
         return frozenset(columns or {"tp"})
 
     def allows_rows(self, problem: Problem, table: PlanTable) -> Mask:
-        if len(self.parts) <= 1:
+        if len(self.parts) <= 1 or self._waits(problem):
             return super().allows_rows(problem, table)
+        return self._rows(problem, table)
+
+    def allows_deployments(self, problem: Problem, table: PlanTable) -> Mask:
+        if not self._waits(problem):
+            return super().allows_deployments(problem, table)
+        return self._rows(problem, table)
+
+    def _waits(self, problem: Problem) -> bool:
+        """Whether the condition is about numbers of replicas that are not known before layouts are rated."""
+        return problem.replicas_vary and not {"replicas", "gpus"}.isdisjoint(self.constraint.names)
+
+    def _rows(self, problem: Problem, table: PlanTable) -> Mask:
         attention, experts = table.split()
         values = {name: column for name, column in table._asdict().items() if name in _PARTS}
         values |= {"cp": attention.cp, "edp": experts.edp, "gpus_per_stage": attention.gpus_per_stage}
