@@ -90,14 +90,26 @@ def _why(best: Plan, second: Plan, prefer: Sequence[str]) -> str:
             continue
         same = f"the same {', '.join(equal)}, but " if equal else ""
         gains = _gains(mine, theirs, name)
-        return f"{same}{b:.4g} {WORDS[name]} against {a:.4g}{gains}{_cause(best, second)}"
+        return f"{same}{_apart(b, a)[0]} {WORDS[name]} against {_apart(b, a)[1]}{gains}{_cause(best, second)}"
     return f"equal in {', '.join(equal)}"
+
+
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers with as many digits as it takes to see which is larger, at least four.
+
+    Examples
+    --------
+    >>> _apart(4.0, 8.0), _apart(0.17321832, 0.17321839)
+    (('4', '8'), ('0.1732183', '0.1732184'))
+    """
+    texts = ((f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(4, 17))
+    return next((pair for pair in texts if pair[0] != pair[1]), (f"{one!r}", f"{other!r}"))
 
 
 def _gains(mine: Objectives, theirs: Objectives, lost: str) -> str:
     """In what the second would have been better."""
     better = [
-        f"{getattr(theirs, name):.4g} against {getattr(mine, name):.4g} {WORDS[name]}"
+        f"{' against '.join(_apart(getattr(theirs, name), getattr(mine, name)))} {WORDS[name]}"
         for name, a, b in zip(Objectives._fields, mine.costs(), theirs.costs(), strict=True)
         if name != lost and b < a - RESOLUTION * abs(a)
     ]

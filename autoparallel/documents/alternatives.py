@@ -118,10 +118,15 @@ def _degrees(table: PlanTable) -> dict[str, npt.NDArray[np.float64]]:
 def _other_replicas(problem: Problem, plan: Plan) -> Iterator[Neighbour]:
     """The same instance once less and once more, the sequences shared out evenly in the best slots."""
     concurrency = problem.workload.concurrency
-    if concurrency is None:
+    if concurrency is None and problem.workload.rate_per_s is None:
         return
     for direction, replicas in ((DOWN, plan.layout.replicas - 1), (UP, plan.layout.replicas + 1)):
         if replicas < 1:
+            continue
+        if concurrency is None:
+            layout = replace(plan.layout, replicas=replicas)
+            if (other := _evaluated(problem, layout, plan.pair)) is not None:
+                yield Neighbour(degree="replicas", direction=direction, value=replicas, plan=other)
             continue
         layout, share = replace(plan.layout, replicas=replicas), -(-concurrency // replicas)
         slots = {plan.batch // plan.microbatch}

@@ -21,6 +21,8 @@ Vary = Callable[[Problem, float], Problem]
 
 # How far a circumstance is followed before it counts as harmless, and how exactly the edge is found.
 MOST_GROWTH, LEAST_SHARE, PRECISION = 16.0, 0.02, 0.005
+# How much more load is looked at.
+MORE = 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,12 @@ def longer_prompts(problem: Problem, factor: float) -> Problem:
         kind=given_.kind, min=max(round(given_.min * factor), 1), max=max(round(given_.max * factor), 1)
     )
     return replace(problem, workload=replace(problem.workload, prompt_tokens=longer))
+
+
+def more_requests(problem: Problem, factor: float) -> Problem:
+    """Requests of an open load ``factor`` times as often."""
+    rate = (problem.workload.rate_per_s or 0.0) * factor
+    return replace(problem, workload=replace(problem.workload, request_rate_per_s=rate))
 
 
 def imbalance(problem: Problem, factor: float) -> Problem:
@@ -115,21 +123,32 @@ def outcomes(problem: Problem, plan: Plan) -> tuple[Outcome, ...]:
         for name, vary, factor in varied
         for other in (vary(problem, factor),)
     ]
-    return (*rows, *_more_sequences(problem, plan), *_other_gpus(problem, plan))
+    more = _more_sequences if problem.workload.rate_per_s is None else _more_often
+    return (*rows, *more(problem, plan), *_other_gpus(problem, plan))
 
 
 def _again(problem: Problem, plan: Plan) -> Plan | None:
     try:
-        return evaluate(problem, plan.layout, batch=plan.batch, microbatch=plan.microbatch)
+        return evaluate(problem, plan.layout, **plan.pair._asdict())
     except LayoutError:
         return None
+
+
+def _more_often(problem: Problem, plan: Plan) -> Iterator[Outcome]:
+    """A quarter more requests: on the same GPUs, and with a quarter more instances."""
+    often = more_requests(problem, MORE)
+    name = f"{percent(MORE - 1)} more requests ({given(often.workload.rate_per_s or 0.0)} per s)"
+    yield Outcome(name=f"{name} on the same GPUs", problem=often, plan=_again(often, plan))
+    layout = replace(plan.layout, replicas=math.ceil(MORE * plan.layout.replicas))
+    grown = _again(often, replace(plan, layout=layout))
+    yield Outcome(name=f"{name} with {count(layout.replicas, 'instance')}", problem=often, plan=grown)
 
 
 def _more_sequences(problem: Problem, plan: Plan) -> Iterator[Outcome]:
     """A quarter more sequences: on the same GPUs with fuller slots, and with the instances they need."""
     layout, slots = plan.layout, plan.batch // plan.microbatch
     served = problem.workload.concurrency or layout.replicas * plan.batch
-    wanted = math.ceil(1.25 * served)
+    wanted = math.ceil(MORE * served)
     microbatch = layout.dp * math.ceil(wanted / (layout.replicas * slots * layout.dp))
     fuller = Arrangement(layout=layout, batch=microbatch * slots, microbatch=microbatch)
     # What the slots round up to is served too; with no concurrency asked for there is none to raise.
@@ -137,16 +156,14 @@ def _more_sequences(problem: Problem, plan: Plan) -> Iterator[Outcome]:
     more = serving(problem, most) if problem.workload.concurrency else problem
     name = f"{percent(most / served - 1)} more sequences at once ({most:,})"
     try:
-        fits = evaluate(more, layout, batch=fuller.batch, microbatch=fuller.microbatch)
+        fits = evaluate(more, layout, batch=fuller.batch, microbatch=fuller.microbatch, chunk=plan.pair.chunk)
     except LayoutError:
         fits = None
     yield Outcome(name=f"{name} on the same GPUs, batch {fuller.batch:,}", problem=more, plan=fits)
     needed = math.ceil(wanted / plan.batch)
     if needed > layout.replicas:
         wider = serving(problem, wanted) if problem.workload.concurrency else problem
-        grown = evaluate(
-            wider, replace(layout, replicas=needed), batch=plan.batch, microbatch=plan.microbatch
-        )
+        grown = evaluate(wider, replace(layout, replicas=needed), **plan.pair._asdict())
         more_gpus = f"with {count(needed, 'instance')} of batch {plan.batch:,}"
         wanted_name = f"{percent(wanted / served - 1)} more sequences at once ({wanted:,}) {more_gpus}"
         yield Outcome(name=wanted_name, problem=wider, plan=grown)
@@ -176,6 +193,8 @@ def edges(problem: Problem, plan: Plan) -> tuple[Edge, ...]:
     if not plan.feasible:
         return ()
     growing: list[tuple[str, Vary]] = [("Prompt length", longer_prompts)]
+    if problem.workload.rate_per_s is not None:
+        growing.insert(0, ("Request rate", more_requests))
     if problem.model.is_moe:
         growing.append(("Load of the fullest expert rank", imbalance))
     shrinking: list[tuple[str, Vary]] = [

@@ -68,7 +68,7 @@ class Problem:
 
     @property
     def replicas_vary(self) -> bool:
-        """Whether a layout is rated with several numbers of replicas: where neither batch nor problem decides."""
+        """Whether a layout is rated with several numbers of replicas: neither batch nor problem decides."""
         load = self.workload
         open_rate = load.mode == OPEN and load.rate_per_s is not None
         return self.search.replicas is None and (load.mode == CLOSED or open_rate)

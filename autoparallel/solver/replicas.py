@@ -21,10 +21,10 @@ GROWTH = 1.125
 def with_replicas(machine: Machine, table: PlanTable, max_gpus: int, rate: Rater = rate) -> PlanTable:
     """Every plan of an open or closed load with every number of replicas that is tried; other tables stay.
 
-    Of an open load from the fewest that are stable on. Where the GPUs do not suffice for the fewest, as many as
-    they do: that plan's rate is beyond saturation, and says what would be stable. Of a closed one from the
-    fewest that have a place for every sequence on, below twice as many: half the batch does for those.
-    Each number up to 16 more or less, then in steps of an eighth, as long as the GPUs suffice.
+    Of an open load from the fewest that are stable on. Where the GPUs do not suffice for the fewest, as
+    many as they do: that plan's rate is beyond saturation, and says what would be stable. Of a closed
+    one from the fewest that have a place for every sequence on, below twice as many: half the batch does
+    for those. Each number up to 16 more or less, then in steps of an eighth, as long as the GPUs suffice.
     """
     if not machine.problem.replicas_vary or not len(table.tp):
         return table

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from autoparallel.documents.blocks import Block, Facts, Paragraph, Section
 from autoparallel.documents.subject import Subject
+from autoparallel.domain.plan import Plan
 from autoparallel.performance.expert_balance import group_of
-from autoparallel.report.wording import count, given, percent, seconds
+from autoparallel.report.wording import count, given, number, percent, seconds
 
 
 def section(subject: Subject) -> Section:
@@ -31,8 +32,7 @@ def _experts(subject: Subject) -> list[Block]:
         ),
         (
             "A decode step",
-            f"has {count(plan.microbatch, 'token')} in a microbatch; the mean rank is busy {percent(batch)} "
-            "of the time that the experts take",
+            f"has {_tokens(plan)}; the mean rank is busy {percent(batch)} of the time that the experts take",
         ),
         ("Assumed", assumed),
     )
@@ -41,6 +41,14 @@ def _experts(subject: Subject) -> list[Block]:
         "what the ranks do while a batch is served. The second is the one that throughput depends on."
     )
     return [Facts(rows=facts), *([Paragraph(text=text)] if layout.ep > 1 else [])]
+
+
+def _tokens(plan: Plan) -> str:
+    """Tokens of a decode step: of a microbatch, or of what is in service on the mean."""
+    if plan.serving is None:
+        return f"{count(plan.microbatch, 'token')} in a microbatch"
+    slots = "" if plan.layout.pp == 1 else f" in each of {plan.layout.pp} slots"
+    return f"{number(plan.serving.running / plan.layout.pp)} sequences in service on the mean{slots}"
 
 
 def _assumed(subject: Subject) -> str:
@@ -78,11 +86,12 @@ def _others(subject: Subject) -> tuple[tuple[str, str], ...]:
             ("Stages, decode", f"{seconds(min(decode))} to {seconds(max(decode))} for a microbatch"),
             ("Waiting", f"{percent(plan.metrics.pipeline_bubble_share)} of prefill in the fullest stage"),
         ]
+    most = "" if plan.serving is None else "at most "
     rows.append(
         (
             "Sequences",
-            f"{count(plan.batch // layout.dp, 'sequence')} on each of "
-            f"{count(layout.dp, 'data parallel rank')}",
+            f"{most}{count(plan.batch // layout.dp, 'sequence')} on each of "
+            f" {count(layout.dp, 'data parallel rank')}",
         )
     )
     return tuple(rows)

@@ -58,7 +58,9 @@ def _held(subject: Subject) -> dict[str, str]:
         "kv_cache_bytes": f"{held}{heads}{split}",
         "activation_bytes": "counted with the reserve" if plan.serving else f"one microbatch: {slot}",
         "buffer_bytes": "what collectives and hops send from and receive into",
-        "reserved_bytes": "driver, runtime and engine",
+        "reserved_bytes": "driver, runtime and engine"
+        if plan.serving is None
+        else "the engine's runtime and activations, and what it leaves free",
     }
 
 
@@ -67,9 +69,12 @@ def _headroom(subject: Subject) -> str:
     free = cap - plan.memory.total_bytes
     if free < 0:
         return f"The fullest GPU lacks {gigabytes(-free)}: the plan does not fit."
-    sequences = plan.batch // plan.layout.dp
-    room = int(free / (plan.memory.kv_cache_bytes / sequences)) if plan.memory.kv_cache_bytes else 0
+    held, length = float(plan.batch), "the longest length"
+    if plan.serving is not None:
+        held, length = plan.serving.running, "mean length"
+    cache = plan.memory.kv_cache_bytes
+    room = int(free / cache * held / plan.layout.dp) if cache else 0
     return (
         f"{gigabytes(free)} of the fullest GPU stay free, {percent(free / cap)}: as much as the KV cache of "
-        f"{count(room, 'more sequence')} of the longest length on each data parallel rank."
+        f"{count(room, 'more sequence')} of {length} on each data parallel rank."
     )

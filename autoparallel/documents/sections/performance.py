@@ -43,7 +43,7 @@ def _metrics(subject: Subject) -> Table:
     limits = {limit.name: limit.value for limit in subject.limits}
     rows = [
         ("TTFT", seconds(metrics.ttft_s), _ttft_of(subject)),
-        ("TPOT", seconds(metrics.tpot_s), "a decode step of the whole batch, mean lengths"),
+        ("TPOT", seconds(metrics.tpot_s), _tpot_of(subject)),
         ("Prefill", seconds(metrics.prefill_s), "mean lengths"),
         ("Run", seconds(metrics.run_s), "prefill and all decode steps"),
         ("Requests", f"{number(metrics.requests_per_s)} per s", "whole deployment"),
@@ -79,6 +79,16 @@ def _ttft_of(subject: Subject) -> str:
     if serving is None:
         return "longest prompts, full batch, last sequence"
     return f"mean of all requests, waits included; 99 % within {seconds(serving.ttft_p99_s)}"
+
+
+def _tpot_of(subject: Subject) -> str:
+    serving = subject.plan.serving
+    if serving is None:
+        return "a decode step of the whole batch, mean lengths"
+    return (
+        "mean of all requests: decode steps, and the prompts of others that hold them up; 99 % within "
+        f"{seconds(serving.tpot_p99_s)}"
+    )
 
 
 def _composition(subject: Subject) -> str:

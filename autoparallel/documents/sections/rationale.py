@@ -205,6 +205,13 @@ def _replicas(subject: Subject) -> str:
 def _why_replicas(subject: Subject) -> Iterator[str]:
     plan, asked = subject.plan, subject.problem.workload.concurrency
     served = plan.batch * plan.layout.replicas
+    rate = subject.problem.workload.rate_per_s
+    if rate is not None and plan.serving is not None:
+        yield (
+            f"They keep up with up to {number(plan.serving.stable_requests_per_s)} requests per second; "
+            f"{number(rate)} arrive. Instances share nothing."
+        )
+        return
     if asked is None:
         yield "No number of sequences is asked for. Instances share nothing: two serve twice as much."
         return

@@ -5,8 +5,12 @@ from __future__ import annotations
 from autoparallel.documents.blocks import Block, Bullets, Facts, Heading, Paragraph, Section
 from autoparallel.documents.subject import Subject
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.requirements import SERVED
 from autoparallel.domain.workload import STATIC, Lengths
-from autoparallel.report.wording import count, given, number
+from autoparallel.report.wording import count, given, number, rule_label
+
+# Of what continuous batching can be asked, what is a lower limit.
+LEAST = ("goodput_fraction", "request_rate_per_s")
 
 
 def section(subject: Subject) -> Section:
@@ -47,7 +51,13 @@ def _asked(problem: Problem) -> list[tuple[str, str]]:
         ),
         ("GPUs", asked.max_gpus, "at most {}"),
     ]
-    return [(label, words.format(given(limit))) for label, limit, words in rows if limit is not None]
+    served = (
+        (rule_label(name), getattr(asked, name), "at least {}" if name in LEAST else "at most {} s")
+        for name in SERVED
+    )
+    return [
+        (label, words.format(given(limit))) for label, limit, words in (*rows, *served) if limit is not None
+    ]
 
 
 def _load(problem: Problem) -> list[tuple[str, str]]:
@@ -57,6 +67,9 @@ def _load(problem: Problem) -> list[tuple[str, str]]:
         ("Output length (OSL)", _lengths(load.output_tokens)),
         ("Batching", load.mode),
     ]
+    if load.rate_per_s is not None:
+        recorded = f", arrivals of the trace {load.trace.name}" if load.trace else ""
+        rows.insert(0, ("Request rate", f"{number(load.rate_per_s)} per s{recorded}"))
     if load.concurrency is not None:
         rows.insert(0, ("Sequences in service", f"{load.concurrency:,} at once"))
     if problem.model.is_moe:
