@@ -17,6 +17,8 @@ Notice = Callable[[str], None]
 # How long a storage that does not answer is tried again, and how often. [s]
 PATIENCE_S = 60.0
 PAUSE_S = 0.5
+# How long one is tried where nobody listens when it is opened: rather a wrong port than a restart. [s]
+BEGIN_S = 5.0
 # What Optuna raises over a file that something else wrote to.
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 _LASTING = re.compile(r"full|no space|readonly|read-only", re.IGNORECASE)
@@ -26,6 +28,10 @@ _RESTARTS = re.compile(
     r"is the server running|timeout|database is locked|nothing answers",
     re.IGNORECASE,
 )
+
+_REFUSED = re.compile(r"refused|is the server running", re.IGNORECASE)
+# Connecting took its time already.
+_SILENT = re.compile(r"timeout|nothing answers", re.IGNORECASE)
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -52,16 +58,30 @@ def is_restart(error: Exception) -> bool:
     return is_passing(error) and _RESTARTS.search(str(_innermost(error))) is not None
 
 
+def patience_s(error: Exception) -> float:
+    """How long a storage that is open is tried again. [s]"""
+    return PATIENCE_S
+
+
+def patience_to_begin_s(error: Exception) -> float:
+    """How long a storage that cannot be opened is tried again: briefly where nobody listens. [s]"""
+    text = str(_innermost(error))
+    if _SILENT.search(text) is not None:
+        return 0.0
+    return min(BEGIN_S, PATIENCE_S) if _REFUSED.search(text) is not None else PATIENCE_S
+
+
 def patiently(
     work: Callable[[], T],
     url: str,
     notice: Notice | None = None,
     *,
     passing: Callable[[Exception], bool] = is_passing,
+    patience: Callable[[Exception], float] = patience_s,
     between: Callable[[], None] = lambda: None,
     hint: str = "",
 ) -> T:
-    """Do something with a storage, again and again for a minute while it is away for a moment.
+    """Do something with a storage, again and again for a while, usually a minute, while it is away for a moment.
 
     Parameters
     ----------
@@ -69,6 +89,8 @@ def patiently(
         Told once that the storage is waited for.
     passing : callable
         Which failures may be over in a moment.
+    patience : callable
+        For how long after the first one of them something is tried again. [s]
     between : callable
         Called before another try.
     hint : str
@@ -79,19 +101,20 @@ def patiently(
     StorageError
         It failed for good; the message holds no secret of the URL.
     """
-    give_up_at = None
+    first = None
     while True:
         try:
             return work()
         except failures() as error:
             now, why = time.monotonic(), reason(error, url)
-            if not passing(error) or (give_up_at and now > give_up_at):
+            allowed = patience(error)
+            if not passing(error) or not allowed or (first is not None and now > first + allowed):
                 message = f"the storage {shown(url)} failed: {why}"
                 raise StorageError(f"{message}; {hint}" if hint else message) from None
-            if give_up_at is None:
-                give_up_at = now + PATIENCE_S
+            if first is None:
+                first = now
                 if notice:
-                    notice(f"{shown(url)} does not answer ({why}); trying again for {PATIENCE_S:.0f} s")
+                    notice(f"{shown(url)} does not answer ({why}); trying again for {allowed:.0f} s")
             time.sleep(min(PAUSE_S, PATIENCE_S))
             between()
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import optuna
 
 from autoparallel.errors import StorageError
-from autoparallel.tuning.failures import Notice, failures, is_restart, patiently
+from autoparallel.tuning.failures import Notice, failures, is_restart, patience_to_begin_s, patiently
 from autoparallel.tuning.journal import Journal, is_journal
 from autoparallel.tuning.urls import shown
 
@@ -34,7 +34,7 @@ _POSTGRESQL = re.compile(r"^postgres(ql)?(\+psycopg)?://", re.IGNORECASE)
 def opened(url: str, *, make: bool, notice: Notice | None = None) -> Iterator[BaseStorage]:
     """Open the storage of a URL, and close it; ``make`` a journal or SQLite file where there is none.
 
-    A server that restarts is waited for.
+    A server that restarts is waited for, one that nobody runs for a few seconds.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def opened(url: str, *, make: bool, notice: Notice | None = None) -> Iterator[Ba
         return _open(url)
 
     hint = CHECK_SERVER if "://" in url.removeprefix(SQLITE) else CHECK_FILE
-    storage = patiently(begin, url, notice, passing=is_restart, hint=hint)
+    storage = patiently(begin, url, notice, passing=is_restart, patience=patience_to_begin_s, hint=hint)
     try:
         yield storage
     finally:

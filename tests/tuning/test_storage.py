@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from autoparallel.errors import StorageError
 from autoparallel.tuning import failures
-from autoparallel.tuning.failures import is_passing, is_restart, patiently
+from autoparallel.tuning.failures import is_passing, is_restart, patience_to_begin_s, patiently
 from autoparallel.tuning.journal import Journal
 from autoparallel.tuning.storage import opened
 from autoparallel.tuning.urls import hidden, shown, url_in
@@ -167,6 +167,38 @@ def test_a_server_that_restarts_is_waited_for_and_a_wrong_password_is_not(
         with pytest.raises(StorageError, match=lasting):
             patiently(connect, URL, heard.append, passing=is_restart)
     assert len(heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("connection failed: Connection refused\n\tIs the server running on that host?", 5.0),
+        ("connection timeout expired", 0.0),
+        ("the database system is starting up", 60.0),
+        ("database is locked", 60.0),
+    ],
+)
+def test_where_nobody_listens_at_the_start_is_told_soon(text: str, seconds: float) -> None:
+    assert patience_to_begin_s(OperationalError("", {}, OSError(text))) == seconds
+
+
+def test_patience_ends_by_what_failed_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was refused and then starts up is waited for; one that stays away is not for long."""
+    monkeypatch.setattr(failures, "PAUSE_S", 0.0)
+    clock = iter(range(0, 1000, 3))
+    monkeypatch.setattr(failures.time, "monotonic", lambda: float(next(clock)))
+    says = ["refused", "starting up", "starting up", "starting up"]
+
+    def connect() -> str:
+        if says:
+            raise OperationalError("", {}, OSError(says.pop(0)))
+        return "open"
+
+    assert patiently(connect, URL, passing=is_restart, patience=patience_to_begin_s) == "open"
+    says += ["refused"] * 9
+    with pytest.raises(StorageError, match="refused"):
+        patiently(connect, URL, passing=is_restart, patience=patience_to_begin_s)
+    assert len(says) == 6
 
 
 @pytest.mark.parametrize("content", ["my precious notes, no newline", "failed: 'op_code'\n", "{}\n", "[{"])
