@@ -58,11 +58,6 @@ def is_restart(error: Exception) -> bool:
     return is_passing(error) and _RESTARTS.search(str(_innermost(error))) is not None
 
 
-def patience_s(error: Exception) -> float:
-    """How long a storage that is open is tried again. [s]"""
-    return PATIENCE_S
-
-
 def patience_to_begin_s(error: Exception) -> float:
     """How long a storage that cannot be opened is tried again: briefly where nobody listens. [s]"""
     text = str(_innermost(error))
@@ -77,11 +72,11 @@ def patiently(
     notice: Notice | None = None,
     *,
     passing: Callable[[Exception], bool] = is_passing,
-    patience: Callable[[Exception], float] = patience_s,
+    patience: Callable[[Exception], float] = lambda _: PATIENCE_S,
     between: Callable[[], None] = lambda: None,
     hint: str = "",
 ) -> T:
-    """Do something with a storage, again and again for a while, usually a minute, while it is away for a moment.
+    """Do something with a storage, again and again while it is away for a moment.
 
     Parameters
     ----------
@@ -90,7 +85,7 @@ def patiently(
     passing : callable
         Which failures may be over in a moment.
     patience : callable
-        For how long after the first one of them something is tried again. [s]
+        For how long after the first failure it is tried again, by default a minute. [s]
     between : callable
         Called before another try.
     hint : str

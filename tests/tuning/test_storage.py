@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from importlib import util
 from pathlib import Path
 
@@ -186,7 +187,7 @@ def test_patience_ends_by_what_failed_last(monkeypatch: pytest.MonkeyPatch) -> N
     """A server that was refused and then starts up is waited for; one that stays away is not for long."""
     monkeypatch.setattr(failures, "PAUSE_S", 0.0)
     clock = iter(range(0, 1000, 3))
-    monkeypatch.setattr(failures.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     says = ["refused", "starting up", "starting up", "starting up"]
 
     def connect() -> str:
