@@ -75,8 +75,11 @@ class Belief(NamedTuple):
 
 def expected(engine: EngineConstants) -> Belief:
     """For many rows of an engine: drawn to what engines have in common."""
-    fitted = tuple(each for each in FITTED if each.name != "serial_step_s" or engine.overlapped_from)
-    return Belief(fitted, WEIGHTS["ttft_ms"])
+    left_out = set() if engine.overlapped_from else {"serial_step_s"}
+    if engine.prompts_first:
+        # Nothing runs beside prompts that could hold them up.
+        left_out.add("interference")
+    return Belief(tuple(each for each in FITTED if each.name not in left_out), WEIGHTS["ttft_ms"])
 
 
 def around(engine: EngineConstants) -> Belief:

@@ -255,10 +255,12 @@ def test_a_trace_keeps_its_times_and_finds_its_prefixes() -> None:
     assert faster.cached_tokens.tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
-def test_an_open_load_near_saturation_agrees(share: float) -> None:
-    stable = run("open", requests=500, request_rate_per_s=1.0).analysis["stable_requests_per_s"]
-    result = run("open", requests=20_000, request_rate_per_s=share * stable)
+def test_an_open_load_near_saturation_agrees(share: float, engine: str) -> None:
+    found = run("open", requests=500, engine=engine, request_rate_per_s=1.0)
+    stable = found.analysis["stable_requests_per_s"]
+    result = run("open", requests=20_000, engine=engine, request_rate_per_s=share * stable)
     for name in ("ttft_s", "tpot_s"):
         figures = getattr(result, name)
         assert figures.standard_error < 0.05 * figures.mean
@@ -307,6 +309,13 @@ def test_a_prompt_passes_all_stages_and_holds_up_one_slot() -> None:
     )
     # Alone a first token takes as long through two halves as through the whole.
     assert two.ttft_s.p50 == pytest.approx(one.ttft_s.p50, rel=0.15)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_the_highest_rate_agrees(engine: str) -> None:
+    loaded = problem("saturated")
+    filled = simulate(loaded, Layout(), requests=4000, engine=engine, batch=64, chunk=8192)
+    assert filled.analysis["requests_per_s"] == pytest.approx(filled.requests_per_s, rel=0.02)
 
 
 def test_one_stable_rate() -> None:

@@ -99,7 +99,7 @@ class DecodeInstances:
         """Some instances with so many sequences in service each in the mean."""
         step_s = self._step_s(rows, np.maximum(running, 1.0))
         rates, known = running / (self.decodes * step_s), self.rates[:, rows]
-        spreads = self.instances.arrival_scv, self.instances.mix.output_scv
+        spreads = self.instances.arrival_scv[rows], self.instances.mix.output_scv
         chain = occupancy(rates, np.maximum(self.most[rows], 1.0), list(known), *spreads)
         alone_s = self.steps_s[0, rows]
         slower_s = np.maximum(step_s - alone_s, 0.0) / np.maximum(running - 1.0, 1.0)

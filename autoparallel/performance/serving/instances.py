@@ -90,21 +90,30 @@ class Instances:
         return panel_of(self.workload)
 
     @cached_property
-    def arrival_scv(self) -> float:
-        """Squared coefficient of variation of the times between an instance's arrivals. [1]"""
-        return float(arrival_scv(self.workload, np.ones(1))[0])
+    def alike(self) -> Array:
+        """Instances of each layout among which a router is taken to share out all requests. [1]
 
-    @cached_property
-    def cached_share(self) -> Array:
-        """Share of the prompts that each layout's prefix caches hold. [1]
-
-        As many instances as all the fleet's GPUs would make share the requests: with others beside them they
-        are fewer, and find more.
+        As many as all the fleet's GPUs would make: with others beside them they are fewer, get more of the
+        requests each, and find more of their prefixes.
         """
         fleet, most = self.machine.problem.fleet, self.machine.problem.search.max_gpus
         gpus = sum(pool.count or most for pool in fleet.pools) if fleet else 0
-        alike = np.maximum(np.floor(gpus / self.table.gpus_per_instance), 1.0)
-        return cached_share(self.workload, alike * self.table.dp, self.rank_tokens())
+        return np.maximum(np.floor(gpus / self.table.gpus_per_instance), 1.0)
+
+    @cached_property
+    def arrival_scv(self) -> Array:
+        """Squared coefficient of variation of the times between an instance's arrivals. [1]"""
+        return arrival_scv(self.workload, self.alike)
+
+    @cached_property
+    def rank_arrival_scv(self) -> Array:
+        """The same of a data parallel rank's. [1]"""
+        return arrival_scv(self.workload, self.alike * self.table.dp)
+
+    @cached_property
+    def cached_share(self) -> Array:
+        """Share of the prompts that each layout's prefix caches hold. [1]"""
+        return cached_share(self.workload, self.alike * self.table.dp, self.rank_tokens())
 
     def rank_tokens(self) -> Array:
         """Room of a data parallel rank's KV cache. [tokens]"""
@@ -141,7 +150,7 @@ class Instances:
             work.prompt_tokens.mean,
             work.output_tokens.mean,
             rate_per_s=rates,
-            arrival_scv=self.arrival_scv,
+            arrival_scv=self.arrival_scv[rows],
             mix=self.mix,
             cached_share=self.cached_share[rows],
         )
@@ -183,10 +192,11 @@ class Instances:
             chunk=np.full(size, float(lengths.step_tokens)),
             cached_share=self.cached_share[rows],
             interference=self.engine.interference,
+            prompts_alone=self.engine.prompts_first,
             base_ttft_s=self.engine.base_ttft_s,
             pp=np.asarray(self.table.pp, dtype=np.float64)[rows],
             queue_shape=np.ones(size),
-            arrival_scv=np.full(size, self.arrival_scv),
+            arrival_scv=self.arrival_scv[rows],
         )
 
 

@@ -19,6 +19,14 @@ times, and prompts are then served one after the other, each in :math:`\sigma = 
 prompts in the mean. That is more than a step's room with a chance of :math:`e^{-(K - 1) / m}`, and so often
 the wait is :math:`d / 2 + m \sigma` instead. With :math:`K = 1` it is the M/G/1 queue with vacations exactly.
 
+Where prompts have steps of their own, and come first, a share :math:`\rho` of the requests finds such a step
+running, with the :math:`1 + \lambda R` prompts that come during a step which somebody finds; the others find
+one without prompts:
+
+.. math:: R = (1 - \rho)\,d + \rho\,\delta\,(1 + c_p^2 + \lambda R)
+
+and of full steps each prompt takes :math:`\sigma = \delta`.
+
 References
 ----------
 Takagi, "Queueing Analysis, Volume 1: Vacation and Priority Systems", North-Holland 1991, sections 2.2
@@ -82,7 +90,9 @@ def met_decoding(arrivals: Arrivals, service_scv: float, busy: Quantity) -> Quan
     return (alone + busy**2 * arrivals.prompt_scv) / (1.0 - busy) ** 2
 
 
-def open_waits(arrivals: Arrivals, decode_s: Quantity, prompt_s: Quantity, room: Quantity) -> OpenWaits:
+def open_waits(
+    arrivals: Arrivals, decode_s: Quantity, prompt_s: Quantity, room: Quantity, *, alone: bool = False
+) -> OpenWaits:
     """Waits of every plan.
 
     Parameters
@@ -91,24 +101,30 @@ def open_waits(arrivals: Arrivals, decode_s: Quantity, prompt_s: Quantity, room:
         A step without prompts, and what each of them adds to the next step of all. [s]
     room : array_like
         Prompts that a step has room for. [1]
+    alone : bool
+        Whether prompts have steps of their own.
     """
     rate, scv, prompt_scv = arrivals
     busy = np.minimum(rate * prompt_s, BUSIEST)
     step_s = decode_s / (1.0 - busy)
     came = rate * step_s
-    variance = came * (np.maximum(scv, 1.0 - came) + prompt_scv)
-    longer_s = step_s - decode_s + prompt_s**2 * variance / (1.0 - busy**2) / step_s
     # Whoever comes at even intervals finds others' prompts only where there is one in every step.
     least = (scv + prompt_scv) / (1.0 + prompt_scv)
     found = least + (1.0 - least) * np.minimum(came, 1.0) ** REGULAR
-    found_s = decode_s + found * longer_s
+    if alone:
+        met = busy * found
+        found_s = ((1.0 - met) * decode_s + met * prompt_s * (1.0 + prompt_scv)) / (1.0 - met * busy)
+    else:
+        variance = came * (np.maximum(scv, 1.0 - came) + prompt_scv)
+        longer_s = step_s - decode_s + prompt_s**2 * variance / (1.0 - busy**2) / step_s
+        found_s = decode_s + found * longer_s
+        none = np.where(np.asarray(scv) > 0.0, np.exp(-came), np.maximum(1.0 - came, 0.0))
+        met = 1.0 - none * (1.0 - busy)
     meanwhile = rate * found_s
     beside = found * np.minimum(meanwhile, 1.0) + np.maximum(meanwhile - 1.0, 0.0)
-    alone_s = prompt_s + decode_s / room
+    alone_s = prompt_s if alone else prompt_s + decode_s / room
     load = np.minimum(rate * alone_s, BUSIEST)
     queue = np.maximum(0.5 * load * (scv + prompt_scv) / (1.0 - load), 1e-9)
     full = np.exp(-np.minimum(np.maximum(room - 1.0, 0.0) / queue, 700.0))
-    none = np.where(np.asarray(scv) > 0.0, np.exp(-came), np.maximum(1.0 - came, 0.0))
-    met = 1.0 - none * (1.0 - busy)
     found_s = decode_s + (1.0 - full) * (found_s - decode_s)
     return OpenWaits(step_s, found_s, full * queue * alone_s, (1.0 - full) * beside, met, full)

@@ -122,6 +122,8 @@ class Conditions(NamedTuple):
         end. [1]
     queue_shape : array_like
         Of the gamma distribution of the waits for a slot in a closed loop. [1]
+    prompts_alone : bool
+        Whether prompts have steps of their own.
     """
 
     kind: str
@@ -133,6 +135,11 @@ class Conditions(NamedTuple):
     pp: Array
     arrival_scv: Array
     queue_shape: Array
+    prompts_alone: bool = False
+
+    def beside_s(self, decode_step_s: Array) -> Array:
+        """What decoding sequences take of a step with prompts. [s]"""
+        return np.zeros_like(decode_step_s) if self.prompts_alone else decode_step_s
 
 
 def spread(panel: Panel, steady: ServingEstimates, conditions: Conditions, bounds: Bounds) -> Spread:
@@ -198,13 +205,15 @@ def _running_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -
     """The wait for the running step, and for the prompts that came while it ran: more, the longer it is."""
     met, scv = np.maximum(column.met, 1e-9), float(panel.prompt.var() / panel.prompt.mean() ** 2)
     own_s = np.maximum(column.prompt_s / conditions.pp[:, None], 1e-12)
-    longer_s = np.maximum(column.found_s - column.decode_step_s, 0.0) / met
+    least_s = conditions.beside_s(column.decode_step_s)
+    without_s = (1.0 - met) * column.decode_step_s + met * least_s
+    longer_s = np.maximum(column.found_s - without_s, 0.0) / met
     # A step with prompts has one at least, and others by chance.
     prompts = np.maximum(longer_s / (conditions.interference * own_s), 1.0)
     shape = prompts**2 / (prompts - 1.0 + prompts * scv + 0.01)
     place = np.clip((panel.ahead - (1.0 - met)) / met, 1e-6, 1.0 - 1e-6)
-    more_s = np.where(panel.ahead > 1.0 - met, longer_s * gamma(normal_at(place), shape), 0.0)
-    found_s = column.decode_step_s + more_s
+    with_prompts_s = least_s + longer_s * gamma(normal_at(place), shape)
+    found_s = np.where(panel.ahead > 1.0 - met, with_prompts_s, column.decode_step_s)
     beside_s = column.beside_s * found_s / column.found_s
     varies = conditions.arrival_scv[:, None] + scv > 0.0
     beside_s = beside_s * np.where(varies, gamma(panel.slot_normal, beside_s / own_s / (1.0 + scv)), 1.0)
@@ -220,16 +229,16 @@ def _own_s(panel: Panel, column: ServingEstimates, conditions: Conditions) -> Ar
     pieces, mean_pieces = (
         np.maximum(times * computed / conditions.chunk[:, None], 1.0) for times in (longer, 1.0)
     )
+    beside_s = conditions.beside_s(column.decode_step_s)
     # No shorter than a step without captured graphs, which the mean prompt shows where it is that short.
-    least_s = np.where(
-        column.own_s > column.decode_step_s * mean_pieces + column.prompt_s * 1.001, column.own_s, 0.0
-    )
-    return np.asarray(np.maximum(column.decode_step_s * pieces + prompt_s, least_s))
+    least_s = np.where(column.own_s > beside_s * mean_pieces + column.prompt_s * 1.001, column.own_s, 0.0)
+    return np.asarray(np.maximum(beside_s * pieces + prompt_s, least_s))
 
 
 def _tpot_s(panel: Panel, column: ServingEstimates, conditions: Conditions, own_s: Array) -> Array:
     """What prompts of others add is a gamma variable: few long ones make a long tail."""
-    prompt_s = conditions.interference * np.maximum(own_s - column.decode_step_s, 0.0)
+    held_s = own_s - conditions.beside_s(column.decode_step_s)
+    prompt_s = conditions.interference * np.maximum(held_s, 0.0)
     mean, spread_s = (of(prompt_s, axis=1, keepdims=True) for of in (np.mean, np.var))
     square = spread_s + conditions.arrival_scv[:, None] * mean**2
     per_token = np.maximum(panel.output - 1.0, 1.0)

@@ -87,7 +87,7 @@ class PrefillSteps(NamedTuple):
         """Some layouts."""
         return PrefillSteps(*(values[..., rows] for values in self))
 
-    def at(self, rates: Array, arrival_scv: float) -> PrefillTimes:
+    def at(self, rates: Array, arrival_scv: Quantity) -> PrefillTimes:
         """Instances at a rate each, with the number of prompts a step that is best; infinite beyond it."""
         each = rates / self.ranks
         running = np.minimum(each * self.every_s, 1.0)
@@ -148,7 +148,7 @@ def prefill_rates(instances: Instances, steps: PrefillSteps, transfer_s: Quantit
         By layout: from the end of a prompt until a decode instance has its KV cache. [s]
     """
     required, panel = instances.required, instances.panel
-    arrivals = instances.arrival_scv
+    arrivals = instances.rank_arrival_scv
     base_s = instances.engine.base_ttft_s
     moved_s = np.broadcast_to(np.asarray(transfer_s, dtype=np.float64), steps.ranks.shape)
 
@@ -163,7 +163,7 @@ def prefill_rates(instances: Instances, steps: PrefillSteps, transfer_s: Quantit
         return np.asarray(np.where(served, base_s + own_s + queued_s, np.inf))
 
     def kept(rows: Rows, rates: Array) -> npt.NDArray[np.bool_]:
-        at = steps.columns(rows).at(rates, arrivals)
+        at = steps.columns(rows).at(rates, arrivals[rows])
         mean_s = base_s + at.total_s + moved_s[rows]
         return keeps(required, "ttft", mean_s, lambda: panel_ttft_s(at, moved_s[rows]))
 

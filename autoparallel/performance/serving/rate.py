@@ -114,6 +114,7 @@ class Served:
             chunk=self.chunk,
             cached_share=self.cached_share,
             interference=self.engine.interference,
+            prompts_alone=self.engine.prompts_first,
             base_ttft_s=self.engine.base_ttft_s,
             pp=np.asarray(self.table.pp, dtype=np.float64),
             arrival_scv=np.full(

@@ -30,7 +30,7 @@ from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.operators.cost import Quantity
 from autoparallel.performance.serving.capacity import capacity
-from autoparallel.performance.serving.load import CLOSED, OPEN, SATURATED, Load, ServingEstimates
+from autoparallel.performance.serving.load import CLOSED, OPEN, Load, ServingEstimates
 from autoparallel.performance.serving.occupancy import occupancy
 from autoparallel.performance.serving.open_waits import BUSIEST, Arrivals, met_decoding, open_waits
 from autoparallel.performance.serving.step import StepTimes
@@ -142,7 +142,7 @@ class SteadyState:
             running = np.minimum(self.load.concurrency, most)
         wanted = self.load.concurrency if self.load.kind == CLOSED else np.inf
         decoding, costs = self._costs(running, wanted)
-        tpot_s = self._tpot_s(decoding, costs, self._held_up(decoding))
+        tpot_s = self._tpot_s(decoding, costs, self._held_up_s(decoding, costs))
         busy = self._busy(running, costs, tpot_s)
         # In a closed loop the next request is on its way for a while.
         between_s = self.engine.base_ttft_s if self.load.kind == CLOSED else 0.0
@@ -180,26 +180,28 @@ class SteadyState:
         # The logistic function that is close to the normal distribution's.
         return lengths.osl / (1.0 + np.exp(-1.702 * np.clip(beyond, -20.0, 20.0)))
 
-    def _held_up(self, running: Quantity) -> Quantity:
-        """Share of the others' prompts that hold up a decoding sequence. [1]"""
+    def _held_up_s(self, running: Quantity, costs: StepCosts) -> Quantity:
+        """What the prompt of another request adds to a decoding sequence's steps in the mean. [s]"""
         engine = self.engine
-        if self.load.kind == SATURATED:
-            return engine.interference
-        apart = (running - 1.0) / running
+        if self.load.kind != CLOSED:
+            return engine.interference * costs.prompt_s
+        apart_s = (running - 1.0) / running * costs.prompt_s
         if not engine.lockstep:
-            return engine.interference * apart
-        # Together, a sequence waits for the prompts behind its own and for none later.
-        behind = 0.5 * (1.0 - self._together(running) / running)
-        return engine.interference * ((1.0 - engine.lockstep) * apart + engine.lockstep * behind)
+            return engine.interference * apart_s
+        # Together, a sequence waits for the prompts behind its own and for none later; these share steps.
+        together = self._together(running)
+        shared_s = np.minimum(self.model.together_s(together), costs.prompt_s)
+        behind_s = 0.5 * (1.0 - together / running) * shared_s
+        return engine.interference * ((1.0 - engine.lockstep) * apart_s + engine.lockstep * behind_s)
 
     def _together(self, running: Quantity) -> Quantity:
         """Prompts that share a step where all wait at once. [1]"""
         fit = np.floor(self.lengths.step_tokens * self.model.dp / self.lengths.computed)
         return np.clip(fit, 1.0, running)
 
-    def _tpot_s(self, running: Quantity, costs: StepCosts, held_up: Quantity) -> Quantity:
+    def _tpot_s(self, running: Quantity, costs: StepCosts, held_up_s: Quantity) -> Quantity:
         started = running / (self.pp * self.lengths.decodes)
-        return costs.decode_s + held_up * started * costs.prompt_s
+        return costs.decode_s + started * held_up_s
 
     def _busy(self, running: Quantity, costs: StepCosts, tpot_s: Quantity) -> Quantity:
         """Share of the time that others' prompts take, where requests come one by one. [1]"""
@@ -221,7 +223,7 @@ class SteadyState:
     def _open(self, most: Quantity) -> tuple[Quantity, ...]:
         lengths, rate = self.lengths, np.asarray(self.load.rate_per_s, dtype=np.float64)
         decoding, full = self._costs(most, np.inf)
-        most_tpot_s = self._tpot_s(decoding, full, self.engine.interference)
+        most_tpot_s = self._tpot_s(decoding, full, self._held_up_s(decoding, full))
         alone_s = full.own_s + lengths.decodes * most_tpot_s
         stable = np.minimum(most / alone_s, decoding / (lengths.decodes * most_tpot_s))
         counts = [decoding ** (step / (GRID - 1)) for step in range(GRID)]
@@ -229,14 +231,20 @@ class SteadyState:
         met, costs = self._met_at(rate, counts, known)
         held_s = self._held_s(costs)
         arrivals = Arrivals(rate, self.load.arrival_scv, self.model.prompt_scv(costs.prompt_s))
-        waits = open_waits(arrivals, costs.step_s, held_s, self.model.room(met))
+        alone = self.engine.prompts_first
+        waits = open_waits(arrivals, costs.step_s, held_s, self.model.room(met), alone=alone)
         beside_s = waits.beside * costs.prompt_s / self.pp
         own_s = costs.own_s + beside_s + waits.full_s
         ttft_s = self.engine.base_ttft_s + 0.5 * waits.found_s + own_s
         busy = 1.0 - costs.step_s / waits.step_s
-        # The steps after its own are longer than others by the prompts that came during its own.
-        own_steps_s = costs.step_s * costs.pieces + (1.0 + waits.beside) * held_s
-        behind_s = np.maximum(own_steps_s - waits.step_s, 0.0) * busy / (1.0 - busy)
+        # The steps after its own are longer than others by the prompts that came during its own, and before
+        # them where all wait for one after the other.
+        own_steps_s = (1.0 + waits.beside) * held_s
+        if alone:
+            longer_s = own_steps_s + waits.full_s - costs.step_s
+        else:
+            longer_s = own_steps_s + costs.step_s * costs.pieces - waits.step_s
+        behind_s = np.maximum(longer_s, 0.0) * busy / (1.0 - busy)
         tpot_s = np.minimum(costs.decode_s / (1.0 - busy) + behind_s / lengths.decodes, most_tpot_s)
         unstable = rate >= stable
         tpot_s = np.where(unstable, most_tpot_s, tpot_s)
@@ -260,7 +268,7 @@ class SteadyState:
 
     def _leaving_per_s(self, running: Quantity, costs: StepCosts) -> Quantity:
         """Rate at which requests end where so many are in service all the time. [1/s]"""
-        tpot_s = self._tpot_s(running, costs, self.engine.interference)
+        tpot_s = self._tpot_s(running, costs, self._held_up_s(running, costs))
         return running / (costs.own_s + self.lengths.decodes * tpot_s)
 
     def _met_at(

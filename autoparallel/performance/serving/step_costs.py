@@ -290,19 +290,22 @@ class StepModel:
         tokens = coming / -np.expm1(-coming) * piece
         tokens = np.minimum(tokens, np.maximum(room * self.dp, piece))
         prompts = tokens / lengths.computed
-        mixed = times.linear(checked + tokens, checked + prompts, prompts=True)
-        added_s = (mixed - plain) * times.pace * self._prompt_passes + prompts * self.prompt_attention_s
+        # A step of prompts alone begins with nothing: it loads all weights for them.
+        found_s, linear_s = (self.overhead_s(0.0), 0.0) if self.engine.prompts_first else (step_s, plain)
+        mixed = times.linear(beside + tokens, beside + prompts, prompts=True)
+        added_s = (mixed - linear_s) * times.pace * self._prompt_passes + prompts * self.prompt_attention_s
         if self.extra_share:
             added_s = added_s + self.extra_share * times.experts_s(tokens) * times.pace
-        eager_s = self.launched_s(checked + tokens)
-        mixed_s = np.maximum(step_s + self.engine.prompt_factor * added_s, eager_s)
+        eager_s = self.launched_s(beside + tokens)
+        mixed_s = np.maximum(found_s + self.engine.prompt_factor * added_s, eager_s)
         return Steps(step_s, mixed_s, eager_s, prompts, pieces, passes)
 
     def costs(self, steps: Steps) -> StepCosts:
         """What steps that last so long cost a token and a prompt."""
-        once_s = np.maximum(steps.mixed_s - steps.step_s, 0.0) / steps.prompts
+        beside_s: Quantity = 0.0 if self.engine.prompts_first else steps.step_s
+        once_s = np.maximum(steps.mixed_s - beside_s, 0.0) / steps.prompts
         prompt_s = once_s * steps.passes
-        own_s = np.maximum(steps.step_s * steps.pieces + once_s, steps.eager_s)
+        own_s = np.maximum(beside_s * steps.pieces + once_s, steps.eager_s)
         decode_s = steps.step_s / self._yielded
         return StepCosts(steps.step_s, decode_s, prompt_s, own_s, steps.pieces)
 

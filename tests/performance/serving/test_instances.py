@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from autoparallel.domain import Hardware, Layout, Lengths, Link, Model, Problem, Requirements, Workload
 from autoparallel.domain.engine import MEAN, TOTAL
+from autoparallel.domain.fleet import FleetOptions, Pool
 from autoparallel.domain.model import DENSE, FULL
 from autoparallel.domain.workload import Trace
 from autoparallel.performance.degrees import PlanTable
@@ -20,8 +21,9 @@ from autoparallel.performance.serving import EngineConstants
 from autoparallel.performance.serving.decode_only import DecodeInstances
 from autoparallel.performance.serving.highest import highest_load
 from autoparallel.performance.serving.instances import Instances
-from autoparallel.performance.serving.panel import exponential
+from autoparallel.performance.serving.panel import exponential, request_times
 from autoparallel.performance.serving.prefill_only import PrefillSteps, prefill_rates, prefill_steps
+from autoparallel.performance.serving.rate import Served
 from autoparallel.performance.serving.transfer import (
     kv_sides,
     most_received_per_s,
@@ -318,3 +320,34 @@ def test_instances_find_a_traces_prefixes_in_their_own_kv_space() -> None:
     np.testing.assert_allclose(own.cached_share, 0.5 * (count - 1) / count)
     assert (own.stable_rates() > 1.2 * alone.stable_rates()).all()
     assert (prefill_steps(own).most_per_s > 1.2 * prefill_steps(alone).most_per_s).all()
+
+
+@pytest.mark.parametrize("arrivals", ["constant", "poisson", "trace"])
+def test_instances_of_one_pool_are_replicas_of_a_plan(arrivals: str) -> None:
+    times = np.cumsum(np.random.default_rng(0).lognormal(0.0, 1.5, size=200))
+    lengths = tuple(range(400, 600))
+    trace = Trace(name="t", arrival_s=tuple(times), prompt_tokens=lengths, output_tokens=(50,) * 200)
+    recorded: dict[str, Any] = {"trace": trace} if arrivals == "trace" else {}
+    workload = Workload(
+        prompt_tokens=Lengths.fixed(500),
+        output_tokens=Lengths.fixed(50),
+        mode="open",
+        arrivals=arrivals,
+        request_rate_per_s=80.0,
+        **recorded,
+    )
+    problem = Problem(name="small", model=SMALL, hardware=CARD, workload=workload, engine="vllm")
+    problem = replace(problem, fleet=FleetOptions(pools=(Pool(name="all", hardware=CARD, count=8),)))
+    machine = Machine(problem)
+    assert machine.engine is not None
+    for layout in (Layout(), Layout(tp=2, etp=2)):
+        replicas = 8 // layout.gpus_per_instance
+        seqs, tokens = machine.engine.max_num_seqs, machine.engine.max_num_batched_tokens
+        plan = Served(machine, PlanTable.of([replace(layout, replicas=replicas)], [seqs], [seqs], [tokens]))
+        one = Instances(machine, machine.engine, PlanTable.of([layout], [1], [1]))
+        rows = np.zeros(1, dtype=np.int64)
+        found = one.open_load(rows, np.array([80.0 / replicas]))
+        times_of_plan = request_times(plan.panel, plan.steady, plan.conditions())
+        times_of_fleet = request_times(one.panel, found, one._conditions(rows))
+        for own, other in zip(times_of_plan, times_of_fleet, strict=True):
+            assert own == pytest.approx(other)

@@ -14,13 +14,17 @@ Array = npt.NDArray[np.float64]
 AMPLE = 1e9
 
 
-def to_first_token(arrivals: Arrivals, decode_s: float, prompt_s: float, room: float) -> float:
-    waits = open_waits(arrivals, decode_s, prompt_s, room)
-    own_s = decode_s * max(1.0, 1.0 / room) + (1.0 + float(waits.beside)) * prompt_s
+def to_first_token(
+    arrivals: Arrivals, decode_s: float, prompt_s: float, room: float, *, alone: bool = False
+) -> float:
+    waits = open_waits(arrivals, decode_s, prompt_s, room, alone=alone)
+    own_s = (1.0 + float(waits.beside)) * prompt_s
+    if not alone:
+        own_s += decode_s * max(1.0, 1.0 / room)
     return 0.5 * float(waits.found_s) + float(waits.full_s) + own_s
 
 
-def counted(times_s: Array, decode_s: float, prompt_s: float, room: float) -> float:
+def counted(times_s: Array, decode_s: float, prompt_s: float, room: float, *, alone: bool = False) -> float:
     """Mean time to the end of a prompt's last step, one step after the other: a reference of its own."""
     left = np.ones(len(times_s))
     done = np.empty(len(times_s))
@@ -36,7 +40,8 @@ def counted(times_s: Array, decode_s: float, prompt_s: float, room: float) -> fl
             if left[first] > 1e-12:
                 break
             first += 1
-        now += decode_s + prompt_s * (room - free)
+        prompts_s = prompt_s * (room - free)
+        now += prompts_s if alone and prompts_s else decode_s + prompts_s
         done[begun:first] = now
     return float((done - times_s)[len(times_s) // 20 :].mean())
 
@@ -70,6 +75,28 @@ def test_steps_counted_one_by_one(load: float, prompt_s: float, room: float) -> 
     times_s = np.cumsum(np.random.default_rng(0).exponential(1.0 / rate, 20_000))
     found = counted(times_s, 1.0, prompt_s, room)
     assert to_first_token(Arrivals(rate, 1.0, 0.0), 1.0, prompt_s, room) == pytest.approx(found, rel=0.05)
+
+
+def test_prompts_alone_by_hand() -> None:
+    # d = 1, delta = 3, 0.1 prompts a second: 0.3 of the requests find a prompt's step. R = 0.7 x 1
+    # + 0.3 x 3 x (1 + 0.1 R) = 1.6 / 0.91.
+    waits = open_waits(Arrivals(0.1, 1.0, 0.0), 1.0, 3.0, AMPLE, alone=True)
+    assert float(waits.met) == pytest.approx(0.3)
+    assert float(waits.found_s) == pytest.approx(1.6 / 0.91)
+    assert float(waits.beside) == pytest.approx(0.16 / 0.91)
+    # The queue of one server again, whose services are 3 s now: 0.3 x 3 / (2 x 0.7).
+    one = open_waits(Arrivals(0.1, 1.0, 0.0), 1.0, 3.0, 1.0, alone=True)
+    assert 0.5 * float(one.found_s) + float(one.full_s) == pytest.approx(0.5 + 0.45 / 0.7)
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
+@pytest.mark.parametrize(("prompt_s", "room"), [(0.3, 1.0), (0.3, 20.0), (3.0, 20.0), (3.0, 0.25)])
+def test_steps_of_prompts_alone_counted_one_by_one(load: float, prompt_s: float, room: float) -> None:
+    rate = load / prompt_s
+    times_s = np.cumsum(np.random.default_rng(0).exponential(1.0 / rate, 20_000))
+    found = counted(times_s, 1.0, prompt_s, room, alone=True)
+    known = to_first_token(Arrivals(rate, 1.0, 0.0), 1.0, prompt_s, room, alone=True)
+    assert known == pytest.approx(found, rel=0.05)
 
 
 def test_even_arrivals_do_not_meet() -> None:

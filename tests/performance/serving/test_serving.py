@@ -157,6 +157,19 @@ def test_in_lockstep_first_tokens_wait_and_later_ones_less() -> None:
     assert together.tpot_s[0] < apart.tpot_s[0]
 
 
+def test_a_prompt_alone_takes_a_whole_step() -> None:
+    # 100 tokens x 64 h^2 x 2 operations = 13.4 G at 50 TFLOP/s: 0.268 ms, and 1 ms of the host; reading the
+    # weights takes less. Beside decoding sequences it adds what their step does not already take.
+    engine = replace(BARE, step_s=1e-3)
+    alone = run(opened(1e-3), replace(engine, lockstep=1.0))
+    assert alone.prompt_s[0] == pytest.approx(1e-3 + 100 * 64 * HIDDEN**2 * 2 / 50e12, rel=0.05)
+    assert alone.own_s[0] == pytest.approx(alone.prompt_s[0])
+    mixed = run(opened(1e-3), engine)
+    assert mixed.prompt_s[0] < 0.2 * alone.prompt_s[0]
+    # Nothing decodes beside it: the first token comes after the step that was running, and its own.
+    assert alone.ttft_s[0] == pytest.approx(0.5 * alone.decode_step_s[0] + alone.own_s[0], rel=1e-3)
+
+
 def test_at_a_low_rate_a_request_is_alone() -> None:
     alone, result = run(closed(1.0)), run(opened(1e-3))
     assert result.running[0] == 1
