@@ -8,6 +8,7 @@ import numpy as np
 
 from autoparallel.performance.collectives import Collective
 from autoparallel.performance.degrees import AttentionDegrees
+from autoparallel.performance.links import Group
 from autoparallel.performance.machine import Machine, Phase
 from autoparallel.performance.operators import (
     OperatorCost,
@@ -29,6 +30,34 @@ LSE_BYTES = 4
 INDEXER_BYTES = 1.0
 
 
+class AttentionGroups:
+    """Groups of a table of attention layouts: where they lie does not depend on the sequences."""
+
+    def __init__(self, machine: Machine, degrees: AttentionDegrees) -> None:
+        self._machine, self._degrees = machine, degrees
+
+    @cached_property
+    def tp(self) -> Collective:
+        """Collectives of the tensor parallel group."""
+        d = self._degrees
+        return self._collective(self._machine.placement.tp(d.tp, d.cp, d.gpus_per_stage))
+
+    @cached_property
+    def cp(self) -> Collective:
+        """Collectives of the context parallel group."""
+        d = self._degrees
+        return self._collective(self._machine.placement.cp(d.tp, d.cp, d.gpus_per_stage))
+
+    @cached_property
+    def dcp(self) -> Collective:
+        """Collectives of the tp ranks that share a KV cache in decode."""
+        d, shared = self._degrees, float(self._machine.problem.engine_options.decode_context_parallel)
+        return self._collective(self._machine.placement.tp(shared + 0.0 * d.tp, d.cp, d.gpus_per_stage))
+
+    def _collective(self, group: Group) -> Collective:
+        return Collective(group, self._machine.fabric, self._machine.collectives)
+
+
 class AttentionPart:
     """Costs of attention for a table of attention layouts, whatever the experts do.
 
@@ -38,10 +67,15 @@ class AttentionPart:
         The problem in the formulas' units.
     degrees : AttentionDegrees
         One array a degree.
+    groups : AttentionGroups, optional
+        Those of the same layouts, where they are known.
     """
 
-    def __init__(self, machine: Machine, degrees: AttentionDegrees) -> None:
+    def __init__(
+        self, machine: Machine, degrees: AttentionDegrees, groups: AttentionGroups | None = None
+    ) -> None:
         self.machine, self.degrees = machine, degrees
+        self.groups = groups or AttentionGroups(machine, degrees)
         model = machine.model
         d = degrees
         self.heads = model.num_attention_heads / d.tp
@@ -50,36 +84,7 @@ class AttentionPart:
         self.dcp = float(machine.problem.engine_options.decode_context_parallel)
         self.shard = np.where(d.tensor_sp, d.tp, 1.0)
         self.tp_kind = SP if bool(np.all(d.tensor_sp)) else TP
-
-    @cached_property
-    def tp_group(self) -> Collective:
-        """Collectives of the tensor parallel group."""
-        d, fabric = self.degrees, self.machine.fabric
-        return Collective(
-            self.machine.placement.tp(d.tp, d.cp, d.gpus_per_stage),
-            fabric,
-            self.machine.collectives,
-        )
-
-    @cached_property
-    def cp_group(self) -> Collective:
-        """Collectives of the context parallel group."""
-        d, fabric = self.degrees, self.machine.fabric
-        return Collective(
-            self.machine.placement.cp(d.tp, d.cp, d.gpus_per_stage),
-            fabric,
-            self.machine.collectives,
-        )
-
-    @cached_property
-    def dcp_group(self) -> Collective:
-        """Collectives of the tp ranks that share a KV cache in decode."""
-        d, fabric = self.degrees, self.machine.fabric
-        return Collective(
-            self.machine.placement.tp(self.dcp + 0.0 * d.tp, d.cp, d.gpus_per_stage),
-            fabric,
-            self.machine.collectives,
-        )
+        self._added_up: tuple[Phase, OperatorCost] | None = None
 
     @cached_property
     def has_cp(self) -> bool:
@@ -96,6 +101,12 @@ class AttentionPart:
         """Residual stream of a microbatch on one GPU, unsplit by tensor sequence parallelism. [bytes]"""
         return self.tokens(phase) * (self.machine.model.hidden_size * self.machine.activation_bytes)
 
+    def all_reduce(self, phase: Phase) -> OperatorCost:
+        """Adding up the residual stream over tp, wherever in the model."""
+        if self._added_up is None or self._added_up[0] is not phase:
+            self._added_up = phase, self.groups.tp.all_reduce(self.stream_bytes(phase))
+        return self._added_up[1]
+
     def layer(self, phase: Phase, layer_type: str) -> list[Term]:
         """Everything attention does in a layer of ``layer_type``."""
         attended = self.machine.model.attended_of(layer_type, phase.new_tokens + phase.context)
@@ -107,9 +118,7 @@ class AttentionPart:
             *self._indexer(phase),
             *self._context_parallel(phase, core),
         ]
-        terms.append(
-            Term("attention all-reduce", self.tp_kind, self.tp_group.all_reduce(self.stream_bytes(phase)))
-        )
+        terms.append(Term("attention all-reduce", self.tp_kind, self.all_reduce(phase)))
         return terms
 
     def elementwise(self, phase: Phase) -> OperatorCost:
@@ -257,8 +266,8 @@ class AttentionPart:
 
     def _context_parallel(self, phase: Phase, core: OperatorCost) -> list[Term]:
         if phase.is_decode:
-            shared = self._gather_and_combine(self.dcp_group, phase, TP) if self.dcp > 1 else []
-            return [*(self._gather_and_combine(self.cp_group, phase, SP) if self.has_cp else []), *shared]
+            shared = self._gather_and_combine(self.groups.dcp, phase, TP) if self.dcp > 1 else []
+            return [*(self._gather_and_combine(self.groups.cp, phase, SP) if self.has_cp else []), *shared]
         if not self.has_cp:
             return []
         ring, ulysses = self._ring(phase, core), self._ulysses(phase)
@@ -278,7 +287,7 @@ class AttentionPart:
     def _ring(self, phase: Phase, core: OperatorCost) -> OperatorCost:
         """KV blocks passed around the ring, hidden behind the attention of the block before."""
         steps = self.degrees.cp - 1.0
-        block = self.cp_group.ring_step(self.kv_block_bytes(phase))
+        block = self.groups.cp.ring_step(self.kv_block_bytes(phase))
         exposed = np.maximum(block.time_s - core.time_s / self.degrees.cp, 0.0)
         sent, link, latency = block.bytes * steps, block.memory_s * steps, block.latency_s * steps
         return OperatorCost(exposed * steps, 0.0, sent, 0.0, link, latency)
@@ -294,7 +303,7 @@ class AttentionPart:
             inputs = (self.heads + 2.0 * copies) * model.head_dim
             outputs = self.heads * model.head_dim
         tokens = self.tokens(phase) * activation
-        there, back = self.cp_group.all_to_all(tokens * inputs), self.cp_group.all_to_all(tokens * outputs)
+        there, back = self.groups.cp.all_to_all(tokens * inputs), self.groups.cp.all_to_all(tokens * outputs)
         return OperatorCost(*(a + b for a, b in zip(there, back, strict=True)))
 
     def _gather_and_combine(self, group: Collective, phase: Phase, kind: str) -> list[Term]:

@@ -81,8 +81,7 @@ class CommonFfn:
 
     def all_reduce(self, phase: Phase) -> Term:
         """Add up the parts of an FFN over tp (the replicated flow, and dense layers)."""
-        cost = self.attention.tp_group.all_reduce(self.attention.stream_bytes(phase))
-        return Term("ffn all-reduce", self.attention.tp_kind, cost)
+        return Term("ffn all-reduce", self.attention.tp_kind, self.attention.all_reduce(phase))
 
     def gather(self, phase: Phase) -> Term:
         """Bring combined tokens back to all tp ranks (the dispatched flow).
@@ -93,7 +92,7 @@ class CommonFfn:
         attention = self.attention
         if self.machine.model.shared_expert_intermediate_size:
             return self.all_reduce(phase)._replace(name="shared experts all-reduce")
-        gather = attention.tp_group.all_gather(attention.stream_bytes(phase))
+        gather = attention.groups.tp.all_gather(attention.stream_bytes(phase))
         idle = attention.degrees.tensor_sp
         cost = OperatorCost(*(np.where(idle, 0.0, value) for value in gather))
         return Term("token all-gather", attention.tp_kind, cost)
@@ -274,28 +273,33 @@ class ExpertPart:
         ]
 
 
-def vocabulary_terms(attention: AttentionPart, phase: Phase) -> tuple[list[Term], list[Term]]:
-    """Embedding of the first stage and head of the last, both split over tp.
+def embedding_terms(attention: AttentionPart, phase: Phase) -> list[Term]:
+    """Embedding of the first stage, split over tp."""
+    machine = attention.machine
+    if not machine.model.vocab_size:
+        return []
+    stream = attention.stream_bytes(phase)
+    lookup = elementwise(2.0 * stream, gpu=machine.core_gpu, constants=machine.elementwise_constants)
+    added, split = attention.all_reduce(phase), attention.degrees.tensor_sp
+    if np.any(split):
+        # Tensor sequence parallelism leaves the sums split by tokens: a reduce-scatter, half an all-reduce.
+        halves = zip(attention.groups.tp.reduce_scatter(stream), added, strict=True)
+        added = OperatorCost(*(np.where(split, half, whole) for half, whole in halves))
+    return [
+        Term("embedding", COMPUTE, lookup),
+        Term("embedding all-reduce", attention.tp_kind, added),
+    ]
 
-    The head computes one row a sequence, or a token of a decode step: after prefill only the last token is
+
+def head_terms(attention: AttentionPart, phase: Phase) -> list[Term]:
+    """Head of the last stage, split over tp.
+
+    It computes one row a sequence, or a token of a decode step: after prefill only the last token is
     sampled from.
     """
     machine, model = attention.machine, attention.machine.model
     if not model.vocab_size:
-        return [], []
-    stream = attention.stream_bytes(phase)
-    lookup = elementwise(2.0 * stream, gpu=machine.core_gpu, constants=machine.elementwise_constants)
-    # Tensor sequence parallelism leaves the sums split by tokens: a reduce-scatter, half an all-reduce.
-    group, split = attention.tp_group, attention.degrees.tensor_sp
-    added = zip(group.reduce_scatter(stream), group.all_reduce(stream), strict=True)
-    embedding = [
-        Term("embedding", COMPUTE, lookup),
-        Term(
-            "embedding all-reduce",
-            attention.tp_kind,
-            OperatorCost(*(np.where(split, half, whole) for half, whole in added)),
-        ),
-    ]
+        return []
     rows = np.ceil(attention.sequences / attention.degrees.cp) * (
         phase.new_tokens if phase.is_decode else 1.0
     )
@@ -308,5 +312,5 @@ def vocabulary_terms(attention: AttentionPart, phase: Phase) -> tuple[list[Term]
         weight_bytes=machine.embedding_bytes,
         activation_bytes=machine.activation_bytes,
     )
-    logits = attention.tp_group.all_gather(rows * (model.vocab_size * machine.activation_bytes))
-    return embedding, [Term("head", COMPUTE, head), Term("logits all-gather", TP, logits)]
+    logits = attention.groups.tp.all_gather(rows * (model.vocab_size * machine.activation_bytes))
+    return [Term("head", COMPUTE, head), Term("logits all-gather", TP, logits)]

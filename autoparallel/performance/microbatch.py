@@ -8,7 +8,7 @@ import numpy as np
 
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.collectives import hop
-from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, vocabulary_terms
+from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, embedding_terms, head_terms
 from autoparallel.performance.machine import Phase
 from autoparallel.performance.operators.cost import Flag, Quantity
 from autoparallel.performance.speculation import speculated
@@ -45,7 +45,6 @@ def attention_terms(part: AttentionPart, phase: Phase) -> AttentionTerms:
 def _attention_terms(part: AttentionPart, phase: Phase) -> AttentionTerms:
     model, fabric, common = part.machine.model, part.machine.fabric, CommonFfn(part)
     layers = whole_model(model)
-    embedding, head = vocabulary_terms(part, phase)
     message = part.stream_bytes(phase) / part.shard
     nic = fabric.out_while(part.degrees.gpus_per_stage)
     return AttentionTerms(
@@ -54,8 +53,8 @@ def _attention_terms(part: AttentionPart, phase: Phase) -> AttentionTerms:
         routed=common.routed_layer(phase),
         all_reduce=[common.all_reduce(phase)],
         gather=[common.gather(phase)],
-        embedding=embedding,
-        head=head,
+        embedding=embedding_terms(part, phase),
+        head=head_terms(part, phase),
         hop_inside=[Term("pipeline hop", PP, hop(message, fabric.up))],
         hop_across=[Term("pipeline hop between nodes", PP, hop(message, nic))],
     )

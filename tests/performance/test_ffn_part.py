@@ -10,7 +10,13 @@ import pytest
 from autoparallel.domain import Layout, Problem, Workload
 from autoparallel.performance.attention_part import AttentionPart
 from autoparallel.performance.degrees import PlanTable
-from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, is_dispatched, vocabulary_terms
+from autoparallel.performance.ffn_part import (
+    CommonFfn,
+    ExpertPart,
+    embedding_terms,
+    head_terms,
+    is_dispatched,
+)
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.operators import OperatorCost
 from autoparallel.performance.terms import Term
@@ -179,7 +185,8 @@ def test_ends_of_the_model_by_hand(problems: Any) -> None:
     # tp 4: lookup reads and writes 65,536 bytes; sums over the ranks' parts of the vocabulary; one row
     # of 1,000 logits a sequence, 250 on each rank.
     parts = Parts(problems.make(), tp=4, ep=4)
-    embedding, head = vocabulary_terms(parts.attention, parts.machine.prefill)
+    embedding = embedding_terms(parts.attention, parts.machine.prefill)
+    head = head_terms(parts.attention, parts.machine.prefill)
     assert costs(embedding)["embedding"].bytes == 131_072
     assert costs(embedding)["embedding all-reduce"].bytes == 98_304
     assert costs(head)["head"].flops == 2 * 8 * 64 * 250
@@ -188,17 +195,18 @@ def test_ends_of_the_model_by_hand(problems: Any) -> None:
 
 def test_tensor_sequence_parallelism_scatters_the_embedding(problems: Any) -> None:
     parts = Parts(problems.make(), tp=4, sp=4, sp_kind="tensor", ep=4)
-    embedding, _ = vocabulary_terms(parts.attention, parts.machine.prefill)
+    embedding = embedding_terms(parts.attention, parts.machine.prefill)
     assert costs(embedding)["embedding all-reduce"].bytes == 49_152
 
 
 def test_head_of_context_parallel_ranks_shares_the_rows(problems: Any) -> None:
     # 3 sequences over 2 ranks: two on the fuller.
     parts = Parts(problems.make(), microbatch=3, sp=2, sp_kind="ring", ep=2)
-    _, head = vocabulary_terms(parts.attention, parts.machine.decode)
+    head = head_terms(parts.attention, parts.machine.decode)
     assert costs(head)["head"].flops == 2 * 2 * 64 * 1000
 
 
 def test_model_without_a_vocabulary_has_no_ends(problems: Any) -> None:
     parts = Parts(problems.make(vocab_size=0))
-    assert vocabulary_terms(parts.attention, parts.machine.prefill) == ([], [])
+    assert embedding_terms(parts.attention, parts.machine.prefill) == []
+    assert head_terms(parts.attention, parts.machine.prefill) == []

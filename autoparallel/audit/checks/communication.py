@@ -75,7 +75,7 @@ def _all_reduce(case: Case, tokens: float) -> OperatorCost:
     model = case.problem.model
     degrees, _ = PlanTable.of([case.layout], [case.reading.batch], [case.reading.microbatch]).split()
     tensor = tokens * model.hidden_size * DTYPES[model.activation_dtype].bytes
-    return AttentionPart(Machine(case.problem), degrees).tp_group.all_reduce(tensor)
+    return AttentionPart(Machine(case.problem), degrees).groups.tp.all_reduce(tensor)
 
 
 def _one(quantity: Costs) -> float:

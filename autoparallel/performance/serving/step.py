@@ -12,10 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from autoparallel.domain.engine import EngineConstants
-from autoparallel.performance.attention_part import AttentionPart
+from autoparallel.performance.attention_part import AttentionGroups, AttentionPart
 from autoparallel.performance.collectives import hop
 from autoparallel.performance.degrees import AttentionDegrees, ExpertDegrees, PlanTable
-from autoparallel.performance.ffn_part import CommonFfn, ExpertPart, is_dispatched, vocabulary_terms
+from autoparallel.performance.ffn_part import (
+    CommonFfn,
+    ExpertPart,
+    embedding_terms,
+    head_terms,
+    is_dispatched,
+)
 from autoparallel.performance.hops import Hops
 from autoparallel.performance.links import Fabric
 from autoparallel.performance.machine import Machine, Phase
@@ -73,6 +79,7 @@ class StepTimes:
     ) -> None:
         self.machine, self.engine = machine, engine
         self._attention, self._experts = table.split()
+        self._groups = AttentionGroups(machine, self._attention)
         self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
         self.dp = np.asarray(table.dp, dtype=np.float64)
         if not isinstance(layers, Span):
@@ -90,7 +97,7 @@ class StepTimes:
         """Attention of ``sequences`` of an instance; every data parallel rank has one at least."""
         each = np.maximum(sequences, self.dp)
         degrees: AttentionDegrees = self._attention._replace(microbatch=each, batch=each)
-        return AttentionPart(self.machine, degrees)
+        return AttentionPart(self.machine, degrees, self._groups)
 
     def linear(self, tokens: Quantity, rows: Quantity, *, prompts: bool) -> Quantity:
         """Products, experts, norms and collectives of a step.
@@ -105,7 +112,7 @@ class StepTimes:
         model, phase = self.machine.model, _TOKENS
         part, layers = self.attention_part(tokens), whole_model(self.machine.model)
         common = CommonFfn(part)
-        all_reduce = part.tp_group.all_reduce(part.stream_bytes(phase)).time_s
+        all_reduce = part.all_reduce(phase).time_s
         half = part.elementwise(phase).time_s
         attention = half + time_of(part._projections(phase)) + all_reduce
         routed, sent = self._expert_part(tokens), _TOKENS._replace(is_decode=not prompts)
@@ -118,9 +125,9 @@ class StepTimes:
         total = total + layers.routed * (time_of(common.routed_layer(phase)) + experts_s + flow)
         if layers.dense:
             total = total + layers.dense * time_of(common.dense_layer(phase))
-        embedding, _ = vocabulary_terms(part, phase)
-        _, head = vocabulary_terms(self.attention_part(rows), _TOKENS._replace(is_decode=True))
-        return total + time_of(embedding) + time_of(head) + self._hops_s(part, phase)
+        sampled = self.attention_part(rows)
+        head = head_terms(sampled, _TOKENS._replace(is_decode=True))
+        return total + time_of(embedding_terms(part, phase)) + time_of(head) + self._hops_s(part, phase)
 
     def experts_s(self, tokens: Quantity) -> Quantity:
         """The experts of all layers on the tokens of a step. [s]"""
