@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from autoparallel.domain.rank_map import RankedGpu
-from autoparallel.domain.workload import OPEN, Lengths
+from autoparallel.domain.workload import CLOSED, OPEN, Lengths
 from autoparallel.exporters.command import Command, Variable
 from autoparallel.exporters.deployment import Deployment, Share
 
@@ -58,9 +58,12 @@ class NodeByNode(Exporter):
     partition : str
         Environment variable for the layers of each stage; set where stages are uneven, because the
         engine places the remainder elsewhere than the plan.
+    ports : int
+        How far apart the ports of instances on one node are.
     """
 
     partition: str
+    ports = 1
 
     def server(self, deployment: Deployment) -> list[str]:
         """Program, model, layout and sizes: the same words on every node of every instance."""
@@ -92,7 +95,7 @@ class NodeByNode(Exporter):
     def _command(
         self, deployment: Deployment, instance: int, shares: tuple[Share, ...], share: Share
     ) -> Command:
-        offset = deployment.place_on_node(instance)
+        offset = deployment.place_on_node(instance) * self.ports
         words = self.server(deployment)
         if len(shares) > 1:
             words += ["--nnodes", str(len(shares)), "--node-rank", str(share.place)]
@@ -157,15 +160,23 @@ def load(deployment: Deployment) -> list[str]:
     """
     workload, plan = deployment.problem.workload, deployment.plan
     instances = deployment.standing.instances if deployment.standing.role else 1
-    at_once = plan.batch
-    if workload.mode == OPEN and workload.request_rate_per_s is not None:
-        if plan.serving:
-            at_once = min(math.ceil(plan.serving.running), at_once)
-        rate = workload.request_rate_per_s / plan.layout.replicas * instances
+    at_once = requests_at_once(deployment)
+    if workload.rate_per_s is not None:
+        rate = workload.rate_per_s / plan.layout.replicas * instances
         how = ["--request-rate", f"{rate:.6g}"]
     else:
         how = ["--max-concurrency", str(at_once * instances)]
     return ["--num-prompts", str(WAVES * at_once * instances), *how]
+
+
+def requests_at_once(deployment: Deployment) -> int:
+    """Requests of one instance at any time: its share of a closed loop, or as many as its rate makes."""
+    workload, plan = deployment.problem.workload, deployment.plan
+    if plan.serving is None:
+        return plan.batch
+    if workload.mode == CLOSED and workload.concurrency is not None:
+        return min(math.ceil(workload.concurrency / plan.layout.replicas), plan.batch)
+    return min(math.ceil(plan.serving.running), plan.batch) if workload.mode == OPEN else plan.batch
 
 
 def benchmark_notes(deployment: Deployment) -> tuple[str, ...]:

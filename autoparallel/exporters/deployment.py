@@ -173,15 +173,21 @@ class Deployment:
         """
         asked = self.problem.engine_options.gpu_memory_utilization
         if asked is None and (rated := self._rated) is not None:
-            return rated.memory_fraction
+            return self._with_room(rated.memory_fraction, rated.runtime_gb * 1e9)
         needed = self.plan.memory.total_bytes / self._memory_bytes
         return asked or min(max(default, _up(needed)), LARGEST_FRACTION)
+
+    def _with_room(self, share: float, others_bytes: float = 0.0) -> float:
+        """A share of the whole GPU, or more where another engine's plan holds more than this one would."""
+        memory = self.plan.memory
+        held = memory.weights_bytes + memory.expert_weights_bytes + memory.kv_cache_bytes + others_bytes
+        return max(share, min(_up(held / self._memory_bytes), LARGEST_FRACTION))
 
     def share_for_weights_and_kv_cache(self) -> float:
         """Share of the whole GPU for weights and KV cache: the rest is left to activations and buffers."""
         if (rated := self._rated) is not None:
             runtime = rated.runtime_gb * 1e9 / self._memory_bytes
-            return max(_down(rated.memory_fraction - runtime), 0.01)
+            return max(self._with_room(_down(rated.memory_fraction - runtime)), 0.01)
         memory = self.plan.memory
         others = memory.activation_bytes + memory.buffer_bytes + memory.reserved_bytes
         asked = self.problem.engine_options.gpu_memory_utilization or 1.0
@@ -193,7 +199,9 @@ class Deployment:
         free = self._memory_bytes - (memory.total_bytes - memory.kv_cache_bytes)
         asked = self.problem.engine_options.gpu_memory_utilization
         if asked is None and (rated := self._rated) is not None:
-            return rated.memory_fraction
+            left = free + memory.reserved_bytes - rated.runtime_gb * 1e9
+            needed = memory.kv_cache_bytes / left if left > 0 else 1.0
+            return max(rated.memory_fraction, min(_up(needed), LARGEST_FRACTION))
         if asked is not None:
             kept = self._memory_bytes * asked - (self._memory_bytes - free)
             return min(max(_down(kept / free), 0.01), LARGEST_FRACTION) if free > 0 else default
@@ -202,9 +210,8 @@ class Deployment:
 
     @property
     def _rated(self) -> EngineConstants | None:
-        """How the engine takes memory in a plan of continuous batching that was rated with it."""
-        serving = self.plan.serving
-        return engine_of(self.problem) if serving and serving.engine == self.engine.name else None
+        """How the engine takes memory in a plan of continuous batching, also one rated with another."""
+        return engine_of(self.problem, self.engine.name) if self.plan.serving else None
 
     @property
     def _memory_bytes(self) -> float:

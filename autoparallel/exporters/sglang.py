@@ -58,6 +58,9 @@ class Sglang(NodeByNode):
     """``--tp-size`` is the world of a stage; attention's dp is carved out of it."""
 
     name = "sglang"
+    # With attention data parallelism it also listens on ports from 233 above --port on; and from the one of
+    # --dist-init-addr on where there are several nodes (srt/server_args.py, PortArgs).
+    ports = 100
     partition = "SGLANG_PP_LAYER_PARTITION"
 
     def server(self, deployment: Deployment) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autoparallel.domain.workload import MTP
-from autoparallel.exporters.base import Exporter, address_of, bound_sizes, devices
+from autoparallel.exporters.base import Exporter, address_of, bound_sizes, devices, requests_at_once
 from autoparallel.exporters.command import Command, Variable, comment
 from autoparallel.exporters.deployment import Deployment, Share
 from autoparallel.exporters.expert_map import placement_of, places_experts
@@ -46,12 +46,18 @@ class TrtLlm(Exporter):
         )
 
     def benchmark(self, deployment: Deployment) -> Command:
-        batch = deployment.plan.batch
         prompt, output = bound_sizes(deployment)
         shares = deployment.shares(0, self.rank_order)
         words = [*over_nodes(shares), "trtllm-bench", "--model", deployment.model_path]
         words += ["throughput", "--dataset", DATASET]
-        words += ["--config", CONFIG, "--backend", "pytorch", "--concurrency", str(batch)]
+        words += [
+            "--config",
+            CONFIG,
+            "--backend",
+            "pytorch",
+            "--concurrency",
+            str(requests_at_once(deployment)),
+        ]
         workload = deployment.problem.workload
         notes: tuple[str, ...] = (
             f"{DATASET}: one JSON object a line with task_id, prompt and output_tokens; make it with "
@@ -59,6 +65,12 @@ class TrtLlm(Exporter):
             f"{workload.prompt_tokens.min} to {workload.prompt_tokens.max}.",
             "It loads the model by itself: stop the server first.",
         )
+        if workload.rate_per_s is not None:
+            notes = (
+                *notes,
+                "It has no rate: as many requests are kept in service as the rate makes on the mean; first "
+                "tokens wait for other prompts than they would.",
+            )
         if role := deployment.standing.role:
             notes = (
                 *notes,

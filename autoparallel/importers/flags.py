@@ -106,7 +106,7 @@ def _flag(name: str, flags: Mapping[str, Flag]) -> Flag | None:
 def _unknown(name: str, flags: Mapping[str, Flag]) -> str:
     guess = closest(name, flags)
     hint = f'; did you mean "{guess}"?' if guess else ""
-    return f"{name}: unknown flag{hint}"
+    return f"{name}: unknown flag{hint or '; one of another version can be left out'}"
 
 
 def _switch(flag: Flag, attached: str | None, values: Values) -> None:

@@ -12,6 +12,7 @@ from autoparallel.domain.layout import Layout, even_layers, spelled
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import LayoutError
 from autoparallel.importers.flags import Values
+from autoparallel.performance.serving import engine_of
 from autoparallel.solver.candidates import divisors
 from autoparallel.solver.rules import Facts, violations
 
@@ -109,11 +110,15 @@ def completed(
     """
     layout, notes = reading.layout, list(reading.notes)
     if batch is None:
-        batch, note = _batch(reading, problem)
+        batch, note = _batch(engine, reading, problem)
         notes += note
     replicas = layout.replicas if layout.replicas > 1 else problem.replicas_for(batch)
-    layout = replace(layout, replicas=replicas)
     continuous = problem.workload.mode != "static"
+    if continuous and replicas > layout.replicas:
+        notes.append(
+            f"The command starts one instance; {problem.workload.concurrency:,} sequences take {replicas}."
+        )
+    layout = replace(layout, replicas=replicas)
     if continuous:
         # The engine fills pipeline slots by itself.
         microbatch = batch
@@ -176,13 +181,19 @@ def _toml_string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _batch(reading: Reading, problem: Problem) -> tuple[int, Sequence[str]]:
+def _batch(engine: str, reading: Reading, problem: Problem) -> tuple[int, Sequence[str]]:
     dp, most = reading.layout.dp, problem.workload.concurrency
     if reading.sequences is not None and most is not None and reading.sequences > most:
         wanted = most
         notes = [f"The command has room for {reading.sequences} sequences; the workload's {most} are taken."]
     elif reading.sequences is not None:
         wanted, notes = reading.sequences, []
+    elif problem.workload.mode != "static":
+        # Every data parallel rank takes as many as the engine does by default.
+        own = engine_of(problem, engine).max_num_seqs * dp
+        wanted = own if most is None else min(own, -(-most // reading.layout.replicas))
+        taken = f"the workload's {wanted:,}" if wanted < own else f"the engine's own {own:,}"
+        notes = [f"The command bounds no sequences in service: {taken} are taken."]
     else:
         wanted = -(-(problem.workload.concurrency or dp) // reading.layout.replicas)
         notes = [f"The command bounds no sequences in service: the workload's {wanted} are taken."]

@@ -15,6 +15,7 @@ from autoparallel.importers import sglang, trtllm, vllm
 from autoparallel.importers.command_text import FoundCommand, find_command
 from autoparallel.importers.flags import Values, read_flags
 from autoparallel.importers.imported import Imported, Reading, completed
+from autoparallel.importers.manifest import script_of
 from autoparallel.importers.stated import stated_notes
 from autoparallel.problem_file.document import read_text
 
@@ -40,7 +41,8 @@ def import_plan(
     Parameters
     ----------
     source : str
-        A command line, or the path of a script or of a TensorRT-LLM configuration (``.yaml``).
+        A command line, or the path of a script, of a manifest of Kubernetes or Docker Compose, or of a
+        TensorRT-LLM configuration (``.yaml``).
     engine : str, optional
         The engine, where the text does not say it.
     batch, microbatch : int, optional
@@ -68,6 +70,8 @@ def _values(source: str, engine: str | None) -> tuple[str, Values]:
             raise ProblemError([Fault(f"a command of more than {MAX_BYTES >> 10} KiB is none")])
         return _of_command(find_command(source, engine), "", Path())
     text = read_text(path, otherwise=CHECK_PATH, max_bytes=MAX_BYTES)
+    if path.suffix in YAML and (script := script_of(text)) is not None:
+        return _of_command(find_command(script, engine, file=str(path)), str(path), path.parent)
     if path.suffix in YAML and engine in (None, "trtllm"):
         values = trtllm.parse(text, load_engine("trtllm"), file=str(path))
         return "trtllm", values

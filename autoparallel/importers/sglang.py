@@ -107,11 +107,6 @@ def _notes(values: Values, cp: int, moe_dp: int) -> list[str]:
     notes = []
     if cp > 1:
         notes.append(f"The KV cache is whole on each of {cp} context ranks: the plan's is too small.")
-    if values.count("--dcp-size") > 1:
-        notes.append(
-            f"dcp {values.count('--dcp-size')} shares the KV cache inside tp in decode: a layout has no word "
-            "for it, so the plan's KV cache is too large."
-        )
     if values.switch("--enable-layernorm-sp"):
         notes.append("--enable-layernorm-sp works in prefill only: the plan's decode steps are not SGLang's.")
     if values.switch("--enable-dp-attention"):

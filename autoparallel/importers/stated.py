@@ -13,6 +13,7 @@ from autoparallel.domain.problem import Problem
 from autoparallel.exporters.deployment import model_path
 from autoparallel.exporters.weights import Loading
 from autoparallel.importers.flags import Values, size
+from autoparallel.performance.serving import engine_of
 
 
 class _Names(NamedTuple):
@@ -22,13 +23,22 @@ class _Names(NamedTuple):
     weights: str
     cache: str
     longest: str
+    drafts: str
+    shared_cache: str
+    memory: str
 
 
 NAMES = {
-    "vllm": _Names("--model", "--quantization", "--kv-cache-dtype", "--max-model-len"),
-    "sglang": _Names("--model-path", "--quantization", "--kv-cache-dtype", "--context-length"),
-    "trtllm": _Names("model", "", "kv_cache_config.dtype", "max_seq_len"),
-}
+    "vllm": _Names(
+        "--model", "--quantization", "--kv-cache-dtype", "--max-model-len", "--speculative-config",
+        "--decode-context-parallel-size", "--gpu-memory-utilization",
+    ),
+    "sglang": _Names(
+        "--model-path", "--quantization", "--kv-cache-dtype", "--context-length", "--speculative-algorithm",
+        "--dcp-size", "",
+    ),
+    "trtllm": _Names("model", "", "kv_cache_config.dtype", "max_seq_len", "speculative_config", "", ""),
+}  # fmt: skip
 # Formats of the weights of checkpoints, by what --quantization calls them; others are not compared.
 CHECKPOINTS = {
     "fp8": ("fp8", "fp8_block"),
@@ -54,6 +64,36 @@ def stated_notes(values: Values, problem: Problem, engine: Engine) -> Iterator[s
         yield from _of_the_weights(values, problem, engine, names.weights)
     yield from _of_the_cache(values, problem, names.cache)
     yield from _of_the_lengths(values, problem, names.longest)
+    yield from _of_the_drafts(values, problem, names.drafts)
+    yield from _of_the_shared_cache(values, problem, names.shared_cache)
+    yield from _of_the_memory(values, problem, engine, names.memory)
+
+
+def _of_the_drafts(values: Values, problem: Problem, name: str) -> Iterator[str]:
+    drafts = problem.workload.speculation
+    if name in values.given and drafts is None:
+        yield f"{name}: the plan decodes token by token; [workload.speculation] counts drafts."
+    elif name not in values.given and drafts is not None:
+        yield f"Without {name} the engine decodes token by token; the plan has the problem's drafts."
+
+
+def _of_the_shared_cache(values: Values, problem: Problem, name: str) -> Iterator[str]:
+    own = problem.engine_options.decode_context_parallel
+    given = values.count(name) if name in values.given else 1
+    if name and given != own:
+        yield (
+            f"{name} {given}: the KV cache of the plan is shared by {own}; "
+            f"[engine] decode_context_parallel = {given} takes the command's."
+        )
+
+
+def _of_the_memory(values: Values, problem: Problem, engine: Engine, name: str) -> Iterator[str]:
+    if not name or name not in values.given or engine.name != problem.engine:
+        return
+    given, own = values.given[name], engine_of(problem).memory_fraction
+    if given != own:
+        taken = f"[engine] gpu_memory_utilization = {given:g} takes the command's"
+        yield f"{name} {given:g}: the plan's is {own:g}; {taken}."
 
 
 def _of_the_model(values: Values, problem: Problem, name: str) -> Iterator[str]:

@@ -98,11 +98,6 @@ def _check_whole_prompts(values: Values, tokens: int, longest: int) -> None:
 
 def _notes(values: Values, tp: int, pcp: int, dcp: int) -> list[str]:
     notes = []
-    if pcp == 1 and dcp > 1:
-        notes.append(
-            f"dcp {dcp} shares the KV cache inside tp {tp} in decode: a layout has no word for it, so the "
-            "plan's KV cache is too large."
-        )
     if pcp > 1 and dcp == 1:
         notes.append(
             f"Without dcp the KV cache is whole on each of {pcp} pcp ranks: the plan's is too small."

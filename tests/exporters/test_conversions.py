@@ -140,6 +140,36 @@ def test_replicas_on_a_node_have_their_own_gpus_and_ports(cases: Any) -> None:
     assert [flags(c)["--port"] for c in result.commands] == ["8000", "8001", "8000"]
     documents = list(yaml.safe_load_all(result.files["kubernetes.yaml"]))
     assert documents[0]["spec"]["replicas"] == 3
+    # SGLang listens on seven more ports from 233 above its own on.
+    result = exported(problem, cases, Layout(tp=2, ep=2, replicas=3), "sglang")
+    assert [flags(c)["--port"] for c in result.commands] == ["30000", "30100", "30000"]
+
+
+def test_benchmarks_of_continuous_batching_send_what_an_instance_gets(moe10b: Problem, cases: Any) -> None:
+    """40 sequences over three instances that have room for 32 each are 14; of a rate those in service."""
+    numbers: dict[str, Any] = {field.name: 1.0 for field in fields(ServingMetrics)}
+    bounds = {"engine": "vllm", "max_num_seqs": 32, "max_num_batched_tokens": 512, "running": 5.5}
+    plan = replace(cases.plan(moe10b, Layout(replicas=3), 32, 32), serving=ServingMetrics(**numbers | bounds))
+    loop = replace(moe10b, workload=replace(moe10b.workload, mode="closed", concurrency=40))
+    assert flags(export(loop, plan, EXPORTERS["vllm"]).benchmark)["--max-concurrency"] == "14"
+    assert flags(export(loop, plan, EXPORTERS["trtllm"]).benchmark)["--concurrency"] == "14"
+    arrivals = replace(moe10b.workload, mode="open", concurrency=None, request_rate_per_s=3.0)
+    made = export(replace(moe10b, workload=arrivals), plan, EXPORTERS["trtllm"]).benchmark
+    assert flags(made)["--concurrency"] == "6"
+    assert any("no rate" in note for note in made.notes)
+
+
+def test_memory_of_an_engine_that_the_plan_was_not_rated_with_is_its_own(moe10b: Problem, cases: Any) -> None:
+    """TensorRT-LLM's plan leaves little of a GPU free: SGLang keeps its runtime's 5 GB and a tenth of 64."""
+    numbers: dict[str, Any] = {field.name: 1.0 for field in fields(ServingMetrics)}
+    plan = cases.plan(moe10b, Layout(dp=4, ep=4), 128, 32)
+    plan = replace(plan, serving=ServingMetrics(**numbers | {"engine": "trtllm", "max_num_seqs": 32}))
+    served = export(moe10b, plan, EXPORTERS["sglang"]).commands[0]
+    assert float(flags(served)["--mem-fraction-static"]) == pytest.approx(0.9 - 5 / 64, abs=1e-3)
+    # A plan that holds more than that gets it.
+    full = replace(plan, memory=replace(plan.memory, kv_cache_bytes=0.85 * 64e9))
+    served = export(moe10b, full, EXPORTERS["sglang"]).commands[0]
+    assert float(flags(served)["--mem-fraction-static"]) > 0.85
 
 
 class TestMemory:

@@ -62,6 +62,7 @@ def test_values(text: str, given: dict[str, object] | None) -> None:
         ("--tensor-parallel-sise 8", 'did you mean "--tensor-parallel-size"?'),
         ("--tp-sise 8", "unknown flag"),
         ("--zebra", "--zebra: unknown flag"),
+        ("--0x7", "--0x7: unknown flag; one of another version can be left out"),
         ("-tp", "-tp: its value is missing"),
         ("-tp eight", "must be a whole number, not 'eight'"),
         ("-tp 8.0", "must be a whole number"),

@@ -95,6 +95,82 @@ def test_layouts(moe: Problem, command: str, layout: Layout, batch: int) -> None
     assert (found.layout, found.batch) == (layout, batch)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "docker run --gpus all -p 1:1 --ipc=host vllm/vllm-openai:latest --model m -tp 8 --max-num-seqs 64",
+        "sudo docker run -d vllm/vllm-openai-rocm@sha256:ab m -tp 8 --max-num-seqs 64",
+        "nohup vllm serve m -tp 8 --max-num-seqs 64 > log 2>&1 &",
+        "vllm serve m -tp 8 --max-num-seqs 64 2>&1 | tee vllm.log",
+        "cd /models && vllm serve m -tp 8 --max-num-seqs 64; echo done",
+        "docker run \\\n  -e A=1 lmsysorg/sglang:latest \\\n python -m sglang.launch_server --model-path m"
+        "  --tp 8 --max-running-requests 64 # here",
+    ],
+)
+def test_what_stands_around_a_command(moe: Problem, command: str) -> None:
+    found = import_plan(command, moe)
+    assert (found.layout, found.batch) == (Layout(tp=8, etp=8, replicas=2), 64)
+
+
+KUBERNETES = """
+kind: Service
+---
+kind: Deployment
+spec: {template: {spec: {containers: [{name: side, image: busybox, command: [sleep, "1"]}, {
+  image: "vllm/vllm-openai:v0.33.0", env: [{name: VLLM_PP_LAYER_PARTITION, value: "6,5,5"},
+  {name: T, valueFrom: {}}], args: [--model, m, --pipeline-parallel-size, "3", --max-num-seqs, "64"]}]}}}
+"""
+COMPOSE = """
+services:
+  llm:
+    image: vllm/vllm-openai:latest
+    environment: {VLLM_PP_LAYER_PARTITION: "6,5,5"}
+    command: --model m --pipeline-parallel-size 3 --max-num-seqs 64
+"""
+SHELL = """
+kind: StatefulSet
+containers:
+- image: x
+  env: [{name: VLLM_PP_LAYER_PARTITION, value: "6,5,5"}]
+  command: [/bin/bash, -c, "case $H in\\n0) exec vllm serve m -pp 3 --max-num-seqs 64 ;;\\nesac"]
+"""
+
+
+@pytest.mark.parametrize("text", [KUBERNETES, COMPOSE, SHELL])
+def test_manifests(uneven: Problem, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "manifest.yaml"
+    path.write_text(text)
+    found = import_plan(str(path), uneven)
+    assert (found.layout.pp, found.layout.layers, found.batch) == (3, None, 64)
+
+
+def test_a_manifest_of_aliases_is_read_once(moe: Problem, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.yaml"
+    rows = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    path.write_text("\n".join(["kind: x", "a0: &a0 {image: busybox}", *rows]))
+    with pytest.raises(ProblemError, match="starts no engine"):
+        import_plan(str(path), moe)
+
+
+@pytest.mark.parametrize(
+    ("command", "load", "batch"),
+    [
+        ("vllm serve m -dp 2", {"mode": "open", "request_rate_per_s": 1.0, "concurrency": None}, 2048),
+        (SGLANG + "--tp 2", {"mode": "open", "request_rate_per_s": 1.0, "concurrency": None}, 2048),
+        ("vllm serve m -tp 2", {"mode": "closed"}, 128),
+        ("vllm serve m -tp 2", {"mode": "closed", "concurrency": 3000}, 1024),
+    ],
+)
+def test_an_engine_bounds_sequences_by_itself(
+    moe: Problem, command: str, load: dict[str, Any], batch: int
+) -> None:
+    """Continuous batching: the default of the command's engine, where the workload has no fewer."""
+    found = import_plan(command, replace(moe, workload=replace(moe.workload, **load)))
+    assert found.batch == batch
+    assert found.layout.replicas == (3 if load.get("concurrency") else 1)
+    assert any("3,000 sequences take 3" in note for note in found.notes) == (found.layout.replicas == 3)
+
+
 def test_data_parallel_of_a_dense_model_are_replicas(dense: Problem) -> None:
     found = import_plan("vllm serve m -tp 2 -dp 4 --max-num-seqs 32", dense)
     assert found.layout == Layout(tp=2, etp=2, replicas=4)
@@ -144,7 +220,8 @@ def test_contradictions_are_named(moe: Problem, command: str, says: str) -> None
 
 def test_decode_context_parallel_needs_shared_kv_heads(dense: Problem) -> None:
     # 2 KV heads on tp 8: groups of 4 ranks hold the same, dcp is at most 4.
-    assert "no word for it" in import_plan("vllm serve m -tp 8 -dcp 4", dense).notes[0]
+    notes = import_plan("vllm serve m -tp 8 -dcp 4", dense).notes
+    assert any("[engine] decode_context_parallel = 4" in note for note in notes)
     with pytest.raises(ProblemError, match="KV heads"):
         import_plan("vllm serve m -tp 8 -dcp 8", dense)
 

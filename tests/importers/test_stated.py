@@ -51,6 +51,7 @@ def test_what_is_the_problems_needs_no_word(mixtral: Problem, command: str) -> N
         ("vllm serve mixtral-8x7b --quantization fp8_per_tensor", "the problem's bfloat16 ones"),
         ("vllm serve mixtral-8x7b -q torchao", "not compared with the problem's bfloat16 weights"),
         ("vllm serve mixtral-8x7b --kv-cache-dtype fp8", "the plan's KV cache is the problem's, bfloat16"),
+        ("vllm serve mixtral-8x7b --speculative-config {}", "the plan decodes token by token"),
         ("vllm serve mixtral-8x7b --max-model-len 2k", "refuses the workload's longest requests, of 2,560"),
     ],
 )

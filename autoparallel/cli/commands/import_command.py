@@ -43,7 +43,8 @@ def command(
     **given: int | None,
 ) -> None:
     """Read COMMAND_OR_FILE as a plan in TOML to check or evaluate: a launch command of vLLM or SGLang in
-    quotation marks or after --, a script with one, or a TensorRT-LLM configuration (.yaml).
+    quotation marks or after --, a script or a manifest (.yaml) of Kubernetes or Docker Compose with one,
+    or a TensorRT-LLM configuration (.yaml).
     """  # noqa: D205
     from autoparallel.cli.terminal import say
     from autoparallel.importers.plan import import_plan
