@@ -10,6 +10,7 @@ from autoparallel.audit.written import PLAN, Claim, Stated, WrittenPlan
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.workload import STATIC
 from autoparallel.errors import LayoutError
 from autoparallel.planner import evaluate
 
@@ -77,10 +78,13 @@ class Case:
 
     @property
     def _load(self) -> int:
-        """Sequences that the plan fills its batches with: one of them, or as many as it says it serves."""
+        """Sequences that the plan fills its batches with: one of them, or as many as it says it serves.
+
+        In continuous batching a batch is what there is room for, and fills nothing.
+        """
         stated = self.written.stated_sequences
         own = min(stated.stated.low, self.reading.sequences) if stated and stated.stated else 0.0
-        return max(int(own), self.reading.batch)
+        return int(own) if self.problem.workload.mode != STATIC else max(int(own), self.reading.batch)
 
     @property
     def load_words(self) -> str:

@@ -64,11 +64,12 @@ def readings(problem: Problem, written: WrittenPlan) -> tuple[Reading, ...]:
     for name, meaning in _meanings(written):
         for reading in _nearest(problem, written, name, meaning):
             found.setdefault(reading.layout, reading)
-    return tuple(found.values())
+    # No layout has as many GPUs as are claimed: the claim is wrong of the one that is written.
+    return tuple(found.values()) or tuple(_nearest(problem, written, *_FEWEST))
 
 
 def _is_complete(written: WrittenPlan) -> bool:
-    return "dp" in written.degrees or written.exact
+    return not {"dp", "replicas"}.isdisjoint(written.degrees) or written.exact
 
 
 def _as_written(written: WrittenPlan) -> Layout:
@@ -97,7 +98,9 @@ class _Meaning:
 
 
 def _meanings(written: WrittenPlan) -> Iterator[tuple[str, _Meaning]]:
-    replicas, dp = int(written.degrees.get("replicas", 1)), int(written.degrees.get("dp", 0))
+    replicas = int(written.degrees.get("replicas", 1))
+    # Whoever says how many instances there are has one data parallel rank in each, where no dp is said.
+    dp = int(written.degrees.get("dp", "replicas" in written.degrees))
     claim = written.stated_gpus
     gpus = round(claim.stated.low) if claim and claim.stated else 0
     if 0 < gpus <= MAX_GPUS:
@@ -108,10 +111,7 @@ def _meanings(written: WrittenPlan) -> Iterator[tuple[str, _Meaning]]:
         instances = partial(_instances, dp * replicas)
         yield f"DP {dp} as independent instances", _Meaning(instances, lambda x: x.replicas // replicas)
     elif gpus <= 0:
-        yield (
-            "the fewest GPUs that its degrees allow",
-            _Meaning(partial(_instances, replicas), lambda x: x.dp),
-        )
+        yield _FEWEST
 
 
 def _ranks(ranks: int, _one: Layout) -> Iterator[tuple[int, int]]:
@@ -124,6 +124,9 @@ def _instances(replicas: int, one: Layout) -> Iterator[tuple[int, int]]:
     """The smallest instances that hang together, ``replicas`` of them."""
     ranks = one.tp * one.cp
     yield math.lcm(ranks, one.ep * one.etp) // ranks, replicas
+
+
+_FEWEST = ("the fewest GPUs that its degrees allow", _Meaning(partial(_instances, 1), lambda x: x.dp))
 
 
 def _splits(gpus: int, one: Layout) -> Iterator[tuple[int, int]]:

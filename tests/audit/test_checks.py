@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,11 @@ from autoparallel.audit.plan_file import read_written_plan
 from autoparallel.audit.readings import readings
 from autoparallel.audit.units import COUNTS, NO_UNIT, units_of, usual_unit
 from autoparallel.audit.verdicts import FAILS, judge
-from autoparallel.audit.written import Claim, Stated
+from autoparallel.audit.written import Claim, Stated, WrittenPlan
 from autoparallel.domain.expert_loads import ExpertLoads
+from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
+from autoparallel.planner import evaluate
 
 MEASURED = [name for name, quantity in QUANTITIES.items() if quantity.dimension != NO_UNIT]
 
@@ -98,3 +101,17 @@ def test_known_loads_say_how_evenly_experts_are_loaded(case: Case) -> None:
     (found,) = computed("expert_imbalance", replace(case, problem=problem))
     assert found.role == VALUE
     assert found.low == pytest.approx(2.0)
+
+
+def test_times_and_cache_of_continuous_batching_are_means_of_requests(moe10b: Problem) -> None:
+    workload = replace(moe10b.workload, mode="closed", concurrency=20)
+    problem = replace(moe10b, workload=workload, search=replace(moe10b.search, chunk=(512,), batch=None))
+    degrees: dict[str, Any] = {"tp": 1, "dp": 2, "ep": 2}
+    written = WrittenPlan(title="plan", degrees=degrees, batch=32, chunk=512)
+    case = Case(problem=problem, written=written, reading=readings(problem, written)[0])
+    assert case.plan == evaluate(problem, Layout(dp=2, ep=2), batch=32, chunk=512)
+    (ttft,) = computed("ttft", case)
+    assert ttft.low == case.plan.metrics.ttft_s
+    assert "mean of all requests, waits included, 20 sequences in service" in ttft.formula
+    assert not computed("ttft_longest_prompts", case)
+    assert "10 sequences in service of a data parallel rank" in computed("kv_cache_memory", case)[0].formula

@@ -100,3 +100,18 @@ def test_every_reading_can_be_launched(moe10b: Problem, gpus: int | None, **degr
                 evaluate(served, one.layout, batch=one.batch, microbatch=one.microbatch).gpus
                 == one.layout.gpus
             )
+
+
+def test_a_claim_of_gpus_does_not_rewrite_a_plan_that_says_its_replicas(moe10b: Problem) -> None:
+    """Two instances of tp 4 are 8 GPUs: as many as claimed, or the claim is wrong of them."""
+    layout = Layout(tp=4, etp=4, replicas=2)
+    degrees = {"tp": 4, "etp": 4, "replicas": 2}
+    assert [one.layout for one in readings(moe10b, written(8, **degrees))] == [layout]
+    found = readings(moe10b, written(16, **degrees))
+    assert layout in [one.layout for one in found]
+    assert "8 GPUs, not the 16 of claim 1" in written_violations(moe10b, written(16, **degrees))[0]
+
+
+def test_a_number_of_gpus_that_no_layout_has_leaves_the_fewest(moe10b: Problem) -> None:
+    (only,) = readings(moe10b, written(1, tp=16, etp=16))
+    assert (only.name, only.layout) == ("the fewest GPUs that its degrees allow", Layout(tp=16, etp=16))

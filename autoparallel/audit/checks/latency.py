@@ -21,6 +21,9 @@ class LatencyCheck(Check):
     }
 
     def computed(self, claim: Claim, case: Case) -> Iterator[Computed]:
+        if case.plan.serving is not None:
+            yield from _served(claim, case)
+            return
         metrics, prompts = case.plan.metrics, case.problem.workload.prompt_tokens
         slots = case.reading.batch // case.reading.microbatch
         waves = f"{slots} microbatches of {case.reading.microbatch} sequences through {case.layout.pp} stages"
@@ -40,6 +43,19 @@ class LatencyCheck(Check):
         )
         formula = f"{waves}, prompts of {prompts.mean:,.0f} tokens: {sums}"
         yield value("prompts of mean length", metrics.prefill_s, formula)
+
+
+def _served(claim: Claim, case: Case) -> Iterator[Computed]:
+    """Means of all requests under continuous batching; of the longest prompts only where all are as long."""
+    metrics, workload, serving = case.plan.metrics, case.problem.workload, case.plan.serving
+    running = f"{figure(serving.running if serving else 0.0)} sequences in service of an instance"
+    if claim.quantity == "tpot":
+        context = workload.prompt_tokens.mean + workload.output_tokens.mean / 2
+        formula = f"mean of all requests, {running} at {context:,.0f} tokens of context"
+        yield value("", metrics.tpot_s, f"{formula}: {figure(metrics.tpot_s * 1e3)} ms")
+    elif claim.quantity == "ttft" or workload.prompt_tokens.min == workload.prompt_tokens.max:
+        formula = f"mean of all requests, waits included, {running}: {figure(metrics.ttft_s)} s"
+        yield value("", metrics.ttft_s, formula)
 
 
 CHECK = LatencyCheck()

@@ -59,7 +59,13 @@ def _sum(case: Case) -> str:
 def _kv_formula(case: Case) -> str:
     """The KV cache of a GPU from that of one sequence."""
     layout, batch = case.layout, case.reading.batch
-    workload = case.problem.workload
+    workload, serving = case.problem.workload, case.plan.serving
+    if serving is not None:
+        here, held = serving.running / layout.dp, case.plan.memory.kv_cache_bytes
+        return (
+            f"{figure(here)} sequences in service of a data parallel rank x "
+            f"{figure(held / here / 1e6)} MB on a GPU, at mean length: {gigabytes(held)}"
+        )
     longest = workload.prompt_tokens.max + workload.output_tokens.max
     sequence = kv_cache_bytes(case.problem.model, longest)
     ways = f"(dp {layout.dp} x tp {layout.tp} x cp {layout.cp} x pp {layout.pp})"
