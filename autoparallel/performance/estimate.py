@@ -211,7 +211,7 @@ def _chunk(machine: Machine, table: PlanTable, layers: tuple[int, ...]) -> tuple
     prefill_flops = isl * flops_per_token(model, isl) + head
     decode_flops = flops_per_token(model, 1.0, machine.decode.context, with_head=True)
     utilisation = slots * (1.0 / bandwidth)
-    hit = chunk.experts.rank_hit
+    hit = chunk.experts.groups.hit
     busy = 1.0 - np.exp(chunk.experts.group_tokens(machine.decode) * np.log1p(-np.minimum(hit, 1.0 - 1e-12)))
     return (
         ttft_s,

@@ -98,51 +98,82 @@ class CommonFfn:
         return Term("token all-gather", attention.tp_kind, cost)
 
 
-class ExpertPart:
-    """Costs of the routed experts for a table of expert layouts, whatever attention does."""
+class ExpertGroups:
+    """Groups of a table of expert layouts, and what loads make of them: no matter of the tokens.
+
+    Attributes
+    ----------
+    balance : Balances or None
+        What the experts' loads make of the ranks; ``None`` where they are not known.
+    """
 
     def __init__(self, machine: Machine, degrees: ExpertDegrees) -> None:
-        self.machine, self.degrees = machine, degrees
-        factor = machine.workload.expert_imbalance
-        # Beyond what the loads of experts make of the ranks, where they are known.
-        self.factor: Quantity = 1.0 if factor == 1.0 else np.where(degrees.ep > 1, factor, 1.0)
-        self.imbalance = self.worst_imbalance = self.factor
-        if self.balance is not None:
-            # Of all layers for times, of the worst for what has to fit.
-            self.worst_imbalance = self.factor * self.balance.worst_imbalance
-            self.imbalance = self.factor * self.balance.imbalance
+        self._machine, self._degrees = machine, degrees
+        d, table = degrees, machine.expert_balances
+        self.balance: Balances | None = (
+            None if table is None else table.of(d.ep, self.ep.local, d.redundant_experts)
+        )
 
-    def group_tokens(self, phase: Phase) -> Quantity:
-        """Tokens of a microbatch that one expert group computes. [tokens]"""
-        return np.maximum(self.degrees.microbatch * phase.new_tokens / self.degrees.edp, 1.0)
+    @cached_property
+    def ep(self) -> Group:
+        """Ranks that share out the experts."""
+        d = self._degrees
+        return self._machine.placement.ep(d.etp, d.ep, d.gpus_per_stage)
+
+    @cached_property
+    def etp(self) -> Collective:
+        """Collectives of the ranks that share an expert."""
+        d, machine = self._degrees, self._machine
+        ranks = machine.placement.etp(d.etp, d.ep, d.gpus_per_stage)
+        return Collective(ranks, machine.fabric, machine.collectives)
 
     @cached_property
     def routing(self) -> Routing:
         """Expected different ranks and nodes among a token's experts."""
-        model = self.machine.model
-        routing = Routing.of(self._ep_ranks, model.routed_experts, model.routed_experts_per_tok)
+        model = self._machine.model
+        routing = Routing.of(self.ep, model.routed_experts, model.routed_experts_per_tok)
         if self.balance is not None:
             return routing._replace(nodes=self.balance.nodes_per_token, ranks=self.balance.ranks_per_token)
         # A group that lies unevenly on nodes is placed as if they were alike, and has no more ranks for it.
-        ranks = distinct_groups(self.degrees.ep, model.routed_experts, model.routed_experts_per_tok)
-        return routing._replace(ranks=ranks)
+        return routing._replace(ranks=self._even_ranks)
 
     @cached_property
-    def balance(self) -> Balances | None:
-        """What the experts' loads make of the ranks; ``None`` where they are not known."""
-        table, d = self.machine.expert_balances, self.degrees
-        return None if table is None else table.of(d.ep, self._ep_ranks.local, d.redundant_experts)
-
-    @cached_property
-    def rank_hit(self) -> Quantity:
+    def hit(self) -> Quantity:
         """Probability that a token needs a given expert rank."""
-        return self.routing.ranks / self.degrees.ep
+        return self.routing.ranks / self._degrees.ep
 
     @cached_property
-    def _even_hit(self) -> Quantity:
+    def even_hit(self) -> Quantity:
         """Probability that a token needs a given expert rank, all experts alike."""
-        model, ep = self.machine.model, self.degrees.ep
-        return distinct_groups(ep, model.routed_experts, model.routed_experts_per_tok) / ep
+        return self._even_ranks / self._degrees.ep
+
+    @cached_property
+    def _even_ranks(self) -> Quantity:
+        model = self._machine.model
+        return distinct_groups(self._degrees.ep, model.routed_experts, model.routed_experts_per_tok)
+
+
+class ExpertPart:
+    """Costs of the routed experts for a table of expert layouts, whatever attention does.
+
+    ``groups`` are those of the same layouts, where they are known.
+    """
+
+    def __init__(self, machine: Machine, degrees: ExpertDegrees, groups: ExpertGroups | None = None) -> None:
+        self.machine, self.degrees = machine, degrees
+        self.groups = groups or ExpertGroups(machine, degrees)
+        factor = machine.workload.expert_imbalance
+        # Beyond what the loads of experts make of the ranks, where they are known.
+        self.factor: Quantity = 1.0 if factor == 1.0 else np.where(degrees.ep > 1, factor, 1.0)
+        self.imbalance = self.worst_imbalance = self.factor
+        if self.groups.balance is not None:
+            # Of all layers for times, of the worst for what has to fit.
+            self.worst_imbalance = self.factor * self.groups.balance.worst_imbalance
+            self.imbalance = self.factor * self.groups.balance.imbalance
+
+    def group_tokens(self, phase: Phase) -> Quantity:
+        """Tokens of a microbatch that one expert group computes. [tokens]"""
+        return np.maximum(self.degrees.microbatch * phase.new_tokens / self.degrees.edp, 1.0)
 
     def pairs(self, phase: Phase) -> Quantity:
         """Token-expert pairs of the fullest rank of the worst layer. [1]"""
@@ -151,7 +182,7 @@ class ExpertPart:
 
     def received_bytes(self, phase: Phase, imbalance: Quantity) -> Quantity:
         """Tokens that the fullest ranks of one expert shard receive, each once. [bytes]"""
-        hit = np.minimum(self.rank_hit * imbalance, 1.0)
+        hit = np.minimum(self.groups.hit * imbalance, 1.0)
         token = self.machine.model.hidden_size * self.machine.activation_bytes
         return self.group_tokens(phase) * hit * token
 
@@ -162,14 +193,14 @@ class ExpertPart:
     def sent_bytes(self, phase: Phase) -> Quantity:
         """Copies of its own tokens that a rank sends, one for every expert rank that needs them. [bytes]"""
         token = self.machine.model.hidden_size * self.machine.activation_bytes
-        return self.own_tokens(phase) * (self.routing.ranks * token)
+        return self.own_tokens(phase) * (self.groups.routing.ranks * token)
 
     def compute(self, phase: Phase) -> list[Term]:
         """The experts themselves; the FFN of a dense model as the two products that it is."""
         if not self.machine.model.is_moe:
             up, down = self.dense_ffn(self.group_tokens(phase))
             return [Term("ffn up", COMPUTE, up), Term("ffn down", COMPUTE, down)]
-        tokens, known = self.group_tokens(phase), self.balance
+        tokens, known = self.group_tokens(phase), self.groups.balance
         cost = self.of_rank(tokens, self.imbalance) if known is None else self.slowest(tokens, known.spread)
         return [Term("experts", COMPUTE, cost)]
 
@@ -179,9 +210,9 @@ class ExpertPart:
         It is the fullest, with what it reads, or the one that reads most, which is taken to have the mean
         load: never below the mean rank, and within some percent of the slowest of all ranks.
         """
-        if self.balance is None:
+        if self.groups.balance is None:
             raise ValueError("ranks are told apart without loads of experts")
-        reads, loaded = self.balance.reads, tokens * self.factor
+        reads, loaded = self.groups.balance.reads, tokens * self.factor
         fullest = self.of_rank(tokens, self.imbalance, reads.of_fullest(loaded), spread)
         most = self.of_rank(tokens, self.factor, reads.of_most(loaded), spread)
         longer = most.time_s > fullest.time_s
@@ -229,34 +260,23 @@ class ExpertPart:
         )
         return product(tokens, h, columns * (machine.model.ffn_matrices - 1)), product(tokens, columns, h)
 
-    @cached_property
-    def _ep_ranks(self) -> Group:
-        d = self.degrees
-        return self.machine.placement.ep(d.etp, d.ep, d.gpus_per_stage)
-
-    @cached_property
-    def _etp_group(self) -> Collective:
-        d = self.degrees
-        ranks = self.machine.placement.etp(d.etp, d.ep, d.gpus_per_stage)
-        return Collective(ranks, self.machine.fabric, self.machine.collectives)
-
     def _exchange(self, phase: Phase, direction: str) -> OperatorCost:
         """Own tokens to their experts or back; the fullest rank's links set the pace."""
         machine = self.machine
         # No rank gets more than every token.
-        skew = np.minimum(self.imbalance, 1.0 / self._even_hit)
+        skew = np.minimum(self.imbalance, 1.0 / self.groups.even_hit)
         return exchange(
             self.own_tokens(phase) * skew,
             machine.model.hidden_size * machine.activation_bytes,
-            group=self._ep_ranks,
-            routing=self.routing,
+            group=self.groups.ep,
+            routing=self.groups.routing,
             fabric=machine.fabric,
             constants=machine.exchange_constants[direction, phase.is_decode],
         )
 
     def dispatch(self, phase: Phase) -> list[Term]:
         """Tokens to the experts and back (the dispatched flow)."""
-        received, etp = self.received_bytes(phase, self.imbalance), self._etp_group
+        received, etp = self.received_bytes(phase, self.imbalance), self.groups.etp
         there, gather = self._exchange(phase, "dispatch"), etp.all_gather(received)
         # Kernels without constants of their own take as long on the way back.
         kernels = self.machine.exchange_constants

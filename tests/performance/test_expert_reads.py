@@ -116,11 +116,11 @@ def test_time_and_reads_against_drawn_tokens(
     problem = problems.make(num_experts=32, num_experts_per_tok=topk)
     placed = engine_placement(np.array([shares]), 8, redundant)[0]
     found = part(problem, shares, placed, constants)
-    assert found.balance is not None
+    assert found.groups.balance is not None
     for tokens in DECODED:
         pairs, slots = drawn(shares, placed, topk, tokens)
-        assert float(found.balance.reads.of_most(tokens)[0]) == pytest.approx(slots.max(), rel=0.04)
-        spread = found.balance.spread
+        assert float(found.groups.balance.reads.of_most(tokens)[0]) == pytest.approx(slots.max(), rel=0.04)
+        spread = found.groups.balance.spread
         by_rank = [
             float(np.squeeze(found.of_rank(tokens, each * 8 / (tokens * topk), read, spread).time_s))
             for each, read in zip(pairs, slots, strict=True)

@@ -111,7 +111,7 @@ def test_uneven_placement_does_not_multiply_ranks(problems: Any) -> None:
     # Three expert ranks, side by side on nodes of 4, some groups 2 + 1: a token needs one of them with
     # 1 - 4/6 x 3/5 = 0.6.
     parts = Parts(problems.make(num_experts=6), microbatch=6, tp=2, dp=3, ep=3)
-    assert float(np.max(parts.experts.rank_hit)) == pytest.approx(0.6)
+    assert float(np.max(parts.experts.groups.hit)) == pytest.approx(0.6)
 
 
 def test_shards_of_an_expert_gather_its_tokens(problems: Any) -> None:

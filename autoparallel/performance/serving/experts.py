@@ -39,7 +39,7 @@ def expert_cost(part: ExpertPart, tokens: Phase, shape: float) -> OperatorCost:
     if not model.is_moe:
         up, down = part.dense_ffn(group)
         return OperatorCost(*(a + b for a, b in zip(up, down, strict=True)))
-    if part.balance is not None:
+    if part.groups.balance is not None:
         return part.slowest(group)
     ranks = model.num_experts / d.ep
     load = group * (model.num_experts_per_tok / model.num_experts)

@@ -17,6 +17,7 @@ from autoparallel.performance.collectives import hop
 from autoparallel.performance.degrees import AttentionDegrees, ExpertDegrees, PlanTable
 from autoparallel.performance.ffn_part import (
     CommonFfn,
+    ExpertGroups,
     ExpertPart,
     embedding_terms,
     head_terms,
@@ -80,6 +81,7 @@ class StepTimes:
         self.machine, self.engine = machine, engine
         self._attention, self._experts = table.split()
         self._groups = AttentionGroups(machine, self._attention)
+        self._expert_groups = ExpertGroups(machine, self._experts)
         self.dispatched = is_dispatched(table.tp, table.ep, table.etp)
         self.dp = np.asarray(table.dp, dtype=np.float64)
         if not isinstance(layers, Span):
@@ -136,7 +138,7 @@ class StepTimes:
 
     def _expert_part(self, tokens: Quantity) -> ExpertPart:
         degrees: ExpertDegrees = self._experts._replace(microbatch=np.maximum(tokens, 1.0))
-        return ExpertPart(self.machine, degrees)
+        return ExpertPart(self.machine, degrees, self._expert_groups)
 
     def _hops_s(self, part: AttentionPart, phase: Phase) -> Quantity:
         if self.pp == 1:
