@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
-from autoparallel.domain.layout import ORDERS
+from autoparallel.domain.layout import ORDERS, Layout
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.result import Binding, Candidate, OrderCost
@@ -34,9 +35,7 @@ def equal_layouts(machine: Machine, point: Point, around: Landscape) -> int:
     """How many layouts of the point's batch and microbatch reach the same objectives, its own counted in."""
     if not around.complete:
         around = landscape(machine, [point.pair])
-    costs = np.stack([around.values.gpus, -around.values.total_tokens_per_ms_per_gpu, around.values.ttft_s])
-    own = np.array(point.objectives.costs())[:, None]
-    same = (np.abs(costs - own) <= RESOLUTION * np.abs(own)).all(axis=0)
+    same = _equal(around, point.objectives)
     same &= (around.table.batch == point.pair.batch) & (around.table.microbatch == point.pair.microbatch)
     if around.table.chunk is not None:
         same &= around.table.chunk == point.pair.chunk
@@ -64,19 +63,24 @@ def runner_up(
     return second, _why(plans[0], second, prefer)
 
 
+def lookalikes(points: Sequence[Point], around: Landscape) -> Iterator[Layout]:
+    """Layouts around that are rated like one of the points."""
+    rows = around.feasible & np.any([_equal(around, point.objectives) for point in points], axis=0)
+    return map(around.table.layout, np.flatnonzero(rows).tolist())
+
+
+def _equal(around: Landscape, objectives: Objectives) -> npt.NDArray[np.bool_]:
+    """Rows whose objectives are these."""
+    values = around.values
+    costs = np.stack([values.gpus, -values.total_tokens_per_ms_per_gpu, values.ttft_s])
+    own = np.array(objectives.costs())[:, None]
+    same: npt.NDArray[np.bool_] = (np.abs(costs - own) <= RESOLUTION * np.abs(own)).all(axis=0)
+    return same
+
+
 def _next_in(around: Landscape, best: Objectives, prefer: Sequence[str]) -> int | None:
     """The preferred feasible row whose objectives differ from the best's."""
-    values = around.values
-    columns = {
-        "gpus": values.gpus,
-        "throughput": -values.total_tokens_per_ms_per_gpu,
-        "ttft_s": values.ttft_s,
-    }
-    costs = dict(zip(Objectives._fields, best.costs(), strict=True))
-    differs = np.zeros(len(values.gpus), dtype=bool)
-    for name, column in columns.items():
-        differs |= np.abs(column - costs[name]) > RESOLUTION * abs(costs[name])
-    return around.preferred(np.flatnonzero(around.feasible & differs), prefer)
+    return around.preferred(np.flatnonzero(around.feasible & ~_equal(around, best)), prefer)
 
 
 def _why(best: Plan, second: Plan, prefer: Sequence[str]) -> str:

@@ -6,10 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
-from autoparallel.answer import bindings, equal_layouts, infeasible, order_costs, runner_up, sample
+from autoparallel.answer import (
+    bindings,
+    equal_layouts,
+    infeasible,
+    lookalikes,
+    order_costs,
+    runner_up,
+    sample,
+)
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.plan import Plan
@@ -269,8 +278,9 @@ class _Search:
         while True:
             around = landscape(self.solver.machine, self._pairs_around(points[0]), seed=self.seed)
             second, reason = runner_up(self.solver, points, plans, around)
-            # A runner-up whose experts were not placed yet was rated too well.
-            if second is None or not self.solver.place([second.layout]):
+            # What comes next or is as good was rated too well where its experts were not placed yet.
+            rivals = lookalikes(points, around)
+            if not self.solver.place(chain(rivals, [second.layout] if second else [])):
                 break
         balanced = self._balanced_choice()
         problem, placements = self.solver.placed([*self._layouts(plans, second, balanced)])

@@ -86,7 +86,8 @@ class Scale(Generic[F]):
             return self.limit + (1.0 - share if self.at_least else share - 1.0)
         limit = self.limit / share if self.at_least else self.limit * share
         if self.counts:
-            return math.floor(limit + 1e-9) if self.at_least else math.ceil(limit - 1e-9)
+            # There is no fewer than one.
+            return max(math.floor(limit + 1e-9), 1) if self.at_least else math.ceil(limit - 1e-9)
         return limit
 
     def enough(self, value: float) -> float:

@@ -14,6 +14,7 @@ from autoparallel.domain.workload import STATIC
 from autoparallel.pareto import Objectives, preference_key
 from autoparallel.performance.machine import Machine
 from autoparallel.solver.answers import Point, objectives_of, rated_facts
+from autoparallel.solver.candidates import is_tried
 from autoparallel.solver.deadline import Deadline
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.placement.model import place_experts
@@ -200,6 +201,7 @@ def _still_there(solver: PairSolver, pairs: Sequence[Pair], known: Sequence[Poin
         if pair in there
         and layout.gpus <= problem.max_gpus
         and (layout.replicas == problem.replicas_for(pair.batch) or problem.replicas_vary)
+        and is_tried(problem, layout, pair.batch, pair.microbatch)
     ]
     solver.place(layout for layout, _ in plans)
     rated = []

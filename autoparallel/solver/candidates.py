@@ -111,7 +111,7 @@ class Candidates(NamedTuple):
 
     def has(self, layout: Layout) -> bool:
         """Whether a layout is made of these candidates."""
-        return all(map(len, self._parts(layout)))
+        return self.order == layout.order and all(map(len, self._parts(layout)))
 
     def chosen(self, layout: Layout) -> tuple[int, int, int]:
         """Inverse of :meth:`layout`.
@@ -184,9 +184,12 @@ def _sequence_parallel(
 
 
 def _stages(problem: Problem, largest: int) -> Ints:
+    return np.array(sorted(pp for pp in _tried_stages(problem) if pp <= largest), dtype=np.int64)
+
+
+def _tried_stages(problem: Problem) -> tuple[int, ...]:
     search, layers = problem.search, problem.model.num_hidden_layers
-    stages = search.pp if search.pp is not None else stage_counts(layers, even=search.even_stages)
-    return np.array(sorted(pp for pp in stages if pp <= largest), dtype=np.int64)
+    return search.pp if search.pp is not None else stage_counts(layers, even=search.even_stages)
 
 
 def stage_counts(layers: int, *, even: bool) -> tuple[int, ...]:
@@ -255,13 +258,15 @@ def _that_fit_together(
 def order_variants(problem: Problem) -> Iterator[Problem]:
     """The problem with its order pinned, once for each that is looked at, the usual one first.
 
-    Where ``pp`` lies inside of nodes, the number of stages is pinned too. Deployments that fit into a node
-    are in it whatever their order, and an engine knows one order only.
+    Where ``pp`` lies inside of nodes, the number of stages is pinned too, to none where none that is tried
+    divides a node. Deployments that fit into a node are in it whatever their order, and an engine knows one
+    order only.
     """
-    search = problem.search
+    search, node = problem.search, problem.hardware.gpus_per_node
+    inside = [stages for stages in _tried_stages(problem) if stages > 1 and node % stages == 0]
     if search.order is not None:
         wanted = [search.order]
-    elif problem.rank_order_is_fixed or problem.max_gpus <= problem.hardware.gpus_per_node:
+    elif problem.rank_order_is_fixed or problem.max_gpus <= node:
         wanted = [()]
     else:
         wanted = [order for size in range(len(ORDERS) + 1) for order in combinations(ORDERS, size)]
@@ -270,9 +275,13 @@ def order_variants(problem: Problem) -> Iterator[Problem]:
         if "pp" not in order:
             yield replace(problem, search=pinned)
             continue
-        for stages in divisors(problem.hardware.gpus_per_node)[1:]:
-            if search.pp is None or stages in search.pp:
-                yield replace(problem, search=replace(pinned, pp=(stages,)))
+        for pp in [(stages,) for stages in inside] if inside else [()]:
+            yield replace(problem, search=replace(pinned, pp=pp))
+
+
+def is_tried(problem: Problem, layout: Layout, batch: int, microbatch: int) -> bool:
+    """Whether a layout is among the candidates in an order that is looked at."""
+    return any(candidates_for(variant, batch, microbatch).has(layout) for variant in order_variants(problem))
 
 
 def layouts_spanned(candidates: Candidates, max_gpus: int) -> int:

@@ -148,6 +148,24 @@ def test_gains_are_the_best_of_every_plan(tiny: Path) -> None:
             assert gain.objectives == pytest.approx(best, rel=1e-9)
 
 
+def test_plans_of_other_candidates_are_no_gain(tiny: Path) -> None:
+    """What one step finds beyond a list is no plan of the steps after it, which keep to the list."""
+    problem = load(tiny, "search.tp=2", "search.sp_kind='ring'")
+    explained = explain(problem)
+    assert explained.best is not None
+    of_tp = [gain for gain in explained.gains if gain.lever == "search.tp"]
+    assert [gain.layout.tp for gain in of_tp if gain.layout] == [1]
+    others = [gain.layout for gain in explained.gains if gain not in of_tp]
+    assert {layout.tp for layout in others if layout} == {2}
+
+
+def test_no_fewer_than_one_sequence_is_asked_for(tiny: Path) -> None:
+    problem = load(tiny)
+    (concurrency,) = (demand for demand in demands_of(problem) if demand.name == "concurrency")
+    assert concurrency.scale is not None
+    assert concurrency.scale.loosened(1000.0) == 1
+
+
 def test_no_looser_limit_makes_the_plan_worse(tiny: Path) -> None:
     problem = load(tiny, FOUR_STAGES, "hardware.memory_gb=0.24")
     explained = explain(problem)

@@ -14,11 +14,13 @@ import pytest
 from autoparallel.domain import Layout, Problem
 from autoparallel.domain.layout import ORDERS
 from autoparallel.domain.rank_map import rank_map
+from autoparallel.errors import InfeasibleError
 from autoparallel.pareto import Objectives
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.estimate import estimate
 from autoparallel.performance.links import Placement
 from autoparallel.performance.machine import Machine
+from autoparallel.planner import search
 from autoparallel.solver.candidates import order_variants
 from autoparallel.solver.orders import OrderSolver
 from autoparallel.solver.rules import Facts, violations
@@ -135,6 +137,17 @@ def test_groups_lie_where_the_map_of_the_gpus_has_them(order: tuple[str, ...], m
         assert len({(gpu.node, gpu.slot) for gpu in placed.gpus}) == layout.gpus
         assert {gpu.slot for gpu in placed.gpus} <= set(range(4))
     assert seen > 5
+
+
+def test_stages_inside_of_nodes_are_those_that_are_tried(moe10b: Problem) -> None:
+    """A node of six GPUs holds slices of three stages, but nobody asks for three."""
+    free = on_small_nodes(moe10b, 6)
+    pinned = replace(free, search=replace(free.search, order=("pp",)))
+    two_or_five = replace(pinned, search=replace(pinned.search, pp=(2, 5)))
+    for problem, stages in ((free, {None, (2,)}), (pinned, {(2,)}), (two_or_five, {(2,)})):
+        assert {variant.search.pp for variant in order_variants(problem)} == stages
+    with pytest.raises(InfeasibleError, match="no layout of the candidates can be launched"):
+        search(replace(pinned, search=replace(pinned.search, pp=(1, 5))))
 
 
 def test_an_engine_or_a_single_node_leaves_one_order(random_problem: Callable[[int], Problem]) -> None:

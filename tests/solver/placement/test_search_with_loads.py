@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from autoparallel import planner
-from autoparallel.domain import Layout, Problem
+from autoparallel.answer import plan_objectives
+from autoparallel.domain import Layout, Lengths, Problem
 from autoparallel.domain.expert_loads import ExpertGroup, ExpertLoads, ExpertPlacement
 from autoparallel.domain.pair import Pair
 from autoparallel.errors import LayoutError
@@ -24,6 +25,7 @@ from autoparallel.solver.answers import objectives_of
 from autoparallel.solver.front import FrontSolver
 from autoparallel.solver.landscape import landscape
 from autoparallel.solver.placement.model import place_experts, with_balance
+from autoparallel.solver.recorded import Recorded
 
 PAIR = Pair(32, 16)
 
@@ -77,6 +79,30 @@ def test_the_front_is_that_of_all_layouts_with_their_experts_placed(
     # Only groups of ranks that looked good enough were placed.
     groups = {group_of(plans.table.layout(int(row)), 4) for row in rows}
     assert 0 < len(solver.placements) < len(groups)
+
+
+@pytest.mark.parametrize("exact", [0, 8])
+def test_a_bound_that_ties_with_the_best_is_no_tie(zipf: Callable[[float], Problem], exact: int) -> None:
+    """Copies that help nothing are rated as well as none, until one placement falls short of its bound."""
+
+    def short_of_its_bound(loads: ExpertLoads, topk: int, group: ExpertGroup) -> ExpertPlacement:
+        found = place_experts(loads, topk, group)
+        imbalance = 1.0 if group.redundant == exact else 1.01
+        return replace(found, balance=replace(found.balance, imbalance=imbalance))
+
+    problem = zipf(0.02)
+    space = replace(problem.search, tp=(2,), sp=(1,), microbatch=(16,), max_gpus=2, constraints=("ep == 2",))
+    long, short = Lengths.fixed(4096), Lengths.fixed(1)
+    workload = replace(problem.workload, prompt_tokens=long, output_tokens=short)
+    problem = replace(problem, search=space, workload=workload)
+    result = planner.search_again(problem, Recorded(place=short_of_its_bound), trials=1, seed=0)
+    assert result.equals == (1,)
+    assert result.runner_up is not None
+    assert (result.best.layout.redundant_experts, result.runner_up.layout.redundant_experts) == (
+        exact,
+        8 - exact,
+    )
+    assert plan_objectives(result.runner_up) != pytest.approx(plan_objectives(result.best))
 
 
 def test_bounds_never_rate_a_layout_worse_than_its_placement(zipf: Callable[[float], Problem]) -> None:
