@@ -398,3 +398,13 @@ def test_a_request_longer_than_a_ranks_room_is_rejected_and_counted_alike() -> N
 
 def _alone(dp: int) -> PlanTable:
     return PlanTable.of([Layout(dp=dp, etp=dp)], [64], [64], [2048])
+
+
+@pytest.mark.parametrize(("prompt", "output"), [(400, 100), (300, 600), (200, 3000)])
+def test_a_full_kv_space_costs_what_gives_way(prompt: int, output: int) -> None:
+    # From 8 requests that end in a step, none of which gives way, to one in 15 steps.
+    lengths = [Lengths(kind="uniform", min=mean // 2, max=mean * 3 // 2) for mean in (prompt, output)]
+    loaded = problem("saturated", prompt_tokens=lengths[0], output_tokens=lengths[1])
+    found = simulate(loaded, Layout(), requests=10_000, batch=2048, chunk=8192)
+    assert (found.preempted > 1000) == (output > 100)
+    assert found.analysis["requests_per_s"] == pytest.approx(found.requests_per_s, rel=0.03)

@@ -177,8 +177,10 @@ class SteadyState:
         lengths = self.lengths
         room = np.maximum(self.space, 1.0)
         beyond = (np.minimum(wanted, self.slots) - room) / np.sqrt(room * lengths.context_scv)
+        # Who ends leaves room enough for a step of all others: they give way in steps in which nobody ends.
+        ending = room * self.model.yielded / lengths.decodes
         # The logistic function that is close to the normal distribution's.
-        return lengths.osl / (1.0 + np.exp(-1.702 * np.clip(beyond, -20.0, 20.0)))
+        return lengths.osl * np.exp(-ending) / (1.0 + np.exp(-1.702 * np.clip(beyond, -20.0, 20.0)))
 
     def _held_up_s(self, running: Quantity, costs: StepCosts) -> Quantity:
         """What the prompt of another request adds to a decoding sequence's steps in the mean. [s]"""

@@ -146,6 +146,10 @@ class StepCosting(Protocol):
         """Data parallel ranks. [1]"""
 
     @property
+    def yielded(self) -> float:
+        """Tokens that a step yields of each sequence. [1]"""
+
+    @property
     def prompt_attention_s(self) -> Quantity:
         """Attention of a whole prompt, of its steps' time, in the mean over all lengths. [s]"""
 
@@ -192,7 +196,7 @@ class StepModel:
         speculation = times.machine.workload.speculation
         # Tokens of a sequence that a step checks and yields, and passes of the model that its draft takes.
         self._checked = speculation.verified if speculation else 1.0
-        self._yielded = speculation.tokens_per_step if speculation else 1.0
+        self.yielded = speculation.tokens_per_step if speculation else 1.0
         self._drafted = speculation.draft_tokens * speculation.draft_share if speculation else 0.0
         # Prompts pass through the draft once.
         self._prompt_passes = 1.0 + (speculation.draft_share if speculation else 0.0)
@@ -229,7 +233,7 @@ class StepModel:
         if self.engine.prompts_first:
             return np.inf
         lengths = self.lengths
-        each = self._checked + self._yielded / lengths.decodes * (lengths.computed + again)
+        each = self._checked + self.yielded / lengths.decodes * (lengths.computed + again)
         return np.maximum(lengths.step_tokens * self.dp * self.pp / each, 1.0)
 
     def room(self, running: Quantity) -> Quantity:
@@ -247,7 +251,7 @@ class StepModel:
     def decode_s(self, running: Quantity) -> Quantity:
         """Time of a token of ``running`` sequences in an instance, without prompts. [s]"""
         sequences = running / self.times.pp
-        return self._step_s(sequences, self._checked_s(sequences)) / self._yielded
+        return self._step_s(sequences, self._checked_s(sequences)) / self.yielded
 
     def _checked_s(self, sequences: Quantity) -> Quantity:
         """Products, experts, norms and collectives of the tokens that a step checks. [s]"""
@@ -286,7 +290,7 @@ class StepModel:
         piece = lengths.computed / pieces
         passes = 1.0 + again / lengths.computed
         # Pieces that come in a step, by chance: a step that has some has so many.
-        coming = sequences * self._yielded / lengths.decodes * pieces * passes
+        coming = sequences * self.yielded / lengths.decodes * pieces * passes
         tokens = coming / -np.expm1(-coming) * piece
         tokens = np.minimum(tokens, np.maximum(room * self.dp, piece))
         prompts = tokens / lengths.computed
@@ -306,7 +310,7 @@ class StepModel:
         once_s = np.maximum(steps.mixed_s - beside_s, 0.0) / steps.prompts
         prompt_s = once_s * steps.passes
         own_s = np.maximum(beside_s * steps.pieces + once_s, steps.eager_s)
-        decode_s = steps.step_s / self._yielded
+        decode_s = steps.step_s / self.yielded
         return StepCosts(steps.step_s, decode_s, prompt_s, own_s, steps.pieces)
 
     def prompts_alone_s(self, prompts: Quantity) -> Quantity:

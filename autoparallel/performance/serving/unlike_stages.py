@@ -45,7 +45,7 @@ class JointSteps:
         self.engine, self.lengths, self.pp, self.dp = first.engine, first.lengths, first.pp, first.dp
         self.prompt_attention_s = _most([part.prompt_attention_s for part in parts])
         self.most_decoding, self.prompt_scv = first.most_decoding, first.prompt_scv
-        self.room = first.room
+        self.room, self.yielded = first.room, first.yielded
 
     def at(self, running: Quantity, again: Quantity = 0.0) -> StepCosts:
         """Step costs with ``running`` sequences in an instance, ``again`` tokens a request computed twice."""

@@ -191,7 +191,8 @@ def test_where_the_estimate_is_unsure_it_says_so() -> None:
     tight = problem(replace(CARD, memory_gb=12.0), output_tokens=Lengths.fixed(3000))
     plan = evaluate(tight, ONE, batch=256)
     assert plan.serving is not None
-    assert plan.serving.recomputed_tokens == pytest.approx(3000, rel=0.01)
+    ending = plan.serving.capacity / 2999
+    assert plan.serving.recomputed_tokens == pytest.approx(3000 * np.exp(-ending), rel=0.01)
     assert "computed again" in " ".join(serving_notes(tight, plan))
     few = evaluate(tight, ONE, batch=int(plan.serving.capacity / 2))
     assert not serving_notes(tight, few)
