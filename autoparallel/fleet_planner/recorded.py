@@ -124,7 +124,8 @@ class WrittenFleet:
         for member in node:
             parts = table.kinds[found[member]].parts if 0 <= member < len(found) else ()
             own = [part.gpus for part in parts if part.pool == number]
-            if not own:
+            standing = sum(each.count(member) for each in self.pools[number].nodes)
+            if not own or standing > self.members[member].instances * -(-own[0] // pool.node):
                 key = f"pools[{number}].nodes[{place}]"
                 raise ProblemError([Fault(f"has a member {member} that is not there", self.file, key=key)])
             sizes.append(min(own[0], pool.node))

@@ -151,6 +151,7 @@ def test_a_worse_fleet_is_found(folder: Path, found: FleetResult) -> None:
         (lambda d: d["members"][0]["layout"].update(tp=64), r"members\[0\]"),
         (lambda d: d["proof"].pop("solves"), r"proof\.solves"),
         (lambda d: d["pools"][0].update(nodes=[[99]]), r"pools\[0\]\.nodes\[0\]"),
+        (lambda d: d["pools"][0]["nodes"][0].append(0), r"pools\[0\]\.nodes\[0\]"),
     ],
 )
 def test_what_is_damaged_is_named(folder: Path, edit: Callable[[Any], Any], key: str) -> None:
