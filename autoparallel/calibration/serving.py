@@ -131,7 +131,8 @@ def _unusable(rows: pd.DataFrame) -> pd.Series[str]:
     reasons = pd.Series("", index=rows.index, dtype=object)
     reasons[~rows.load.isin(LOADS)] = "static batches are not predicted here"
     reasons[~rows.engine.isin(engine_names())] = "no constants of this engine"
-    reasons[~rows.gpu.isin(gpu_names())] = "GPU not in the catalog"
+    unknown = ~rows.gpu.isin(gpu_names())
+    reasons[unknown] = "GPU not in the catalog: " + rows.gpu[unknown].astype(str)
     lengths = (rows.isl > 0) & (rows.osl > 0)
     reasons[~lengths] = "no prompt or output length"
     given = rows[list(_DEGREES)]

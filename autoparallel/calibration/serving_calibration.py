@@ -12,6 +12,7 @@ import numpy as np
 
 from autoparallel.calibration.accuracy import Accuracy, accuracy
 from autoparallel.calibration.serving import (
+    LOADS,
     MEASURED,
     HardwareOf,
     calibrated_hardware,
@@ -161,15 +162,20 @@ def calibrate_serving(
     rows = rows[under_load(rows)]
     names = engines_of(frame) if engine is None else (engine,)
     fits = []
+    left_out = Counter(f'load "{load}"' for load in typed(frame).load if load not in LOADS)
     for name in names:
         before = load_engine_constants(name)
         usable, reasons = _usable(rows[rows.engine == name])
+        left_out += reasons
         if len(usable):
             before = before if afresh else _as_measured(before, usable)
             fits.append(_fit(usable, reasons, before, afresh=afresh, progress=progress))
     if not fits:
         what = f"no rows of {engine}" if engine else "no rows of " + ", ".join(engine_names())
-        raise ProblemError([Fault(f"{what} under a closed, open or saturated load that can be predicted")])
+        why = "".join(f"; {count} of them: {reason}" for reason, count in left_out.most_common(3))
+        raise ProblemError(
+            [Fault(f"{what} under a closed, open or saturated load that can be predicted{why}")]
+        )
     return tuple(fits)
 
 

@@ -52,6 +52,8 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
         given = frame[name] if name in frame else pd.Series(np.nan, index=frame.index)
         numbers = pd.to_numeric(given, errors="coerce").astype(np.float64)
         rows[name] = numbers.where(np.isfinite(numbers))
+    # Nothing takes no time: such a cell measured nothing.
+    rows[list(MEASURED)] = rows[list(MEASURED)].where(rows[list(MEASURED)] > 0)
     for name in ("pp", "dp", "ep"):
         rows[name] = rows[name].fillna(1.0)
     whole = (rows.tp * rows.dp / rows.ep).clip(lower=1.0)

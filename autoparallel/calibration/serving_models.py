@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
+from autoparallel import catalog
 from autoparallel.domain.model import Model
 from autoparallel.errors import ProblemError
 from autoparallel.problem_file.model_file import load_model_file
@@ -29,8 +30,8 @@ class Formats(NamedTuple):
 
 @cache
 def gpu_names() -> dict[str, str]:
-    """Catalog GPUs by the names of measured tables."""
-    return dict(_names()["gpus"])
+    """Catalog GPUs by the names of measured tables, and by their own."""
+    return {**{name: name for name in catalog.gpu_names()}, **_names()["gpus"]}
 
 
 def measured_model(name: str, formats: Formats) -> Model:
@@ -93,6 +94,8 @@ def _kv_cache(formats: Formats, *, narrow: bool) -> str:
 
 @cache
 def _architecture(name: str) -> Model:
+    if name in catalog.model_names():
+        name = str(catalog.load_model(name)["repository"])
     file = f"{_names()['models'].get(name, name).replace('/', '--')}_config.json"
     entry = resources.files("autoparallel.catalog") / "configs" / file
     if not entry.is_file():

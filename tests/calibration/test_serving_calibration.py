@@ -18,10 +18,11 @@ from autoparallel.calibration.serving_calibration import calibrate_serving
 from autoparallel.calibration.serving_loads import predict_loads, typed
 from autoparallel.catalog import load_residuals
 from autoparallel.cli.application import application
+from autoparallel.errors import ProblemError
 from autoparallel.performance.intervals import CALIBRATED, SHARES
 from autoparallel.performance.serving import load_engine_constants
 from autoparallel.problem_file.engine_calibration import read_engine_calibration
-from tests.calibration.test_serving import frame
+from tests.calibration.test_serving import ROW, frame
 
 POINTS = [
     {
@@ -212,3 +213,16 @@ def test_tables_of_operators_are_no_engines(tmp_path: Path) -> None:
     result = run("--serving", rows)
     assert result.exit_code == 2
     assert "is no table of whole engines" in result.output
+
+
+def test_rows_by_the_names_of_the_catalog_and_why_none_can_be_used() -> None:
+    own = {**ROW, "model": "qwen3-32b", "gpu": "h100-sxm"}
+    assert not predict(typed(pd.DataFrame([own], dtype=object))).skipped.any()
+    cases = (
+        ({"gpu": "h100"}, "1 of them: GPU not in the catalog: h100"),
+        ({"load": "clozed"}, '1 of them: load "clozed"'),
+        ({"ttft_ms": "-3", "tpot_ms": "0", "output_tokens_per_s_per_gpu": ""}, "1 of them: nothing measured"),
+    )
+    for change, words in cases:
+        with pytest.raises(ProblemError, match=words):
+            calibrate_serving(pd.DataFrame([{**own, **change}], dtype=object))
