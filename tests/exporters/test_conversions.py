@@ -16,7 +16,7 @@ from autoparallel.domain.workload import Speculation
 from autoparallel.exporters import exporters
 from autoparallel.exporters.command import Command
 from autoparallel.exporters.deployment import Deployment
-from autoparallel.exporters.export import Export, export
+from autoparallel.exporters.export import Export, InexpressibleError, export
 
 EXPORTERS = exporters()
 
@@ -282,3 +282,5 @@ def test_ranks_that_share_a_cache(moe10b: Problem, cases: Any, engine: str, flag
     problem = replace(few, engine=engine, engine_options=EngineOptions(decode_context_parallel=2))
     found = flags(exported(problem, cases, Layout(tp=4, etp=4), engine, batch=4, microbatch=4).commands[0])
     assert found[flag] == "2"
+    with pytest.raises(InexpressibleError, match="do not share the KV cache, the plan's 2 do"):
+        exported(problem, cases, Layout(tp=4, etp=4), "trtllm", batch=4, microbatch=4)
