@@ -16,6 +16,7 @@ from autoparallel.domain.search_space import CHUNKS, DEGREES, SP_KINDS
 from autoparallel.domain.workload import STATIC
 from autoparallel.explanation.scales import Scale
 from autoparallel.explanation.what_if import Found
+from autoparallel.problem_file.constraint import parse
 from autoparallel.solver.candidates import divisors, stage_counts
 from autoparallel.solver.rules import LIMITS, LimitRule
 from autoparallel.solver.rules.constraint import ConstraintRule
@@ -30,6 +31,10 @@ KEYS = {
     "concurrency": ("workload.concurrency",),
     "stable_rate": ("workload.request_rate_per_s",),
 }
+# Every batch up to this one is that of some smaller concurrency, as far as explanations go. [sequences]
+SMALL_BATCHES = 16
+# What depends on the number of instances.
+OF_INSTANCES = frozenset({"replicas", "gpus"})
 # Lists of candidates; others narrow nothing by default.
 LISTED = ("batch", "microbatch", "chunk", *DEGREES, "sp_kind", "replicas", "even_stages", "order")
 
@@ -124,16 +129,30 @@ def _without_limit(rule: LimitRule, limit: float, problem: Problem) -> tuple[Pro
     if rule.name == "stable_rate":
         return (rule.with_limit(problem, limit / SLOWER),)
     if problem.workload.mode == STATIC:
-        return (_any_concurrency(rule, limit, problem),)
+        return tuple(_any_concurrency(rule, int(limit), problem))
     halves = range(1, max(int(limit).bit_length(), 2))
     return tuple(rule.with_limit(problem, max(int(limit) >> bits, 1)) for bits in halves)
 
 
-def _any_concurrency(rule: LimitRule, limit: float, problem: Problem) -> Problem:
-    """One instance of any batch up to the concurrency: whatever fewer sequences need is among these."""
-    batches = tuple(batch for batch in PairSpace(problem).batches if batch <= limit)
-    alone = rule.with_limit(problem, None)
-    return replace(alone, search=replace(alone.search, batch=batches or alone.search.batch))
+def _any_concurrency(rule: LimitRule, limit: int, problem: Problem) -> Iterator[Problem]:
+    """Full instances of every batch: whatever fewer sequences need is among these.
+
+    Each instance serves for itself, so that one stands for all, unless the problem says how many they are:
+    then the last of them may also be partly full, at best with all sequences of the limit.
+    """
+    alone, batches = rule.with_limit(problem, None), set(PairSpace(problem).batches)
+    if problem.search.batch is None:
+        batches |= set(range(1, min(limit, SMALL_BATCHES) + 1))
+    counts: Iterable[int] = (1,)
+    if problem.search.replicas is not None:
+        counts = (problem.search.replicas,)
+    elif any(parse(text).names & OF_INSTANCES for text in problem.search.constraints):
+        counts = range(1, min(limit, problem.max_gpus) + 1)
+    if counts != (1,):
+        yield problem
+    for count in counts:
+        if full := tuple(sorted(batch for batch in batches if count * batch <= limit)):
+            yield replace(alone, search=replace(alone.search, batch=full, replicas=count))
 
 
 def _more_sequences(limit: float, problem: Problem, found: float) -> Sequence[float]:

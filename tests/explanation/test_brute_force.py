@@ -32,6 +32,9 @@ CASES = [
     ("search.tp=1", "search.pp=1", "hardware.memory_gb=0.2"),
     ("hardware.memory_gb=0.15", "requirements.ttft_s=0.002", "requirements.max_gpus=2"),
     ('search.constraints=["tp == 3"]',),
+    # Fewer sequences may be what two instances, or three data parallel ranks, need.
+    ('search.constraints=["replicas == 2", "batch < 2"]', "search.pp=1", "search.sp=1"),
+    ("search.dp=3", "search.pp=1", "search.sp=1", "search.tp=1", "model.moe_intermediate_size=1536"),
 ]
 
 
