@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autoparallel.audit.auditor import _judgement
+from autoparallel.audit.auditor import _judgement, audit
 from autoparallel.audit.case import Case
 from autoparallel.audit.checks import ASSUMED, CHECKS, QUANTITIES, VALUE, check_of
 from autoparallel.audit.checks.base import Computed
 from autoparallel.audit.plan_file import read_written_plan
 from autoparallel.audit.readings import readings
 from autoparallel.audit.units import COUNTS, NO_UNIT, units_of, usual_unit
-from autoparallel.audit.verdicts import FAILS, judge
+from autoparallel.audit.verdicts import FAILS, HOLDS, judge
 from autoparallel.audit.written import Claim, Stated, WrittenPlan
 from autoparallel.domain.expert_loads import ExpertLoads
 from autoparallel.domain.layout import Layout
 from autoparallel.domain.problem import Problem
+from autoparallel.domain.requirements import Requirements
 from autoparallel.planner import evaluate
+from autoparallel.results_folder import json_text
 
 MEASURED = [name for name, quantity in QUANTITIES.items() if quantity.dimension != NO_UNIT]
 
@@ -115,3 +118,15 @@ def test_times_and_cache_of_continuous_batching_are_means_of_requests(moe10b: Pr
     assert "mean of all requests, waits included, 20 sequences in service" in ttft.formula
     assert not computed("ttft_longest_prompts", case)
     assert "10 sequences in service of a data parallel rank" in computed("kv_cache_memory", case)[0].formula
+
+
+def test_a_searched_plan_of_continuous_batching_holds_in_every_claim(moe10b: Problem, tmp_path: Path) -> None:
+    workload = replace(moe10b.workload, mode="closed", concurrency=20)
+    problem = replace(moe10b, workload=workload, requirements=Requirements())
+    plan = evaluate(problem, Layout(dp=2, ep=2), batch=32, chunk=512)
+    path = tmp_path / "plan.json"
+    path.write_text(
+        json_text({**plan.to_dict(), "problem": problem.name, "fingerprint": problem.fingerprint})
+    )
+    found = audit(problem, read_written_plan(path, problem))
+    assert {verdict.verdict for verdict in found.verdicts} == {HOLDS}
