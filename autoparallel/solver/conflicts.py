@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Conflict
 from autoparallel.problem_file.constraint import Constraint
-from autoparallel.solver.candidates import Candidates, candidates_for, divisors
+from autoparallel.solver.candidates import Candidates, candidates_for, divisors, order_variants
 from autoparallel.solver.landscape import Landscape
 from autoparallel.solver.rules import Facts, structure_of
 from autoparallel.solver.rules.constraint import ConstraintRule
@@ -77,8 +77,12 @@ def conflicting_structure(problem: Problem, pairs: Sequence[Pair]) -> tuple[Conf
     looks at, and that degrees are candidates of it, count as rules.
     """
     rows: dict[tuple[bool, ...], int] = {}
-    for pair in pairs:
-        for row, gpus in _structure_rows(problem, pair, MOST_LAYOUTS / len(pairs)).items():
+    # Where groups lie is all of a layout that its order decides.
+    free = problem.search.order is None and any(condition.groups for condition in _conditions(problem))
+    variants = tuple(order_variants(problem)) if free else (problem,)
+    for pair, variant in product(pairs, variants):
+        most = MOST_LAYOUTS / (len(pairs) * len(variants))
+        for row, gpus in _structure_rows(variant, pair, most).items():
             rows[row] = min(gpus, rows.get(row, gpus))
     if not rows:
         return ()

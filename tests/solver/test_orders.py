@@ -150,6 +150,19 @@ def test_stages_inside_of_nodes_are_those_that_are_tried(moe10b: Problem) -> Non
         search(replace(pinned, search=replace(pinned.search, pp=(1, 5))))
 
 
+def test_a_condition_that_another_order_meets_is_not_blamed(moe10b: Problem) -> None:
+    inside, never = "tp == 4 and cp == 4 and group cp inside a node", "dp == 3 and batch < 3"
+    free = on_small_nodes(moe10b, 4)
+    free = replace(free, workload=replace(free.workload, concurrency=4))
+    space = replace(free.search, constraints=(inside, never), batch=(2,), pp=(1, 2))
+    problem = replace(free, search=space)
+    with pytest.raises(InfeasibleError) as error:
+        search(problem)
+    blamed = {conflict.rule for conflict in error.value.conflicts}
+    assert f'constraint "{never}"' in blamed
+    assert f'constraint "{inside}"' not in blamed
+
+
 def test_an_engine_or_a_single_node_leaves_one_order(random_problem: Callable[[int], Problem]) -> None:
     problem = on_small_nodes(random_problem(8), 4)
     assert len(list(order_variants(problem))) > 4
