@@ -68,8 +68,9 @@ class ServingEstimates(NamedTuple):
         Sequences that run at most: by KV space and ``max_num_seqs``; below 1 nothing runs. [1]
     running : Array
         Sequences in service. [1]
-    decode_step_s, prompt_s : Array
-        A step without prompts, and what one request's prompt adds to its steps. [s]
+    decode_step_s, prompt_s, token_s : Array
+        A step without prompts, what one request's prompt adds to its steps, and a token without others'
+        prompts: a step yields several by speculation. [s]
     tpot_s, queue_s, ttft_s, e2e_s : Array
         Means: per token after the first; wait for a slot; to the first token, that wait included; to
         the last. Infinite where the rate cannot be served. [s]
@@ -97,6 +98,7 @@ class ServingEstimates(NamedTuple):
     running: Array
     decode_step_s: Array
     prompt_s: Array
+    token_s: Array
     tpot_s: Array
     queue_s: Array
     ttft_s: Array

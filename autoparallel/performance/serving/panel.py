@@ -245,11 +245,11 @@ def _tpot_s(panel: Panel, column: ServingEstimates, conditions: Conditions, own_
     variance = column.requests_per_s * column.tpot_s * square / per_token
     if conditions.kind == OPEN:
         # Held up, a sequence meets still more prompts: a busy period, not a fixed time.
-        variance = variance * (column.tpot_s / column.decode_step_s) ** 2
+        variance = variance * (column.tpot_s / column.token_s) ** 2
     variance = variance + column.tpot_sd_s**2
-    added_s = np.maximum(column.tpot_s - column.decode_step_s, 1e-9)
+    added_s = np.maximum(column.tpot_s - column.token_s, 1e-9)
     spread_s = added_s * gamma(panel.held, added_s**2 / np.maximum(variance, 1e-30))
-    return np.asarray(np.minimum(column.decode_step_s + spread_s, column.most_tpot_s))
+    return np.asarray(np.minimum(column.token_s + spread_s, column.most_tpot_s))
 
 
 def gamma(normal: Array, shape: Array) -> Array:

@@ -318,7 +318,7 @@ class SteadyState:
         e2e_s = first_s + np.maximum(osl - 1.0, 0.0) * tpot_s
         per_s, stable_per_s = rates
         per_gpu = per_s * osl / self.gpus
-        steps = costs.decode_s, costs.prompt_s
+        steps = costs.step_s, costs.prompt_s, costs.decode_s
         times = tpot_s, queue_s, first_s, e2e_s
         own = costs.own_s, self.model.prompt_attention_s
         return (self.capacity, running, *steps, *times, per_s, per_gpu, stable_per_s, *own, *waits)

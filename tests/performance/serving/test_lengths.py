@@ -11,7 +11,7 @@ import pytest
 from autoparallel.domain import Hardware, Layout, Lengths, Problem, Workload
 from autoparallel.domain.engine import EngineOptions
 from autoparallel.domain.requirements import Requirements
-from autoparallel.domain.workload import POISSON, Trace
+from autoparallel.domain.workload import POISSON, Speculation, Trace
 from autoparallel.errors import LayoutError
 from autoparallel.performance.degrees import PlanTable
 from autoparallel.performance.machine import Machine
@@ -212,3 +212,16 @@ def test_a_decode_instance_leaves_room_as_its_sequences_vary() -> None:
     assert space is not None
     spread = np.sqrt(space.capacity * 3000**2 / 12) / (400 + 1500)
     assert places == pytest.approx(space.capacity - 2 * spread, abs=1.5)
+
+
+def test_a_low_rate_has_no_long_tail_by_speculation() -> None:
+    # A request that finds a step with a prompt running waits for that and no longer, whatever steps yield.
+    guess = Speculation(draft_tokens=3, acceptance=0.7, draft_share=0.05)
+    lengths = {"prompt_tokens": Lengths.fixed(1500), "output_tokens": Lengths.fixed(200)}
+    tails = []
+    for rate_per_s in (0.2, 1.0, 2.0):
+        own = problem(mode="open", request_rate_per_s=rate_per_s, speculation=guess, **lengths)
+        found = evaluate(own, ONE, batch=32, chunk=4096).serving
+        assert found is not None
+        tails.append(found.ttft_p99_s)
+    assert tails == sorted(tails)
