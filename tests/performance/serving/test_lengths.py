@@ -217,7 +217,7 @@ def test_a_decode_instance_leaves_room_as_its_sequences_vary() -> None:
 def test_a_low_rate_has_no_long_tail_by_speculation() -> None:
     # A request that finds a step with a prompt running waits for that and no longer, whatever steps yield.
     guess = Speculation(draft_tokens=3, acceptance=0.7, draft_share=0.05)
-    lengths = {"prompt_tokens": Lengths.fixed(1500), "output_tokens": Lengths.fixed(200)}
+    lengths: dict[str, Any] = {"prompt_tokens": Lengths.fixed(1500), "output_tokens": Lengths.fixed(200)}
     tails = []
     for rate_per_s in (0.2, 1.0, 2.0):
         own = problem(mode="open", request_rate_per_s=rate_per_s, speculation=guess, **lengths)
