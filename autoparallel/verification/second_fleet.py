@@ -198,10 +198,12 @@ class _Program:
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import csr_array
 
-        places = [(row, column) for row, (terms, _) in enumerate(self.rows) for column in terms]
+        places = np.array(
+            [(row, column) for row, (terms, _) in enumerate(self.rows) for column in terms], dtype=np.int32
+        ).reshape(-1, 2)
         values = [value for terms, _ in self.rows for value in terms.values()]
         shape = len(self.rows), len(self.low)
-        matrix = csr_array((values, tuple(zip(*places, strict=True))), shape=shape)
+        matrix = csr_array((values, (places[:, 0], places[:, 1])), shape=shape)
         objective = np.zeros(len(self.low))
         for column, cost in costs.items():
             objective[column] = cost
