@@ -49,6 +49,13 @@ class Figure(NamedTuple):
 
 FIGURES = (
     Figure("test_plans_per_second", "whole plans estimated, one core", "plans/s", 1e6, more_is_better=True),
+    Figure(
+        "test_served_plans_per_second[load1-percentiles]",
+        "plans under an open load, with percentiles, one core",
+        "plans/s",
+        2e4,
+        more_is_better=True,
+    ),
     Figure("test_one_layout_solve[64]", "one layout solve of moe10b, up to 64 GPUs, cold", "s", 0.05),
     Figure("test_one_layout_solve[1024]", "the same up to 1,024 GPUs", "s", 0.2),
     Figure("test_search_cold[moe10b]", "`search problems/moe10b.toml`, cold, report written", "s", 5.0),
@@ -93,7 +100,7 @@ def write(path: Path, figures: Mapping[str, Any]) -> None:
 def shown(value: float, unit: str) -> str:
     """A figure for people."""
     if unit == "plans/s":
-        return f"{value / 1e6:.2f} million/s"
+        return f"{value / 1e6:.2f} million/s" if value >= 5e5 else f"{value:,.0f}/s"
     return f"{value * 1e3:.0f} ms" if value < 1 else f"{value:.1f} s"
 
 
