@@ -180,6 +180,9 @@ class Workload:
         Share of a prompt that a prefix cache is assumed to hold. [1]
     expert_loads : ExpertLoads or None
         How tokens fall on the experts of every layer; ``None`` where only ``expert_imbalance`` is known.
+    max_model_len : int or None
+        Prompt and output of the longest request that the engine takes; ``None``: of the workload's longest.
+        [tokens]
     speculation : Speculation or None
         Speculative decoding; ``None``: a step yields one token.
     """
@@ -193,12 +196,15 @@ class Workload:
     arrivals: str = POISSON
     trace: Trace | None = None
     cached_share: float = 0.0
+    max_model_len: int | None = None
     speculation: Speculation | None = None
     expert_loads: ExpertLoads | None = None
 
     @property
     def longest_tokens(self) -> int:
-        """Prompt and output of the longest request, of a trace of one that was recorded. [tokens]"""
+        """Prompt and output of the longest request that memory is kept for. [tokens]"""
+        if self.max_model_len is not None:
+            return self.max_model_len
         if self.trace is None:
             return self.prompt_tokens.max + self.output_tokens.max
         requests = zip(self.trace.prompt_tokens, self.trace.output_tokens, strict=True)

@@ -97,7 +97,9 @@ class WorkloadSection(Section):
         None, description="Recorded requests, relative to this file: Azure's CSV or Mooncake's JSON lines."
     )
     max_model_len: fields.Tokens | None = Field(
-        None, description="Requests of a trace with more tokens, prompt and output, are rejected."
+        None,
+        description="Prompt and output of the longest request that the engine takes: memory is kept for it, "
+        "longer requests of a trace are rejected.",
     )
     cached_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="Share of a prompt that a prefix cache holds."

@@ -59,6 +59,7 @@ def build_workload(section: WorkloadSection, bad: frozenset[str], faults: Faults
         arrivals=section.arrivals or (TRACE if section.trace and section.mode == OPEN else POISSON),
         trace=requests.trace,
         cached_share=section.cached_share or 0.0,
+        max_model_len=None if section.mode == STATIC else section.max_model_len,
     )
 
 
@@ -113,10 +114,16 @@ def _described(section: WorkloadSection, bad: frozenset[str], faults: Faults) ->
     if section.prompt_tokens is None and "prompt_tokens" not in bad:
         faults.add(("workload", "prompt_tokens"), "is missing: say how long the prompts are")
     prompt = build_lengths(section.prompt_tokens, "prompt_tokens", faults)
-    if section.max_model_len is not None:
-        message = "has no meaning without a trace: say what lengths there are (prompt_tokens, output_tokens)"
-        faults.add(("workload", "max_model_len"), message)
-    return _Requests(prompt, build_lengths(section.output_tokens, "output_tokens", faults))
+    output = build_lengths(section.output_tokens, "output_tokens", faults)
+    if section.max_model_len is not None and prompt is not None:
+        longest = prompt.max + (output.max if output else DEFAULT_OUTPUT_TOKENS)
+        if section.mode == STATIC:
+            message = "has no meaning for a static batch, which holds what its own requests need"
+            faults.add(("workload", "max_model_len"), message)
+        elif section.max_model_len < longest:
+            message = f"is less than the longest request of the workload, {longest:,} tokens"
+            faults.add(("workload", "max_model_len"), message)
+    return _Requests(prompt, output)
 
 
 def _traced(section: WorkloadSection, faults: Faults) -> _Requests:

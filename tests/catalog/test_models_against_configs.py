@@ -22,6 +22,7 @@ OF = {
     "llama-2-7b": "meta-llama--Llama-2-7b-hf",
     "llama-3.1-405b": "meta-llama--Meta-Llama-3.1-405B",
     "llama-3.1-70b": "meta-llama--Meta-Llama-3.1-70B",
+    "llama-3.3-70b": "meta-llama--Meta-Llama-3.1-70B",
     "llama-3.1-8b": "meta-llama--Meta-Llama-3.1-8B",
     "llama-4-scout": "meta-llama--Llama-4-Scout-17B-16E-Instruct",
     "mistral-7b": "mistralai--Mistral-7B-v0.1",

@@ -167,9 +167,17 @@ def test_long_requests_of_a_trace_are_rejected_and_counted(
     assert (every.longest_tokens, every.trace.rejected) == (90_010, 0)
     assert (some.longest_tokens, some.trace.rejected, some.trace.rejected_share) == (118, 1, 1 / 9)
     assert "no request of at most 99 tokens" in faults(workload, f"{text}max_model_len = 99\n")
-    assert "max_model_len: has no meaning without a trace" in faults(
-        workload, 'mode = "open"\nprompt_tokens = 5\nrequest_rate_per_s = 1.0\nmax_model_len = 9\n'
+
+
+def test_an_engine_may_keep_room_for_longer_requests(workload: Callable[[str], Workload]) -> None:
+    text = 'mode = "open"\nprompt_tokens = 5\noutput_tokens = 4\nrequest_rate_per_s = 1.0\nmax_model_len = '
+    assert workload(f"{text}9\n").longest_tokens == 9
+    assert workload(f"{text}4096\n").longest_tokens == 4096
+    assert "max_model_len: is less than the longest request of the workload, 9" in faults(
+        workload, f"{text}8\n"
     )
+    static = 'mode = "static"\nconcurrency = 2\nprompt_tokens = 5\nmax_model_len = 4096\n'
+    assert "max_model_len: has no meaning for a static batch" in faults(workload, static)
 
 
 @pytest.mark.parametrize(
