@@ -17,6 +17,33 @@ _BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 LARGEST_SIZE = 2**31 - 1
 
 
+class Given(dict[str, Any]):
+    """Values by name, which remember what of them somebody looked at."""
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        super().__init__(values or {})
+        self.looked_at: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.looked_at.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.looked_at.add(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, or the default where there is none."""
+        self.looked_at.add(name)
+        return super().get(name, default)
+
+    @property
+    def left(self) -> list[str]:
+        """What nobody looked at, in the order of the text; of a table its keys."""
+        tables = {name.rpartition(".")[0] for name in self}
+        return [name for name in self if name not in self.looked_at | tables]
+
+
 @dataclass
 class Values:
     """Values of flags by the flag's first name, and the words that belong to none.
@@ -25,7 +52,7 @@ class Values:
     """
 
     file: str = ""
-    given: dict[str, Any] = field(default_factory=dict)
+    given: Given = field(default_factory=Given)
     positional: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict)

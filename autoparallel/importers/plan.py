@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,15 @@ YAML = (".yaml", ".yml")
 # A command or a configuration of an engine is a page, not a book.
 MAX_BYTES = 256 * 1024
 CHECK_PATH = "check the path, or put a launch command in quotation marks"
+# Where a server is reached, what it is called, what it tells: none of it changes a plan.
+AROUND = frozenset({
+    "--host", "--port", "--api-key", "--served-model-name", "--trust-remote-code", "--download-dir",
+    "--load-format", "--seed", "--headless", "--master-addr", "--master-port", "--data-parallel-address",
+    "--data-parallel-rpc-port", "--data-parallel-backend", "--distributed-executor-backend", "--nnodes",
+    "--node-rank", "--dist-init-addr", "--dtype", "--tokenizer", "--revision", "--chat-template",
+    "--tool-call-parser", "--reasoning-parser", "--enable-auto-tool-choice", "--log-level", "--config",
+    "--uvicorn-log-level", "--enable-log-requests", "--disable-log-requests", "--disable-log-stats",
+})  # fmt: skip
 # Words that a command may have besides its flags: the model.
 POSITIONAL = {"vllm": 1, "sglang": 0, "trtllm": 1}
 
@@ -59,8 +68,14 @@ def import_plan(
     reading = READERS[name](values, problem)
     values.done()
     told = tuple(stated_notes(values, problem, load_engine(name)))
-    reading = replace(reading, notes=(*reading.notes, *told))
+    reading = replace(reading, notes=(*reading.notes, *told, *_left_out(values)))
     return completed(name, reading, problem, batch=batch, microbatch=microbatch)
+
+
+def _left_out(values: Values) -> Iterator[str]:
+    """What a plan has no word for, but for where a server is reached and what it is called."""
+    if left := [name for name in values.given.left if name not in AROUND]:
+        yield f"No part of a plan, and not counted: {', '.join(left)}."
 
 
 def _values(source: str, engine: str | None) -> tuple[str, Values]:

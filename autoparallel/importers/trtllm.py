@@ -8,7 +8,7 @@ from autoparallel.catalog.engines import Engine
 from autoparallel.catalog.spelling import closest
 from autoparallel.domain.layout import RING, Layout
 from autoparallel.domain.problem import Problem
-from autoparallel.importers.flags import Values
+from autoparallel.importers.flags import Given, Values
 from autoparallel.importers.imported import Reading, stated_layers
 
 # Flags of trtllm-serve, and the keys of the configuration that they set.
@@ -75,7 +75,7 @@ def _noun(kind: str) -> str:
 def with_flags(flags: Values, config: Values | None) -> Values:
     """Flags of trtllm-serve as keys; the configuration overwrites them."""
     values = Values(flags.file, faults=[*flags.faults], positional=flags.positional)
-    values.given = {KEYS[name]: value for name, value in flags.given.items() if name in KEYS}
+    values.given = Given({KEYS.get(name, name): value for name, value in flags.given.items()})
     if config is not None:
         values.given |= config.given
         values.faults += config.faults

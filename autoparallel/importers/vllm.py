@@ -104,4 +104,9 @@ def _notes(values: Values, tp: int, pcp: int, dcp: int) -> list[str]:
         )
     if values.switch("--enable-expert-parallel") and tp * pcp * values.count(DP) == 1:
         notes.append("--enable-expert-parallel on one rank changes nothing.")
+    if values.switch("--enable-eplb"):
+        notes.append(
+            "--enable-eplb: vLLM arranges experts by the loads that it counts; a plan knows those of "
+            "[workload] expert_loads."
+        )
     return notes

@@ -126,3 +126,18 @@ def test_a_file_of_flags_is_read_and_the_command_counts(mixtral: Problem, tmp_pa
     assert replace(found.layout, replicas=1) == Layout(tp=4, ep=4)
     assert found.batch == 32
     assert any("--kv-cache-dtype fp8" in note for note in found.notes)
+
+
+def test_what_a_plan_has_no_word_for_is_told(mixtral: Problem, tmp_path: Path) -> None:
+    command = (
+        "vllm serve m -tp 2 --max-num-seqs 32 --max-model-len 8192 --cpu-offload-gb 10 --host 0.0.0.0 "
+        "--api-key secret --enable-prefix-caching"
+    )
+    (left,) = (note for note in notes(mixtral, command) if note.startswith("No part of a plan"))
+    assert left == "No part of a plan, and not counted: --cpu-offload-gb, --enable-prefix-caching."
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "tensor_parallel_size: 2\nmax_batch_size: 32\nkv_cache_config:\n  enable_block_reuse: true\n",
+        encoding="utf-8",
+    )
+    assert any("counted: kv_cache_config.enable_block_reuse." in note for note in notes(mixtral, str(config)))
