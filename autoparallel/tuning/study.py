@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -250,6 +251,9 @@ def _name(pair: Pair) -> str:
 
 def _read_front(trial: FrozenTrial) -> PairFront:
     try:
-        return _FRONTS.validate_json(trial.user_attrs[RESULT])
+        front = _FRONTS.validate_json(trial.user_attrs[RESULT])
     except (KeyError, ValueError):
-        raise StorageError(f"trial {trial.number} of the study holds no result of a search") from None
+        front = None
+    if front is None or not all(0 < value < math.inf for point in front.points for value in point.objectives):
+        raise StorageError(f"trial {trial.number} of the study holds no result of a search")
+    return front

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from optuna.trial import FrozenTrial, create_trial
 
+from autoparallel.domain import Layout
+from autoparallel.errors import StorageError
 from autoparallel.pareto import Objectives
 from autoparallel.problem_file import load_problem
-from autoparallel.solver.answers import PairFront
+from autoparallel.solver.answers import PairFront, Point
 from autoparallel.tuning.space import Pair, PairSpace
-from autoparallel.tuning.study import Study
+from autoparallel.tuning.store import RESULT
+from autoparallel.tuning.study import _FRONTS, Study, _read_front
 
 
 @pytest.fixture
@@ -57,3 +61,21 @@ def test_telling_before_anything_was_proposed_is_an_error(space: PairSpace) -> N
     study = Study(space, space.pairs, trials=1, seed=0)
     with pytest.raises(RuntimeError, match="without a proposed pair"):
         study.tell(space.pairs[0], NOTHING, Objectives(1, 1, 1), feasible=True)
+
+
+@pytest.mark.parametrize("name", ["gpus", "throughput", "ttft_s"])
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_a_result_of_nothing_is_no_result(name: str, value: float) -> None:
+    """Somebody else may have written to the storage."""
+    point = Point(Layout(), Pair(1, 1), Objectives(1.0, 2.0, 3.0))
+    front = NOTHING._replace(points=(point,))
+    assert _read_front(recorded(front)) == front
+    worse = point._replace(objectives=point.objectives._replace(**{name: value}))
+    with pytest.raises(StorageError, match="trial 7 of the study holds no result of a search"):
+        _read_front(recorded(front._replace(points=(worse,))))
+
+
+def recorded(front: PairFront) -> FrozenTrial:
+    trial = create_trial(values=[1.0], user_attrs={RESULT: _FRONTS.dump_json(front).decode()})
+    trial.number = 7
+    return trial
