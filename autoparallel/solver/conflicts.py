@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from typing import Any, NamedTuple
@@ -13,12 +13,16 @@ import numpy.typing as npt
 from autoparallel.domain.pair import Pair
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import Conflict
+from autoparallel.performance.degrees import PlanTable
 from autoparallel.problem_file.constraint import Constraint
 from autoparallel.solver.candidates import Candidates, candidates_for, divisors, order_variants
-from autoparallel.solver.landscape import Landscape
-from autoparallel.solver.rules import Facts, structure_of
+from autoparallel.solver.landscape import Landscape, table_of
+from autoparallel.solver.rules import structure_of
+from autoparallel.solver.rules.base import StructureRule
 from autoparallel.solver.rules.constraint import ConstraintRule
 
+# Rows of attention's candidates, of the experts', and of numbers of stages.
+Rows = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 # GPUs that no deployment reaches.
 UNLIMITED = 1 << 60
 # Rules in each other's way up to which the fewest are looked for.
@@ -26,7 +30,7 @@ MOST_COUNTED = 4
 # Numbers of conditions that are looked at as degrees.
 MOST_SPOKEN_OF = 4096
 # Layouts that are looked at beyond the problem's own candidates, a few seconds of work.
-MOST_LAYOUTS = 50_000
+MOST_LAYOUTS = 300_000
 # What a name of a condition stands for in degrees.
 MEANT = {
     "cp": {"sp"},
@@ -119,18 +123,42 @@ def _budget(problem: Problem, rows: dict[tuple[bool, ...], int]) -> Conflict:
 def _structure_rows(problem: Problem, pair: Pair, most: float) -> dict[tuple[bool, ...], int]:
     """Which rules a layout can keep at once: every pattern that occurs, with the fewest GPUs it occurs at."""
     kinds = _kinds(problem, pair, most)
-    candidates, rules = kinds.candidates, structure_of(problem)
-    patterns: dict[tuple[bool, ...], int] = {}
-    for a, experts in kinds.together():
-        for e in experts:
-            for p in kinds.stages:
-                layout = candidates.layout(int(a), int(e), int(p))
-                facts = Facts(problem, layout, pair.batch, pair.microbatch, chunk=pair.chunk)
-                is_listed = bool(kinds.listed[0][a] and kinds.listed[1][e] and kinds.listed[2][p])
-                small = layout.gpus <= problem.search.max_gpus
-                pattern = (*(rule.holds(facts) for rule in rules), small, is_listed)
-                patterns[pattern] = min(layout.gpus, patterns.get(pattern, layout.gpus))
-    return patterns
+    candidates, (a, e, p) = kinds.candidates, kinds.rows()
+    table = table_of(candidates, pair, a, e, candidates.pp[p])
+    gpus = (table.split()[0].gpus_per_stage * table.pp * table.replicas).astype(np.int64)
+    attention, experts, stages = kinds.listed
+    columns = [
+        *(_kept(rule, problem, pair, candidates, (a, e, p), table) for rule in structure_of(problem)),
+        gpus <= problem.search.max_gpus,
+        attention[a] & experts[e] & stages[p],
+    ]
+    patterns, fewest = np.stack(columns, axis=1), {}
+    order = np.argsort(gpus, kind="stable")
+    for row in order[_first_of_each(patterns[order])]:
+        fewest[tuple(patterns[row].tolist())] = int(gpus[row])
+    return fewest
+
+
+def _first_of_each(patterns: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """The first row of each pattern; as numbers they are told apart much faster than as rows."""
+    packed = np.packbits(patterns, axis=1)
+    words = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)
+    _, first = np.unique(words.ravel() if words.shape[1] == 1 else words, axis=0, return_index=True)
+    return first
+
+
+def _kept(
+    rule: StructureRule, problem: Problem, pair: Pair, candidates: Candidates, rows: Rows, table: PlanTable
+) -> npt.NDArray[np.bool_]:
+    """Which layouts keep a rule, those among them whose parts others refuse."""
+    a, e, p = rows
+    if not rule.allows_pair(problem, pair.batch, pair.microbatch):
+        return np.zeros(len(a), dtype=bool)
+    kept = rule.allows_attention(problem, candidates.attention, pair.microbatch)[a]
+    kept = kept & rule.allows_experts(problem, candidates.experts)[e]
+    kept = kept & rule.allows_stages(problem, candidates.pp)[p]
+    kept = kept & rule.allows_rows(problem, table) & rule.allows_deployments(problem, table)
+    return np.asarray(kept, dtype=bool)
 
 
 class _Kinds(NamedTuple):
@@ -142,17 +170,25 @@ class _Kinds(NamedTuple):
     experts: npt.NDArray[np.int64]
     stages: npt.NDArray[np.int64]
 
-    def together(self) -> Iterator[tuple[np.int64, npt.NDArray[np.int64]]]:
-        """Every attention candidate, and the experts that share its GPUs."""
-        of_attention = self.candidates.attention.gpus_per_stage
+    def rows(self) -> Rows:
+        """Every layout that they make: attention, the experts that share its GPUs, stages."""
+        of_attention = self.candidates.attention.gpus_per_stage[self.attention]
         of_experts = self.candidates.experts.gpus_per_stage[self.experts]
-        for a in self.attention:
-            yield a, self.experts[of_experts == of_attention[a]]
+        a, e = np.nonzero(of_attention[:, None] == of_experts[None, :])
+        many = len(self.stages)
+        return (
+            np.repeat(self.attention[a], many),
+            np.repeat(self.experts[e], many),
+            np.tile(self.stages, len(a)),
+        )
 
     @property
     def layouts(self) -> int:
         """How many layouts they make."""
-        return len(self.stages) * sum(len(experts) for _, experts in self.together())
+        sizes, many = np.unique(self.candidates.experts.gpus_per_stage[self.experts], return_counts=True)
+        partners = dict(zip(sizes.tolist(), many.tolist(), strict=True))
+        of_attention = self.candidates.attention.gpus_per_stage[self.attention].tolist()
+        return len(self.stages) * sum(int(partners.get(size, 0)) for size in of_attention)
 
 
 def _kinds(problem: Problem, pair: Pair, most: float) -> _Kinds:

@@ -15,7 +15,7 @@ from autoparallel.performance.degrees import PlanTable, even_stages, order_bits
 from autoparallel.performance.estimate import Estimates
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.rate import rate
-from autoparallel.solver.candidates import Candidates, candidates_for, layouts_spanned, order_variants
+from autoparallel.solver.candidates import Candidates, Ints, candidates_for, layouts_spanned, order_variants
 from autoparallel.solver.replicas import Rater, with_replicas
 from autoparallel.solver.rules import LIMITS, LimitRule, structure_of
 
@@ -120,8 +120,12 @@ def _layouts(candidates: Candidates, pair: Pair, max_gpus: int) -> PlanTable:
     stages = np.tile(pp, len(a))
     a, e = np.repeat(a, len(pp)), np.repeat(e, len(pp))
     fits = attention.gpus_per_stage[a] * stages * candidates.replicas <= max_gpus
-    a, e, stages = a[fits], e[fits], stages[fits]
-    full = np.ones(len(a))
+    return table_of(candidates, pair, a[fits], e[fits], stages[fits])
+
+
+def table_of(candidates: Candidates, pair: Pair, a: Ints, e: Ints, stages: Ints) -> PlanTable:
+    """Layouts of rows of candidates, attention's and the experts', with so many stages."""
+    attention, experts, full = candidates.attention, candidates.experts, np.ones(len(a))
     return PlanTable(
         tp=attention.tp[a].astype(np.float64),
         sp=attention.sp[a].astype(np.float64),

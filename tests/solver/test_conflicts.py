@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from autoparallel.domain import Pair, Problem
 from autoparallel.solver import conflicts
 from autoparallel.solver.conflicts import conflicting_structure
+from autoparallel.solver.landscape import table_of
+from autoparallel.solver.rules import Facts, structure_of
 
 PAIR = Pair(8, 1)
 
@@ -45,3 +49,25 @@ def test_no_condition_makes_more_work_than_allowed(
     monkeypatch.setattr(conflicts, "MOST_LAYOUTS", 2 * own)
     assert own <= conflicts._kinds(problem, PAIR, 2 * own).layouts <= 2 * own
     assert f'constraint "{text}"' in {each.rule for each in conflicting_structure(problem, [PAIR])}
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("text", ["tp * ep <= 4", "group ep inside a node and pp < 3", "gpus <= 12"])
+def test_blame_is_by_rules_as_plans_keep_them(
+    seed: int, text: str, random_problem: Callable[[int], Problem]
+) -> None:
+    """Rules on columns say of refused candidates, too, what their plain forms say of each layout."""
+    drawn = random.Random(seed)
+    problem = conditioned(random_problem(seed), text)
+    search = replace(problem.search, order=drawn.choice([(), ("cp",), ("ep",)]))
+    problem = replace(problem, search=search, engine=drawn.choice([None, "vllm", "sglang", "trtllm"]))
+    pair = Pair(problem.workload.concurrency or 4, 1)
+    kinds = conflicts._kinds(problem, pair, 0)
+    candidates, rows = kinds.candidates, kinds.rows()
+    table = table_of(candidates, pair, rows[0], rows[1], candidates.pp[rows[2]])
+    layouts = [candidates.layout(*map(int, row)) for row in zip(*rows, strict=True)]
+    for rule in structure_of(problem):
+        kept = conflicts._kept(rule, problem, pair, candidates, rows, table)
+        assert kept.tolist() == [rule.holds(Facts(problem, layout, *pair[:2])) for layout in layouts], (
+            rule.name
+        )

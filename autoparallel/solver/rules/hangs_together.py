@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from autoparallel.solver.rules.base import Facts, StructureRule
+import numpy as np
+
+from autoparallel.domain.problem import Problem
+from autoparallel.performance.degrees import PlanTable
+from autoparallel.solver.rules.base import Facts, Mask, StructureRule
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
@@ -38,6 +42,15 @@ class HangsTogether(StructureRule):
             f"hangs_together: {size} GPUs of a stage fall apart into {size // together} instances "
             f"of {together}: use replicas={layout.replicas * (size // together)} and a smaller dp"
         )
+
+    def allows_rows(self, problem: Problem, table: PlanTable) -> Mask:
+        attention, experts = table.split()
+        size = np.asarray(attention.gpus_per_stage).astype(np.int64)
+        reach = np.asarray(experts.ep * experts.etp).astype(np.int64)
+        mask: Mask = (size % reach == 0) & (
+            np.lcm(np.asarray(table.tp * attention.cp).astype(np.int64), reach) == size
+        )
+        return mask
 
     def constrain(self, model: LayoutModel, enforced: cp_model.IntVar) -> None:
         from autoparallel.solver.linear import total
