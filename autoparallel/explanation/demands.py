@@ -19,7 +19,7 @@ from autoparallel.explanation.what_if import Found
 from autoparallel.problem_file.constraint import parse
 from autoparallel.solver.candidates import divisors, stage_counts
 from autoparallel.solver.rules import LIMITS, LimitRule
-from autoparallel.solver.rules.constraint import ConstraintRule
+from autoparallel.solver.rules.constraint import OF_INSTANCES, ConstraintRule
 from autoparallel.tuning.space import PairSpace
 
 F = TypeVar("F")
@@ -33,8 +33,6 @@ KEYS = {
 }
 # Every batch up to this one is that of some smaller concurrency, as far as explanations go. [sequences]
 SMALL_BATCHES = 16
-# What depends on the number of instances.
-OF_INSTANCES = frozenset({"replicas", "gpus"})
 # Lists of candidates; others narrow nothing by default.
 LISTED = ("batch", "microbatch", "chunk", *DEGREES, "sp_kind", "replicas", "even_stages", "order")
 

@@ -6,7 +6,7 @@ import csv
 import io
 from dataclasses import dataclass, replace
 
-from autoparallel.catalog.engines import Engine, load_engine
+from autoparallel.catalog.engines import load_engine
 from autoparallel.domain.plan import Plan
 from autoparallel.domain.problem import Problem
 from autoparallel.errors import AutoparallelError
@@ -17,7 +17,6 @@ from autoparallel.exporters.kubernetes import manifest
 from autoparallel.exporters.nearest import changes, nearest_plan
 from autoparallel.exporters.weights import Loading
 from autoparallel.performance.notes import calibration_notes
-from autoparallel.problem_file.engine_section import TRTLLM
 from autoparallel.solver.rules.engine import EngineFault, engine_faults
 
 
@@ -75,9 +74,6 @@ def export(problem: Problem, plan: Plan, exporter: Exporter, standing: Standing 
     engine = load_engine(exporter.name)
     if faults := engine_faults(engine, problem, plan.layout):
         raise InexpressibleError(engine.name, plan, faults, nearest_plan(problem, plan, engine.name))
-    if fault := _shared_cache_fault(engine, problem):
-        alone = "Search without [engine] decode_context_parallel, or export for vllm or sglang."
-        raise InexpressibleError(engine.name, plan, (fault,), None, alone)
     deployment, role = Deployment(replace(problem, engine=engine.name), plan, engine, standing), standing.role
     loading = Loading(deployment.problem, engine)
     if fault := loading.fault(plan):
@@ -99,14 +95,6 @@ def export(problem: Problem, plan: Plan, exporter: Exporter, standing: Standing 
         benchmark=benchmark,
         notes=(*exporter.notes(deployment), *needs, *calibration_notes(problem)),
     )
-
-
-def _shared_cache_fault(engine: Engine, problem: Problem) -> EngineFault | None:
-    """Why ranks cannot share the KV cache as the problem's do, ``None`` where they can or do not."""
-    ways = problem.engine_options.decode_context_parallel
-    if ways == 1 or engine.name != TRTLLM:
-        return None
-    return EngineFault("decode_context", f"its tp ranks do not share the KV cache, the plan's {ways} do")
 
 
 def _rank_map(deployment: Deployment, exporter: Exporter) -> str:

@@ -50,14 +50,8 @@ class TrtLlm(Exporter):
         shares = deployment.shares(0, self.rank_order)
         words = [*over_nodes(shares), "trtllm-bench", "--model", deployment.model_path]
         words += ["throughput", "--dataset", DATASET]
-        words += [
-            "--config",
-            CONFIG,
-            "--backend",
-            "pytorch",
-            "--concurrency",
-            str(requests_at_once(deployment)),
-        ]
+        words += ["--config", CONFIG, "--backend", "pytorch"]
+        words += ["--concurrency", str(requests_at_once(deployment))]
         workload = deployment.problem.workload
         notes: tuple[str, ...] = (
             f"{DATASET}: one JSON object a line with task_id, prompt and output_tokens; make it with "

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autoparallel.catalog.engines import load_engine
 from autoparallel.domain.engine import ENGINES, EngineConstants, EngineOptions
 from autoparallel.errors import ProblemError
 from autoparallel.problem_file.engine_calibration import read_engine_calibration
 from autoparallel.problem_file.faults import Faults
 from autoparallel.problem_file.schema import EngineSection
-
-TRTLLM = "trtllm"
 
 
 def build_engine(
@@ -21,9 +20,11 @@ def build_engine(
     """Return the engine's name and options; a section that is there has to name the engine."""
     if given and section.name is None and "name" not in bad:
         faults.add(("engine", "name"), f"is missing; name one of {', '.join(ENGINES)}")
-    if section.name == TRTLLM and (section.decode_context_parallel or 1) > 1:
-        message = "TensorRT-LLM's tensor parallel ranks do not share a KV cache; vllm's and sglang's do"
-        faults.add(("engine", "decode_context_parallel"), message)
+    if section.name is not None and (section.decode_context_parallel or 1) > 1:
+        able = [name for name in ENGINES if load_engine(name).abilities.decode_context]
+        if section.name not in able:
+            message = f"{section.name}'s tp ranks do not share a KV cache; those of {' and '.join(able)} do"
+            faults.add(("engine", "decode_context_parallel"), message)
     options = section.model_dump(exclude_none=True, exclude={"name", "calibration"})
     constants = _own_constants(section, faults) if section.calibration else None
     return section.name, EngineOptions(**options, constants=constants)

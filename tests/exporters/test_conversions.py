@@ -282,5 +282,5 @@ def test_ranks_that_share_a_cache(moe10b: Problem, cases: Any, engine: str, flag
     problem = replace(few, engine=engine, engine_options=EngineOptions(decode_context_parallel=2))
     found = flags(exported(problem, cases, Layout(tp=4, etp=4), engine, batch=4, microbatch=4).commands[0])
     assert found[flag] == "2"
-    with pytest.raises(InexpressibleError, match="do not share the KV cache, the plan's 2 do"):
+    with pytest.raises(InexpressibleError, match="do not share a KV cache, the plan's 2 do"):
         exported(problem, cases, Layout(tp=4, etp=4), "trtllm", batch=4, microbatch=4)

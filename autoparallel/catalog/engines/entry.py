@@ -28,6 +28,8 @@ class Abilities:
     stages_inside_dp : bool
         Whether ranks are numbered with dp outside pp, so that a data parallel rank's stages are
         neighbours, not the ranks of a stage.
+    decode_context : bool
+        Whether ranks of a tp group can share a KV cache in decode.
     """
 
     ring: str
@@ -35,6 +37,7 @@ class Abilities:
     dense_attention_dp: bool
     mixed_experts: bool
     stages_inside_dp: bool
+    decode_context: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ def _others(subject: Subject) -> tuple[tuple[str, str], ...]:
         (
             "Sequences",
             f"{most}{count(plan.batch // layout.dp, 'sequence')} on each of "
-            f" {count(layout.dp, 'data parallel rank')}",
+            f"{count(layout.dp, 'data parallel rank')}",
         )
     )
     return tuple(rows)

@@ -32,6 +32,8 @@ _PARTS: Mapping[str, frozenset[str]] = {
     "pp": frozenset({STAGES}),
 }
 _GROUP_PARTS = {**_PARTS, "pp": frozenset({ATTENTION, STAGES})}
+# Names that depend on the number of instances.
+OF_INSTANCES = frozenset({"replicas", "gpus"})
 # Columns of the candidates behind a name.
 _COLUMNS = {"cp": ("sp", "kind"), "sp": ("sp",), "tp": ("tp",), "dp": ("dp",), "ep": ("ep",), "etp": ("etp",),
             "edp": ("ep", "etp"), "redundant_experts": ("redundant_experts",)}  # fmt: skip
@@ -121,7 +123,7 @@ class ConstraintRule(StructureRule):
 
     def _waits(self, problem: Problem) -> bool:
         """Whether the condition is about numbers of replicas that are not known before layouts are rated."""
-        return problem.replicas_vary and not {"replicas", "gpus"}.isdisjoint(self.constraint.names)
+        return problem.replicas_vary and bool(OF_INSTANCES & self.constraint.names)
 
     def _rows(self, problem: Problem, table: PlanTable) -> Mask:
         attention, experts = table.split()

@@ -34,6 +34,7 @@ def engine_faults(engine: Engine, problem: Problem, layout: Layout) -> tuple[Eng
         ("sequence_parallel", _sequence_fault(engine, problem, layout)),
         ("attention_dp", _attention_fault(engine, problem, layout)),
         ("expert_fold", _expert_fault(engine, problem, layout)),
+        ("decode_context", _cache_fault(engine, problem)),
         ("placement", _placement_fault(engine, problem, layout)),
     )
     return tuple(EngineFault(rule, message) for rule, message in found if message)
@@ -68,6 +69,13 @@ def _expert_fault(engine: Engine, problem: Problem, layout: Layout) -> str:
     if layout.ep > 1 and layout.etp > 1 and not engine.abilities.mixed_experts:
         return f"ep={layout.ep} and etp={layout.etp}: one of them has to be 1"
     return ""
+
+
+def _cache_fault(engine: Engine, problem: Problem) -> str:
+    ways = problem.engine_options.decode_context_parallel
+    if ways == 1 or engine.abilities.decode_context:
+        return ""
+    return f"its tp ranks do not share a KV cache, the plan's {ways} do"
 
 
 def _placement_fault(engine: Engine, problem: Problem, layout: Layout) -> str:
@@ -119,7 +127,7 @@ class EngineRule(StructureRule):
             mask &= attention.dp == 1
         if able.attention_dp == "whole_stage":
             mask &= (attention.dp == 1) | (attention.reach == 1)
-        return mask
+        return mask & (able.decode_context or problem.engine_options.decode_context_parallel == 1)
 
     def allows_experts(self, problem: Problem, experts: ExpertCandidates) -> Mask:
         if problem.engine is None:
