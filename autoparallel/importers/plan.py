@@ -33,7 +33,7 @@ AROUND = frozenset({
     "--host", "--port", "--api-key", "--served-model-name", "--trust-remote-code", "--download-dir",
     "--load-format", "--seed", "--headless", "--master-addr", "--master-port", "--data-parallel-address",
     "--data-parallel-rpc-port", "--data-parallel-backend", "--distributed-executor-backend", "--nnodes",
-    "--node-rank", "--dist-init-addr", "--dtype", "--tokenizer", "--revision", "--chat-template",
+    "--node-rank", "--dist-init-addr", "--tokenizer", "--revision", "--chat-template",
     "--tool-call-parser", "--reasoning-parser", "--enable-auto-tool-choice", "--log-level", "--config",
     "--uvicorn-log-level", "--enable-log-requests", "--disable-log-requests", "--disable-log-stats",
 })  # fmt: skip

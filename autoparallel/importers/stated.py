@@ -26,18 +26,22 @@ class _Names(NamedTuple):
     drafts: str
     shared_cache: str
     memory: str
+    activations: str
 
 
 NAMES = {
     "vllm": _Names(
         "--model", "--quantization", "--kv-cache-dtype", "--max-model-len", "--speculative-config",
-        "--decode-context-parallel-size", "--gpu-memory-utilization",
+        "--decode-context-parallel-size", "--gpu-memory-utilization", "--dtype",
     ),
     "sglang": _Names(
         "--model-path", "--quantization", "--kv-cache-dtype", "--context-length", "--speculative-algorithm",
-        "--dcp-size", "",
+        "--dcp-size", "", "--dtype",
     ),
-    "trtllm": _Names("model", "", "kv_cache_config.dtype", "max_seq_len", "speculative_config", "", ""),
+    "trtllm": _Names(
+        "model", "", "kv_cache_config.dtype", "max_seq_len", "speculative_config",
+        "", "", "dtype",
+    ),
 }  # fmt: skip
 # Formats of the weights of checkpoints, by what --quantization calls them; others are not compared.
 CHECKPOINTS = {
@@ -67,6 +71,7 @@ def stated_notes(values: Values, problem: Problem, engine: Engine) -> Iterator[s
     yield from _of_the_drafts(values, problem, names.drafts)
     yield from _of_the_shared_cache(values, problem, names.shared_cache)
     yield from _of_the_memory(values, problem, engine, names.memory)
+    yield from _of_the_activations(values, problem, names.activations)
 
 
 def _of_the_drafts(values: Values, problem: Problem, name: str) -> Iterator[str]:
@@ -94,6 +99,12 @@ def _of_the_memory(values: Values, problem: Problem, engine: Engine, name: str) 
     if given != own:
         taken = f"[engine] gpu_memory_utilization = {given:g} takes the command's"
         yield f"{name} {given:g}: the plan's is {own:g}; {taken}."
+
+
+def _of_the_activations(values: Values, problem: Problem, name: str) -> Iterator[str]:
+    given, own = values.given.get(name, "auto"), problem.model.activation_dtype
+    if given != "auto" and _format(given) != own:
+        yield f"{name} {given}: the plan's activations are the problem's, {own}."
 
 
 def _of_the_model(values: Values, problem: Problem, name: str) -> Iterator[str]:
@@ -139,7 +150,7 @@ def _format(given: str) -> str:
 
 def _of_the_lengths(values: Values, problem: Problem, name: str) -> Iterator[str]:
     given = values.given.get(name)
-    longest = problem.workload.prompt_tokens.max + problem.workload.output_tokens.max
+    longest = problem.workload.longest_tokens
     tokens = given if isinstance(given, int) else size(given) if isinstance(given, str) else None
     if tokens is not None and 0 < tokens < longest:
-        yield f"{name} {given} refuses the workload's longest requests, of {longest:,} tokens."
+        yield f"{name} {given} refuses the longest requests that the plan has room for: {longest:,} tokens."

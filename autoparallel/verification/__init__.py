@@ -39,6 +39,8 @@ def verify(folder: Path, *, solve: bool = False) -> tuple[Check, ...]:
 
 def _check_folder(folder: Path) -> None:
     """Refuse what is no results folder before its files are missed one by one."""
+    if folder.is_file() or folder.suffix == ".json":
+        raise ProblemError([Fault(f"is a file: name the folder of the result, {folder.parent}", str(folder))])
     held = [name for name in (PLAN_FILE, FLEET_FILE) if (folder / name).exists()]
     wanted = (FLEET_FILE, FLEET_PROBLEM_FILE) if held == [FLEET_FILE] else FILES
     missing = [name for name in wanted if not (folder / name).exists()]

@@ -11,7 +11,13 @@ from autoparallel.domain.engine import ENGINES
 @pytest.mark.parametrize("name", ENGINES)
 def test_entries(name: str) -> None:
     engine = load_engine(name)
-    assert set(engine.rules) == {"sequence_parallel", "attention_dp", "expert_fold", "decode_context", "placement"}
+    assert set(engine.rules) == {
+        "sequence_parallel",
+        "attention_dp",
+        "expert_fold",
+        "decode_context",
+        "placement",
+    }
     assert all(rule.sentence and rule.source for rule in engine.rules.values())
     assert engine.version in engine.image
     assert engine.abilities.ring in ("never", "mla")

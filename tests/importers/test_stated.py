@@ -52,7 +52,8 @@ def test_what_is_the_problems_needs_no_word(mixtral: Problem, command: str) -> N
         ("vllm serve mixtral-8x7b -q torchao", "not compared with the problem's bfloat16 weights"),
         ("vllm serve mixtral-8x7b --kv-cache-dtype fp8", "the plan's KV cache is the problem's, bfloat16"),
         ("vllm serve mixtral-8x7b --speculative-config {}", "the plan decodes token by token"),
-        ("vllm serve mixtral-8x7b --max-model-len 2k", "refuses the workload's longest requests, of 2,560"),
+        ("vllm serve mixtral-8x7b --max-model-len 2k", "longest requests that the plan has room for: 2,560"),
+        ("vllm serve mixtral-8x7b --dtype half", "the plan's activations are the problem's, bfloat16"),
     ],
 )
 def test_what_is_not_the_problems_is_told(mixtral: Problem, flags: str, words: str) -> None:

@@ -160,6 +160,8 @@ def test_a_folder_that_lacks_a_file_is_no_results_folder(folder: Path, name: str
     (folder / name).unlink()
     with pytest.raises(ProblemError, match=rf"no results folder: it lacks {name}"):
         verify(folder)
+    with pytest.raises(ProblemError, match="is a file: name the folder of the result"):
+        verify(folder / "plan.json")
     with pytest.raises(ProblemError, match="there is no such folder"):
         verify(folder / "nothing")
 
