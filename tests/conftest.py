@@ -17,6 +17,26 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
+# What is asked of small fleets; [fleet] itself comes after it.
+SMALL_FLEET = """\
+[model]
+name = "llama-3.1-8b"
+
+[hardware]
+gpu = "h100-sxm"
+
+[engine]
+name = "vllm"
+
+[workload]
+prompt_tokens = 2000
+output_tokens = 200
+
+[requirements]
+ttft_s = 0.5
+tpot_s = 0.015
+"""
+
 SMALL_PROBLEM = """\
 [model]
 name = "small"

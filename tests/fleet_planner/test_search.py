@@ -34,29 +34,10 @@ from autoparallel.problem_file import load_problem
 from autoparallel.solver.fleet.kinds import Kind, PoolSize
 from autoparallel.solver.fleet.layouts import gpus_taken, instance_layouts
 from autoparallel.solver.fleet.settings import Setting
+from tests.conftest import SMALL_FLEET
 
 PROBLEMS = Path(__file__).parent.parent.parent / "problems"
-SECTIONS = """
-[model]
-name = "llama-3.1-8b"
-
-[hardware]
-gpu = "h100-sxm"
-
-[engine]
-name = "vllm"
-
-[workload]
-prompt_tokens = 2000
-output_tokens = 200
-
-[requirements]
-ttft_s = 0.5
-tpot_s = 0.015
-
-[fleet]
-gpus = 11
-"""
+SECTIONS = f"{SMALL_FLEET}\n[fleet]\ngpus = 11\n"
 
 
 @pytest.fixture

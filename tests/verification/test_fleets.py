@@ -23,26 +23,10 @@ from autoparallel.solver.fleet.table import InstanceTable
 from autoparallel.verification import verify
 from autoparallel.verification.fleets import Fleet
 from autoparallel.verification.second_fleet import SecondFleet
+from tests.conftest import SMALL_FLEET
 from tests.verification.tampered import changed, is_found, leaves
 
-SECTIONS = """
-[model]
-name = "llama-3.1-8b"
-[hardware]
-gpu = "h100-sxm"
-[engine]
-name = "vllm"
-[workload]
-prompt_tokens = 2000
-output_tokens = 200
-[requirements]
-ttft_s = 0.5
-tpot_s = 0.015
-[search]
-pp = 1
-[fleet]
-gpus = 5
-"""
+SECTIONS = f"{SMALL_FLEET}[search]\npp = 1\n[fleet]\ngpus = 5\n"
 DEMANDS = {
     "rate": "",
     "demand": "request_rate_per_s = 12.0\nobjective = 'gpus'\n",
