@@ -25,6 +25,7 @@ LAYERS = [
     {"tuning"},
     {"answer"},
     {"proof"},
+    {"searching"},
     {"planner"},
     {"fleet_planner"},
     {"explanation"},

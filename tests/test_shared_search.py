@@ -17,7 +17,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 
-from autoparallel import planner
+from autoparallel import planner, searching
 from autoparallel.domain import Problem
 from autoparallel.domain.result import SearchResult
 from autoparallel.errors import StorageError
@@ -180,7 +180,8 @@ def test_other_versions_problems_and_things_are_refused(
         planner.work(Shared(url, "yours"))
     assert planner.work(Shared(url, "mine")).solved == 0
     others = {**versions(), "autoparallel": "9.9", "python": "9.9"}
-    monkeypatch.setattr(planner, "versions", lambda: others)
+    for module in (planner, searching):
+        monkeypatch.setattr(module, "versions", lambda: others)
     for use in (
         lambda: planner.work(Shared(url, "mine")),
         lambda: planner.search(problem, trials=TRIALS, shared=Shared(url, "mine")),

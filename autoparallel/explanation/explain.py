@@ -8,7 +8,8 @@ from autoparallel.explanation.explained import Explanation
 from autoparallel.explanation.feasible import explain_feasible
 from autoparallel.explanation.infeasible import explain_infeasible
 from autoparallel.explanation.what_if import WhatIf
-from autoparallel.planner import Progress, search
+from autoparallel.planner import search
+from autoparallel.searching import Progress
 
 # What-if questions are answered for so long by default. [s]
 TIME_LIMIT_S = 120.0

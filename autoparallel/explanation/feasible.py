@@ -13,7 +13,7 @@ from autoparallel.explanation.what_if import WhatIf
 from autoparallel.pareto import Objectives, preference_key
 from autoparallel.performance.machine import Machine
 from autoparallel.performance.plan import build_plan
-from autoparallel.planner import Progress
+from autoparallel.searching import Progress
 from autoparallel.solver.answers import Point
 from autoparallel.solver.rules import fulfilled
 from autoparallel.solver.sweep import pair_solver

@@ -16,7 +16,7 @@ from autoparallel.explanation.fleet_demands import fleet_demands, fleet_of, flee
 from autoparallel.explanation.question import Question, Settled
 from autoparallel.explanation.what_if import Verdict
 from autoparallel.fleet_planner import fleet
-from autoparallel.planner import Progress
+from autoparallel.searching import Progress
 from autoparallel.solver.deadline import Deadline
 
 FLEET_EXPLAIN_SCHEMA = "autoparallel.explain-fleet/1"
